@@ -1,0 +1,381 @@
+//! The plan: what is to run, as the only input of everything behind the command line.
+//!
+//! A front door (`cli/`) ends in a [`Plan`]; nothing behind it knows which door it was. Where two doors want
+//! different behaviour, the difference is a field here. Pure data: nothing in this file touches the system.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::signame::Signal;
+
+/// All that one manager is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Instance name: names the control socket and stands in status and logs.
+    pub name: String,
+    /// What to run. Names are unique.
+    pub groups: Vec<GroupSpec>,
+    /// Where the manager listens for requests.
+    pub control: ControlSpec,
+    /// How the manager speaks about itself.
+    pub log: LogSpec,
+    /// File that holds the manager's pid while it runs.
+    pub pidfile: Option<PathBuf>,
+}
+
+/// One group: N workers of one program on shared sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupSpec {
+    /// `[A-Za-z0-9_.-]+`.
+    pub name: String,
+    /// How one worker is started.
+    pub launch: Launch,
+    /// The sockets, in the order in which workers find them at descriptor 3, 4, 5...
+    pub sockets: Vec<SocketSpec>,
+    /// How the machine treats the workers.
+    pub policy: Policy,
+}
+
+/// How one worker is started, as the user wrote it: names are resolved when a generation is prepared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// A path if it contains `/`, else looked up in PATH.
+    pub program: OsString,
+    /// Arguments after the program's name.
+    pub args: Vec<OsString>,
+    /// Working directory; the manager's own if absent.
+    pub directory: Option<PathBuf>,
+    /// Login name or number.
+    pub user: Option<String>,
+    /// Group name or number; the user's primary group if absent.
+    pub group: Option<String>,
+    /// Changes to the environment.
+    pub env: EnvSpec,
+    /// File mode mask of workers; the manager's start mask if absent.
+    pub umask: Option<u32>,
+    /// What workers find at descriptor 0.
+    pub stdin: Stdin,
+    /// Which conventions tell workers of their sockets.
+    pub handoff: Handoff,
+    /// Keep the signal dispositions and mask that the manager was started with, instead of the default ones.
+    pub keep_signals: bool,
+    /// Give each worker a process group of its own.
+    pub own_process_group: bool,
+    /// After a worker's death, SIGKILL what is left of its process group. Needs `own_process_group`.
+    pub kill_process_group: bool,
+}
+
+/// Changes to the environment the manager was started with, applied in the order of the fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EnvSpec {
+    /// Names to leave out.
+    pub drop: Vec<String>,
+    /// Files of `NAME=VALUE` lines, read anew for each generation.
+    pub files: Vec<PathBuf>,
+    /// Names to set, last wins.
+    pub set: Vec<(OsString, OsString)>,
+}
+
+/// What workers find at descriptor 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// The manager's own.
+    Inherit,
+}
+
+/// One way to tell a worker of its sockets and of its manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Convention {
+    /// LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID: `sd_listen_fds(3)`.
+    Systemd,
+    /// EINHORN_FD_COUNT, EINHORN_FD_n, EINHORN_FD_FAMILY_n, EINHORN_FDS, EINHORN_MASTER_PID, EINHORN_SOCK_PATH,
+    /// EINHORN_CHILD_INDEX.
+    Einhorn,
+    /// SERVER_STARTER_PORT and SERVER_STARTER_GENERATION.
+    ServerStarter,
+    /// FIRESTARTER_FD_COUNT and its like, under the base name of [`Handoff::base_name`].
+    Firestarter,
+    /// NOTIFY_SOCKET: `sd_notify(3)`. Set only where READY=1 is listened for.
+    Notify,
+}
+
+/// Which conventions tell workers of their sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Handoff {
+    /// The set in force.
+    pub conventions: BTreeSet<Convention>,
+    /// Set LISTEN_PID; off for programs behind a wrapper that does not exec.
+    pub listen_pid: bool,
+    /// Prefix of firestarter's names, `FIRESTARTER` if not said otherwise.
+    pub base_name: String,
+}
+
+/// One listening socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketSpec {
+    /// Name in LISTEN_FDNAMES and in templates.
+    pub name: Option<String>,
+    /// What to bind.
+    pub address: Address,
+    /// `listen(2)` backlog; somaxconn if absent.
+    pub backlog: Option<u32>,
+    /// SO_REUSEADDR.
+    pub reuse_address: bool,
+    /// O_NONBLOCK on the shared open file description.
+    pub nonblocking: bool,
+    /// IPV6_V6ONLY of an IPv6 socket.
+    pub v6_only: bool,
+    /// File mode of a Unix path; the umask decides if absent.
+    pub mode: Option<u32>,
+    /// Owner of a Unix path: login name or number.
+    pub user: Option<String>,
+    /// Group of a Unix path: name or number.
+    pub group: Option<String>,
+}
+
+/// Where a socket is bound.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// TCP on an address.
+    Tcp(Host),
+    /// UDP on an address.
+    Udp(Host),
+    /// Unix stream socket at a path.
+    UnixPath(PathBuf),
+    /// Unix stream socket in Linux's abstract namespace, without the leading NUL.
+    UnixAbstract(Vec<u8>),
+    /// A socket that the manager inherited at this descriptor.
+    Inherited(u32),
+}
+
+/// The Internet half of an [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Host {
+    /// A literal address.
+    Ip(SocketAddr),
+    /// All addresses of this machine on a port: dual stack, or IPv4 alone where there is no IPv6.
+    Any(u16),
+    /// A name to look up, with a port.
+    Name(String, u16, Family),
+}
+
+/// Which addresses of a name will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// The first found.
+    Either,
+    /// `tcp4://`.
+    V4,
+    /// `tcp6://`.
+    V6,
+}
+
+/// When a worker counts as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Readiness {
+    /// As soon as its program runs.
+    Exec,
+    /// When it has lived this long; acks are recorded and do not shorten it.
+    Timer(Duration),
+    /// When it says so: `worker:ack` or READY=1.
+    Manual,
+}
+
+/// How the workers of a group are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpgradeMode {
+    /// A few new ones at a time; an old one is stopped when the new one of its slot is ready.
+    Rolling,
+    /// All new ones at once; the old ones are stopped when all new ones are ready.
+    Fleet,
+    /// An old one is stopped first, the new one of its slot started when it is gone.
+    StopFirst,
+}
+
+/// A number of workers, absolute or relative to the target of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Share {
+    /// That many.
+    Count(u32),
+    /// That part of the target, in percent, rounded down but at least one.
+    Percent(u32),
+}
+
+impl Share {
+    /// The number meant for `target` workers; at least 1.
+    pub fn of(self, target: u32) -> u32 {
+        let count = match self {
+            Share::Count(count) => count,
+            Share::Percent(percent) => {
+                u32::try_from(u64::from(target) * u64::from(percent) / 100).unwrap_or(u32::MAX)
+            }
+        };
+        count.max(1)
+    }
+}
+
+/// Which deaths are answered with a new worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Restart {
+    /// All that we did not cause.
+    Always,
+    /// Those that are no success.
+    OnFailure,
+    /// None.
+    Never,
+}
+
+/// One way to die that counts as success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Success {
+    /// This exit code.
+    Exit(u8),
+    /// This signal.
+    Signal(Signal),
+}
+
+/// How long to wait before a failing worker is started again: `base * factor^n`, at most `max`, plus jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    /// The first delay.
+    pub base: Duration,
+    /// Growth in thousandths: 1500 is a factor of 1.5.
+    pub factor_milli: u32,
+    /// The ceiling.
+    pub max: Duration,
+    /// Part of the delay, in percent, by which it may be longer at random.
+    pub jitter_percent: u32,
+}
+
+/// How the machine treats the workers of a group; the part of a group that the core reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Number of workers wanted; it may be changed at run time.
+    pub workers: u32,
+    /// When a worker is ready.
+    pub ready: Readiness,
+    /// How long a worker may take to ack when `ready` is manual.
+    pub ack_deadline: Duration,
+    /// Signal that asks a worker to finish and go.
+    pub graceful_signal: Signal,
+    /// Time from the graceful signal to SIGKILL.
+    pub stop_timeout: Duration,
+    /// The same for old workers of an upgrade.
+    pub drain_timeout: Duration,
+    /// How workers are replaced.
+    pub upgrade: UpgradeMode,
+    /// How many new workers may stand beside the old ones in a rolling upgrade; how many slots may be empty in a
+    /// stop-first one.
+    pub surge: Share,
+    /// How many new workers may be unready at a time in an upgrade; `surge` if absent.
+    pub max_unacked: Option<u32>,
+    /// How many workers may be on their way out at a time in an upgrade; the target if absent.
+    pub max_draining: Option<u32>,
+    /// Deaths or missed deadlines of new workers in a row that end an upgrade.
+    pub upgrade_failures: u32,
+    /// Which deaths are answered with a new worker.
+    pub restart: Restart,
+    /// Ways to die that count as success.
+    pub success: Vec<Success>,
+    /// Delays between attempts of a failing group.
+    pub backoff: Backoff,
+    /// Failures in a row after which no more attempts are made; never if absent.
+    pub give_up: Option<u32>,
+    /// A worker that was ready this long died healthy: its slot is filled again at once.
+    pub healthy_after: Duration,
+    /// A worker that was ready this long ends a streak of failures.
+    pub stable_after: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            workers: 1,
+            ready: Readiness::Timer(Duration::from_secs(1)),
+            ack_deadline: Duration::from_secs(60),
+            graceful_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(60),
+            upgrade: UpgradeMode::Rolling,
+            surge: Share::Percent(25),
+            max_unacked: None,
+            max_draining: None,
+            upgrade_failures: 3,
+            restart: Restart::Always,
+            success: vec![Success::Exit(0)],
+            backoff: Backoff {
+                base: Duration::from_secs(1),
+                factor_milli: 1500,
+                max: Duration::from_secs(30),
+                jitter_percent: 10,
+            },
+            give_up: None,
+            healthy_after: Duration::from_secs(1),
+            stable_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where the manager listens for requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlSpec {
+    /// In the runtime directory of whoever runs the manager, under the instance name.
+    Default,
+    /// At this path.
+    Path(PathBuf),
+}
+
+/// How the manager speaks about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSpec {
+    /// Least important level that is written.
+    pub level: Level,
+    /// Shape of a line.
+    pub format: LogFormat,
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Each step.
+    Debug,
+    /// What happens to workers.
+    Info,
+    /// What went wrong and is being dealt with.
+    Warn,
+    /// What went wrong and needs somebody.
+    Error,
+}
+
+impl Level {
+    /// `debug`, `info`, `warn`, `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+    }
+
+    /// The level of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Level::Debug, Level::Info, Level::Warn, Level::Error].into_iter().find(|level| level.name() == name)
+    }
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,101 @@
+//! What clients ask and what they are answered, free of any wire format.
+
+use super::note::Note;
+use super::snapshot::Status;
+use crate::error::Code;
+use crate::plan::Level;
+use crate::signame::Signal;
+
+/// One connection to the control socket. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// One request of one connection: where its replies go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    /// The connection.
+    pub client: ClientId,
+    /// Counts the requests of the connection.
+    pub request: u64,
+}
+
+/// Who asks, as the kernel tells (SO_PEERCRED) and the driver looks up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The process that connected.
+    pub pid: i32,
+    /// Its process group, 0 if unknown.
+    pub process_group: i32,
+    /// Root or the manager's own user, on the main socket. Others may only ack and ping, for themselves.
+    pub trusted: bool,
+}
+
+/// How long a verb waits before its last reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Wait {
+    /// Not at all: accepted is enough.
+    No,
+    /// Until what was asked for is so.
+    #[default]
+    Done,
+    /// And until the workers that were replaced are gone.
+    Drained,
+}
+
+/// A new number of workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scale {
+    /// Exactly this many.
+    To(u32),
+    /// This many more.
+    Up(u32),
+    /// This many fewer.
+    Down(u32),
+}
+
+/// Which groups: all, or the one of that name.
+pub type Selector = Option<String>;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// How things stand.
+    Status(Selector),
+    /// Name and version of the program.
+    Version,
+    /// Is anybody there.
+    Ping,
+    /// Every state change from this moment on, without end.
+    Events(Selector),
+    /// Replace the workers by a new generation.
+    Upgrade(Selector, Wait),
+    /// Stop the workers, then start them, in the same generation.
+    Restart(Selector, Wait),
+    /// Start groups that were stopped.
+    Start(Selector, Wait),
+    /// Stop groups; without a name, end the manager.
+    Stop(Selector, Wait),
+    /// Change the number of workers.
+    Scale(Selector, Scale, Wait),
+    /// Send workers a signal, without any other consequence.
+    Signal(Selector, Signal),
+    /// Change what is logged.
+    LogLevel(Level),
+    /// A worker is ready: the one with this pid, or the one that asks.
+    Ack(Option<i32>),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Done as asked, with a sentence where there is something to say.
+    Done(String),
+    /// Not done.
+    Failed(Code, String),
+    /// The answer to [`Verb::Status`].
+    Status(Box<Status>),
+    /// The answer to [`Verb::Version`]: `remuda 0.1.0`.
+    Version(String),
+    /// One state change, for [`Verb::Events`].
+    Event(Box<Note>),
+}

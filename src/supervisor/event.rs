@@ -1,0 +1,217 @@
+//! What the machine is told and what it asks for. The driver translates between these and the system.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::command::{Origin, Reply, Ticket, Verb};
+use super::note::Note;
+use crate::plan::Level;
+use crate::signame::Signal;
+
+/// A moment: milliseconds of a clock that never goes back (CLOCK_MONOTONIC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// The moment `span` later; the end of time instead of an overflow.
+    pub fn after(self, span: Duration) -> Mono {
+        Mono(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub fn since(self, earlier: Mono) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// One attempt to run a worker. Never used twice, so it outlives the reuse of a pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId(pub u64);
+
+/// One preparation of a group's command, environment, directory and user. Counts from 1 within its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GenerationId(pub u32);
+
+/// Position of a group in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub usize);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// By `_exit(2)` with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(Signal),
+    /// It is gone, and nobody can say how.
+    Unknown,
+}
+
+/// A step between fork and the new program; names where a spawn failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Pipe and fork, in the manager.
+    Fork,
+    /// setpgid(2).
+    ProcessGroup,
+    /// dup2(2) of descriptors.
+    Descriptors,
+    /// setrlimit(2).
+    Limits,
+    /// setpriority(2), oom_score_adj.
+    Priority,
+    /// setgroups(2), setgid(2).
+    Groups,
+    /// setuid(2).
+    User,
+    /// chdir(2).
+    Directory,
+    /// prctl(PR_SET_PDEATHSIG) and the parent check.
+    ParentDeath,
+    /// Signal dispositions and mask.
+    Signals,
+    /// execve(2).
+    Exec,
+}
+
+impl fmt::Display for Stage {
+    /// As in "unable to VERB OBJECT".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Fork => "fork",
+            Stage::ProcessGroup => "set the process group",
+            Stage::Descriptors => "arrange descriptors",
+            Stage::Limits => "set resource limits",
+            Stage::Priority => "set the priority",
+            Stage::Groups => "set groups",
+            Stage::User => "set the user",
+            Stage::Directory => "enter the working directory",
+            Stage::ParentDeath => "watch the manager",
+            Stage::Signals => "reset signals",
+            Stage::Exec => "execute the program",
+        })
+    }
+}
+
+/// Something that happened outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Sockets are open and generation 1 of each group is prepared: begin.
+    Start,
+    /// The answer to [`Action::Prepare`].
+    Prepared {
+        /// The group it was asked for.
+        group: GroupId,
+        /// The generation it was asked for.
+        generation: GenerationId,
+        /// A sentence if it cannot be run.
+        outcome: Result<(), String>,
+    },
+    /// The moment of [`super::Supervisor::next_deadline`] has come. Too early is harmless.
+    Timeout,
+    /// A spawn got as far as a process.
+    Forked {
+        /// The attempt.
+        child: ChildId,
+        /// Its pid.
+        pid: i32,
+    },
+    /// The program of a worker runs.
+    Execed {
+        /// The attempt.
+        child: ChildId,
+    },
+    /// A spawn failed. At [`Stage::Fork`] there is no process; else `Exited` follows.
+    SpawnFailed {
+        /// The attempt.
+        child: ChildId,
+        /// The step that failed.
+        stage: Stage,
+        /// Why.
+        errno: i32,
+    },
+    /// A worker was reaped.
+    Exited {
+        /// The attempt.
+        child: ChildId,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A worker said READY=1.
+    Ready {
+        /// The attempt.
+        child: ChildId,
+    },
+    /// The manager received a signal.
+    Signaled(Signal),
+    /// A client asks.
+    Request {
+        /// Where replies go.
+        ticket: Ticket,
+        /// Who asks.
+        origin: Origin,
+        /// What for.
+        verb: Verb,
+    },
+    /// A client hung up; it gets no more replies.
+    ClientGone(super::command::ClientId),
+}
+
+/// Something to be done outside, in order.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Action {
+    /// Resolve program, directory, user and environment anew; [`Event::Prepared`] answers.
+    Prepare {
+        /// Of this group.
+        group: GroupId,
+        /// Under this number.
+        generation: GenerationId,
+    },
+    /// Forget a generation: no worker of it runs or will run.
+    Forget {
+        /// Of this group.
+        group: GroupId,
+        /// Its number.
+        generation: GenerationId,
+    },
+    /// Start a worker; `Forked` and `Execed`, or `SpawnFailed`, answer.
+    Spawn {
+        /// The attempt.
+        child: ChildId,
+        /// Of this group.
+        group: GroupId,
+        /// With the command of this generation.
+        generation: GenerationId,
+        /// Its logical place.
+        slot: u32,
+        /// The smallest number that no living worker of the group has.
+        index: u32,
+    },
+    /// Signal a worker that is not reaped.
+    Signal {
+        /// Which.
+        child: ChildId,
+        /// With what.
+        signal: Signal,
+        /// Its whole process group, where it has its own.
+        to_group: bool,
+    },
+    /// Answer a request.
+    Reply {
+        /// Which.
+        ticket: Ticket,
+        /// What.
+        reply: Reply,
+        /// No more replies follow.
+        last: bool,
+    },
+    /// Tell the log.
+    Note(Note),
+    /// Write log lines from this level on.
+    SetLevel(Level),
+    /// Open log files again.
+    ReopenLogs,
+    /// End the process with this status: nothing is left to do.
+    Exit(u8),
+}

@@ -1,0 +1,5 @@
+//! The machine.
+pub mod command;
+pub mod event;
+pub mod note;
+pub mod snapshot;

@@ -1,0 +1,112 @@
+//! How things stand, as told to clients: the answer to `status`. The field names are the wire's (remuda-protocol(7));
+//! fields may be added, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this layout: 1.
+    pub version: u32,
+    /// The manager's pid.
+    pub pid: i32,
+    /// Its instance name.
+    pub name: String,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Its groups, in the order of the plan.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// Number of workers wanted.
+    pub target: u32,
+    /// The generation that new workers get, from 1.
+    pub generation: u32,
+    /// What it is about.
+    pub state: GroupState,
+    /// Its sockets, in the order of their descriptors.
+    pub sockets: Vec<SocketStatus>,
+    /// Its workers, by slot, those on their way out after the current one.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// What a group is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupState {
+    /// Workers are missing or not ready yet.
+    Starting,
+    /// All workers are ready.
+    Up,
+    /// Workers are being replaced by another generation.
+    Upgrading,
+    /// Asked to stop, and some workers still live.
+    Stopping,
+    /// Asked to stop, or finished, and no worker lives.
+    Stopped,
+    /// Workers die before they are ready; the next attempt waits.
+    Failing,
+}
+
+/// One socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketStatus {
+    /// Its name, as in LISTEN_FDNAMES.
+    pub name: String,
+    /// Where it is bound: `127.0.0.1:8080`, `unix:/run/web.sock`.
+    pub address: String,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its logical place.
+    pub slot: u32,
+    /// Its EINHORN_CHILD_INDEX.
+    pub index: u32,
+    /// Its pid; 0 before the fork.
+    pub pid: i32,
+    /// The generation it runs.
+    pub generation: u32,
+    /// Where it is in its life.
+    pub phase: WorkerPhase,
+    /// Milliseconds in this phase.
+    pub since_ms: u64,
+    /// How often this slot was filled again after an unasked death.
+    pub restarts: u32,
+    /// How the previous worker of this slot ended.
+    pub last_exit: Option<LastExit>,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerPhase {
+    /// Forked, or running and not ready yet.
+    Starting,
+    /// Ready.
+    Ready,
+    /// Asked to go.
+    Stopping,
+    /// Killed and not reaped yet.
+    Killed,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LastExit {
+    /// With this exit code.
+    Code(u8),
+    /// By this signal: `TERM`.
+    Signal(String),
+    /// It never ran: the sentence says why.
+    Spawn(String),
+    /// Gone, and nobody can say how.
+    Unknown(()),
+}
