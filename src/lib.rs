@@ -14,7 +14,16 @@
 //! replies; `sys` uses plan types; `driver` uses `supervisor`, `wire` and `sys`; `client` uses `wire` and `sys`; only this
 //! file joins `cli`, `driver` and `client`. `tests/layers.rs` fails on any other edge.
 
+pub mod addr;
+pub mod cli;
+pub mod client;
+pub mod driver;
+pub mod duration;
+pub mod env;
 pub mod error;
 pub mod plan;
+pub mod process;
 pub mod signame;
 pub mod supervisor;
+pub mod sys;
+pub mod wire;

@@ -1,11 +1,11 @@
 //! What the machine is told and what it asks for. The driver translates between these and the system.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::command::{Origin, Reply, Ticket, Verb};
 use super::note::Note;
 use crate::plan::Level;
+use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 
 /// A moment: milliseconds of a clock that never goes back (CLOCK_MONOTONIC).
@@ -35,63 +35,6 @@ pub struct GenerationId(pub u32);
 /// Position of a group in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub usize);
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Exit {
-    /// By `_exit(2)` with this code.
-    Code(u8),
-    /// By this signal.
-    Signal(Signal),
-    /// It is gone, and nobody can say how.
-    Unknown,
-}
-
-/// A step between fork and the new program; names where a spawn failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// Pipe and fork, in the manager.
-    Fork,
-    /// setpgid(2).
-    ProcessGroup,
-    /// dup2(2) of descriptors.
-    Descriptors,
-    /// setrlimit(2).
-    Limits,
-    /// setpriority(2), oom_score_adj.
-    Priority,
-    /// setgroups(2), setgid(2).
-    Groups,
-    /// setuid(2).
-    User,
-    /// chdir(2).
-    Directory,
-    /// prctl(PR_SET_PDEATHSIG) and the parent check.
-    ParentDeath,
-    /// Signal dispositions and mask.
-    Signals,
-    /// execve(2).
-    Exec,
-}
-
-impl fmt::Display for Stage {
-    /// As in "unable to VERB OBJECT".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stage::Fork => "fork",
-            Stage::ProcessGroup => "set the process group",
-            Stage::Descriptors => "arrange descriptors",
-            Stage::Limits => "set resource limits",
-            Stage::Priority => "set the priority",
-            Stage::Groups => "set groups",
-            Stage::User => "set the user",
-            Stage::Directory => "enter the working directory",
-            Stage::ParentDeath => "watch the manager",
-            Stage::Signals => "reset signals",
-            Stage::Exec => "execute the program",
-        })
-    }
-}
 
 /// Something that happened outside.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::event::{Exit, Stage};
 use crate::plan::Level;
+use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 
 /// One thing that happened, and to whom.

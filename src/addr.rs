@@ -1,0 +1,1 @@
+//! Every way to write a socket address. Pure.

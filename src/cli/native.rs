@@ -1,0 +1,1 @@
+//! remuda's own command line.

@@ -1,0 +1,1 @@
+//! The asking side: the verbs that talk to a running manager.

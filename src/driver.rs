@@ -1,0 +1,1 @@
+//! The poll loop: readiness becomes events, actions become system calls.

@@ -1,0 +1,1 @@
+//! Hand-off conventions: what a worker finds in its environment. Pure.

@@ -1,0 +1,62 @@
+//! How a process starts and how it ends: the vocabulary shared by the core and by `sys`. Pure.
+
+use std::fmt;
+
+use crate::signame::Signal;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// By `_exit(2)` with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(Signal),
+    /// It is gone, and nobody can say how.
+    Unknown,
+}
+
+/// A step between fork and the new program; names where a spawn failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Pipe and fork, in the manager.
+    Fork,
+    /// setpgid(2).
+    ProcessGroup,
+    /// dup2(2) of descriptors.
+    Descriptors,
+    /// setrlimit(2).
+    Limits,
+    /// setpriority(2), oom_score_adj.
+    Priority,
+    /// setgroups(2), setgid(2).
+    Groups,
+    /// setuid(2).
+    User,
+    /// chdir(2).
+    Directory,
+    /// prctl(PR_SET_PDEATHSIG) and the parent check.
+    ParentDeath,
+    /// Signal dispositions and mask.
+    Signals,
+    /// execve(2).
+    Exec,
+}
+
+impl fmt::Display for Stage {
+    /// As in "unable to VERB OBJECT".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Fork => "fork",
+            Stage::ProcessGroup => "set the process group",
+            Stage::Descriptors => "arrange descriptors",
+            Stage::Limits => "set resource limits",
+            Stage::Priority => "set the priority",
+            Stage::Groups => "set groups",
+            Stage::User => "set the user",
+            Stage::Directory => "enter the working directory",
+            Stage::ParentDeath => "watch the manager",
+            Stage::Signals => "reset signals",
+            Stage::Exec => "execute the program",
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! The monotonic clock: clock_gettime(2).

@@ -1,0 +1,1 @@
+//! Users, groups and the credentials of a peer.

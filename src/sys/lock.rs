@@ -1,0 +1,1 @@
+//! flock(2): who owns an instance name.

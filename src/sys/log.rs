@@ -1,0 +1,1 @@
+//! Writing log lines without ever blocking.

@@ -1,0 +1,1 @@
+//! NOTIFY_SOCKET: sd_notify(3), the receiving side.

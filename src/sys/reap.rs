@@ -1,0 +1,1 @@
+//! The dead: waitid(2).

@@ -1,0 +1,1 @@
+//! Signals of the manager: handlers, self-pipe, saved dispositions.

@@ -1,0 +1,3 @@
+//! Lines in, lines out.
+
+pub mod native;

@@ -1,0 +1,1 @@
+//! remuda's own protocol: one JSON object a line (remuda-protocol(7)).
