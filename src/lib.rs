@@ -15,6 +15,7 @@
 //! file joins `cli`, `driver` and `client`. `tests/layers.rs` fails on any other edge.
 
 pub mod addr;
+pub mod ask;
 pub mod cli;
 pub mod client;
 pub mod driver;

@@ -1,0 +1,64 @@
+//! What one invocation of a verb asks of a running manager: the input of `client`, as the plan is that of `driver`.
+//! Pure data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::plan::Level;
+use crate::signame::Signal;
+
+/// A verb with everything that was said about it on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Instance name of the manager; the only one running if absent.
+    pub name: Option<String>,
+    /// Its control socket, if it is not at the place that the name says.
+    pub control: Option<PathBuf>,
+    /// What is asked.
+    pub verb: AskVerb,
+    /// Which group; all if absent, the manager itself for [`AskVerb::Stop`].
+    pub group: Option<String>,
+    /// Wait until what was asked for is so.
+    pub wait: bool,
+    /// Wait also until the workers that were replaced are gone.
+    pub drained: bool,
+    /// How long to wait at most; without end if absent.
+    pub timeout: Option<Duration>,
+    /// Print what the manager answers as JSON, one object a line.
+    pub json: bool,
+    /// Print nothing but errors.
+    pub quiet: bool,
+}
+
+/// The verbs, with the operand of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskVerb {
+    /// How things stand.
+    Status,
+    /// Replace the workers by a new generation.
+    Upgrade,
+    /// Stop the workers, then start them, in the same generation.
+    Restart,
+    /// Start groups that were stopped.
+    Start,
+    /// Stop a group; without a group, end the manager.
+    Stop,
+    /// Exactly this many workers.
+    Scale(u32),
+    /// This many workers more.
+    Inc(u32),
+    /// This many workers fewer.
+    Dec(u32),
+    /// Send workers a signal.
+    Signal(Signal),
+    /// Log from this level on.
+    LogLevel(Level),
+    /// Every state change from this moment on, without end.
+    Events,
+    /// Name and version of the running manager.
+    Version,
+    /// Is anybody there.
+    Ping,
+    /// A worker is ready: the one with this pid, else the one that asks.
+    Ack(Option<i32>),
+}
