@@ -22,6 +22,7 @@ pub mod driver;
 pub mod duration;
 pub mod env;
 pub mod error;
+pub mod nearest;
 pub mod plan;
 pub mod process;
 pub mod signame;
