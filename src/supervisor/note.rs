@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
+use crate::duration::Human;
 use crate::plan::Level;
 use crate::process::{Exit, Stage};
 use crate::signame::Signal;
@@ -20,6 +23,39 @@ pub struct Note {
     pub counts: Option<Counts>,
     /// What happened.
     pub what: Happening,
+}
+
+impl fmt::Display for Note {
+    /// The log line without its `remuda: LEVEL: `: `web[0] pid 4711 gen 2: ready after 1.003 s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = Place { group: self.group.as_deref(), worker: self.worker };
+        write!(f, "{place}{}", self.what)
+    }
+}
+
+/// Whom a line is about, as it stands before the message: `web[0] pid 4711 gen 2: `, `web: `, or nothing for the
+/// manager itself. The same for the log and for clients that print events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Name of the group.
+    pub group: Option<&'a str>,
+    /// The worker, if it is about one.
+    pub worker: Option<Worker>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(group) = self.group else { return Ok(()) };
+        f.write_str(group)?;
+        if let Some(worker) = self.worker {
+            write!(f, "[{}]", worker.slot)?;
+            if worker.pid != 0 {
+                write!(f, " pid {}", worker.pid)?;
+            }
+            write!(f, " gen {}", worker.generation)?;
+        }
+        f.write_str(": ")
+    }
 }
 
 /// The worker a note is about.
@@ -131,4 +167,183 @@ pub enum Happening {
     ShuttingDownAtOnce(Option<Signal>),
     /// A signal that has no meaning now.
     SignalIgnored(Signal),
+}
+
+impl Happening {
+    /// The tag on the wire: `"event"` of an event object (remuda-protocol(7)).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Happening::Started => "started",
+            Happening::Spawned => "spawned",
+            Happening::Ready(_) => "ready",
+            Happening::AckIgnored => "ack-ignored",
+            Happening::Stopping(..) => "stopping",
+            Happening::Killing(_) => "killing",
+            Happening::Gone(_) => "gone",
+            Happening::Died(..) => "died",
+            Happening::SpawnFailed(..) => "spawn-failed",
+            Happening::BackOff(_) => "back-off",
+            Happening::GaveUp(_) => "gave-up",
+            Happening::Finished(_) => "finished",
+            Happening::UpgradeStarted(..) => "upgrade-started",
+            Happening::UpgradeDone(_) => "upgrade-done",
+            Happening::UpgradeFailed(..) => "upgrade-failed",
+            Happening::RolledBack(_) => "rolled-back",
+            Happening::Superseded(..) => "superseded",
+            Happening::RestartStarted => "restart-started",
+            Happening::RestartDone => "restart-done",
+            Happening::Scaled(..) => "scaled",
+            Happening::GroupStopping => "group-stopping",
+            Happening::GroupStopped => "group-stopped",
+            Happening::GroupStarted => "group-started",
+            Happening::ShuttingDown(_) | Happening::ShuttingDownAtOnce(_) => "shutting-down",
+            Happening::SignalIgnored(_) => "signal-ignored",
+        }
+    }
+}
+
+impl fmt::Display for Happening {
+    /// One sentence in lower case without a full stop; the place it happened at stands before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Happening::Started => f.write_str("started"),
+            Happening::Spawned => f.write_str("spawned"),
+            Happening::Ready(after) => write!(f, "ready after {}", Human(*after)),
+            Happening::AckIgnored => f.write_str("ack ignored: nobody waits for it"),
+            Happening::Stopping(signal, reason) => write!(f, "stopping with signal {signal}: {reason}"),
+            Happening::Killing(after) => write!(f, "not gone after {}: sending KILL", Human(*after)),
+            Happening::Gone(exit) => write!(f, "gone: {}", Ending(*exit)),
+            Happening::Died(exit, after) => write!(f, "died: {} after {}", Ending(*exit), Human(*after)),
+            Happening::SpawnFailed(stage, errno) => write!(f, "unable to {stage}: {}", errno_text(*errno)),
+            Happening::BackOff(delay) => write!(f, "next attempt in {}", Human(*delay)),
+            Happening::GaveUp(1) => f.write_str("gave up after 1 failure"),
+            Happening::GaveUp(failures) => write!(f, "gave up after {failures} failures in a row"),
+            Happening::Finished(exit) => write!(f, "finished: {}, not started again", Ending(*exit)),
+            Happening::UpgradeStarted(from, to) => write!(f, "upgrading: generation {from} -> {to}"),
+            Happening::UpgradeDone(to) => write!(f, "upgraded: all workers are of generation {to}"),
+            Happening::UpgradeFailed(to, why, stays) => {
+                write!(f, "upgrade to generation {to} failed: {why}; generation {stays} stays")
+            }
+            Happening::RolledBack(to) => write!(f, "rolled back: all workers are of generation {to} again"),
+            Happening::Superseded(from, to) => {
+                write!(f, "upgrade to generation {from} gives way to generation {to}")
+            }
+            Happening::RestartStarted => f.write_str("restarting"),
+            Happening::RestartDone => f.write_str("restarted"),
+            Happening::Scaled(from, to) => write!(f, "scaling: {from} -> {to} workers"),
+            Happening::GroupStopping => f.write_str("stopping"),
+            Happening::GroupStopped => f.write_str("stopped"),
+            Happening::GroupStarted => f.write_str("starting"),
+            Happening::ShuttingDown(None) => f.write_str("shutting down gracefully"),
+            Happening::ShuttingDown(Some(signal)) => write!(f, "shutting down gracefully (signal {signal})"),
+            Happening::ShuttingDownAtOnce(None) => f.write_str("shutting down at once"),
+            Happening::ShuttingDownAtOnce(Some(signal)) => {
+                write!(f, "shutting down at once (signal {signal})")
+            }
+            Happening::SignalIgnored(signal) => write!(f, "signal {signal} ignored"),
+        }
+    }
+}
+
+/// How a process ended, within a sentence: `exit code 1`, `killed by signal KILL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending(pub Exit);
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Exit::Unknown => f.write_str("exit status unknown"),
+        }
+    }
+}
+
+/// What an errno means, within a sentence: `no such file or directory`. Does not ask the system.
+pub fn errno_text(errno: i32) -> String {
+    let text = match Errno::from_raw(errno) {
+        Errno::UnknownErrno => return format!("error {errno}"),
+        known => known.desc(),
+    };
+    // "Is a directory", but "RPC version wrong": only a capital before a small letter belongs to the sentence.
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            format!("{}{}", first.to_ascii_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(group: Option<&str>, worker: Option<Worker>, what: Happening) -> String {
+        let group = group.map(str::to_owned);
+        Note { level: Level::Info, group, worker, counts: None, what }.to_string()
+    }
+
+    #[test]
+    fn an_upgrade_reads_as_a_story() {
+        let old = Worker { slot: 0, index: 0, pid: 4711, generation: 1 };
+        let new = Worker { slot: 0, index: 1, pid: 4720, generation: 2 };
+        let told = [
+            note(Some("web"), None, Happening::UpgradeStarted(1, 2)),
+            note(Some("web"), Some(new), Happening::Spawned),
+            note(Some("web"), Some(new), Happening::Ready(Duration::from_millis(1003))),
+            note(Some("web"), Some(old), Happening::Stopping(Signal::TERM, Reason::Replaced)),
+            note(Some("web"), None, Happening::UpgradeDone(2)),
+            note(Some("web"), Some(old), Happening::Killing(Duration::from_secs(60))),
+            note(Some("web"), Some(old), Happening::Gone(Exit::Signal(Signal::KILL))),
+        ];
+        assert_eq!(
+            told.join("\n"),
+            "web: upgrading: generation 1 -> 2\n\
+             web[0] pid 4720 gen 2: spawned\n\
+             web[0] pid 4720 gen 2: ready after 1.003 s\n\
+             web[0] pid 4711 gen 1: stopping with signal TERM: replaced\n\
+             web: upgraded: all workers are of generation 2\n\
+             web[0] pid 4711 gen 1: not gone after 1 m: sending KILL\n\
+             web[0] pid 4711 gen 1: gone: killed by signal KILL"
+        );
+    }
+
+    #[test]
+    fn a_failing_group_says_what_and_what_next() {
+        let unborn = Worker { slot: 3, index: 3, pid: 0, generation: 2 };
+        let worker = Worker { pid: 4711, ..unborn };
+        let died = Happening::Died(Exit::Code(1), Duration::from_millis(300));
+        assert_eq!(
+            note(Some("web"), Some(worker), died),
+            "web[3] pid 4711 gen 2: died: exit code 1 after 300 ms"
+        );
+        let failed = Happening::SpawnFailed(Stage::Exec, libc::ENOENT);
+        assert_eq!(
+            note(Some("web"), Some(unborn), failed),
+            "web[3] gen 2: unable to execute the program: no such file or directory"
+        );
+        let wait = Happening::BackOff(Duration::from_millis(1500));
+        assert_eq!(note(Some("web"), None, wait), "web: next attempt in 1.5 s");
+        let why = "3 workers in a row died before they were ready".to_owned();
+        assert_eq!(
+            note(Some("web"), None, Happening::UpgradeFailed(2, why, 1)),
+            "web: upgrade to generation 2 failed: 3 workers in a row died before they were ready; generation 1 stays"
+        );
+    }
+
+    #[test]
+    fn the_manager_itself_has_no_place() {
+        assert_eq!(
+            note(None, None, Happening::ShuttingDown(Some(Signal::INT))),
+            "shutting down gracefully (signal INT)"
+        );
+    }
+
+    #[test]
+    fn errno_is_told_in_words_and_acronyms_keep_their_capitals() {
+        assert_eq!(errno_text(libc::EACCES), "permission denied");
+        assert_eq!(errno_text(libc::EIO), "I/O error");
+        assert_eq!(errno_text(99999), "error 99999");
+    }
 }

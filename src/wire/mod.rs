@@ -1,3 +1,87 @@
-//! Lines in, lines out.
+//! The wire: bytes of a connection to verbs, replies to bytes. Pure; `driver` moves the bytes.
+//!
+//! ```text
+//! read(2) -> LineBuffer -> Codec::decode -> Verb -> supervisor -> Reply -> Codec::encode -> write(2)
+//! ```
+//!
+//! A dialect is one variant of [`Codec`] and ends here: the core sees numbered requests and knows neither JSON nor the
+//! ids that clients choose. Each connection has one codec, which remembers what its pending requests want echoed.
+//!
+//! `native` is the manager's side of remuda's own protocol, `ask` the client's side, `event` the object that both the
+//! event stream and `--log-format json` are made of.
 
+pub mod ask;
+pub mod event;
+mod line;
 pub mod native;
+
+pub use crate::supervisor::command::{Reply, Scale, Verb, Wait};
+pub use crate::supervisor::snapshot::{GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus};
+pub use line::{Line, LineBuffer};
+
+/// Longest line that a client may send, in bytes without its end.
+pub const REQUEST_LINE_MAX: usize = 64 * 1024;
+
+/// Most requests of one connection that wait for their last reply; one more is refused.
+pub const PENDING_MAX: usize = 64;
+
+/// What one line of a client means.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Decoded {
+    /// A request. Its replies go through [`Codec::encode`] under the same number.
+    Request {
+        /// Number within the connection, from 1.
+        request: u64,
+        /// What is asked.
+        verb: Verb,
+    },
+    /// Nothing for the core: these bytes are the whole answer.
+    Reply(Vec<u8>),
+    /// Nothing at all, such as an empty line.
+    Nothing,
+}
+
+/// The dialect of one connection, with what it has to remember between request and reply. Plain values only, so that
+/// a connection can be handed to another image of the manager.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Codec {
+    /// One JSON object a line (remuda-protocol(7)).
+    Native(native::Native),
+}
+
+impl Codec {
+    /// The codec of a new connection to the manager's own control socket.
+    pub fn native() -> Self {
+        Codec::Native(native::Native::default())
+    }
+
+    /// Reads one line, given without its end. Whatever the bytes are, the connection stays usable.
+    pub fn decode(&mut self, line: &[u8]) -> Decoded {
+        match self {
+            Codec::Native(native) => native.decode(line),
+        }
+    }
+
+    /// Appends the line for a reply to `out`; `last` ends the request. Nothing is appended for a request that is not
+    /// pending, since its client has had its last line.
+    pub fn encode(&mut self, request: u64, reply: &Reply, last: bool, out: &mut Vec<u8>) {
+        match self {
+            Codec::Native(native) => native.encode(request, reply, last, out),
+        }
+    }
+
+    /// The answer to [`Line::TooLong`], after which the connection is to be closed.
+    pub fn too_long(&self) -> Vec<u8> {
+        match self {
+            Codec::Native(_) => native::too_long(),
+        }
+    }
+
+    /// Requests without a last reply.
+    pub fn pending(&self) -> usize {
+        match self {
+            Codec::Native(native) => native.pending(),
+        }
+    }
+}
