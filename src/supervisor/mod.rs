@@ -1,5 +1,487 @@
-//! The machine.
+//! The machine that decides: which worker is started, signalled, given up. It is pure: events and the time go in,
+//! actions come out, and nothing in this folder touches the system.
+//!
+//! # The machine in prose
+//!
+//! A **group** wants `target` **workers** of one **generation** (a prepared command with its environment, directory and
+//! user). Each worker stands in a **slot**, a logical place; in an upgrade a slot has a new worker beside the old one,
+//! and afterwards perhaps old ones that still finish their work. A worker also has an **index**, the smallest number
+//! that no living worker of its group has.
+//!
+//! The only state is a flat table of children and a few facts about each group. Events edit records; then
+//! [`Supervisor::converge`](Supervisor) compares the table with what is wanted and acts on the difference. It looks at
+//! levels, never at edges, so whatever was missed heals at the next look. Numbers are counted from the table when they
+//! are needed and stored nowhere.
+//!
+//! A worker goes forward through its phases, and only the reaper takes it out of the table:
+//!
+//! ```text
+//!   Spawning --exec--> Starting --timer, ack, READY=1--> Ready
+//!       |                  |                               |
+//!       +------------------+----- asked to go -------------+--> Stopping --deadline--> Killed (again each second)
+//!       +------------------+------------------+------------------+---------------------+--> reaped: out of the table
+//! ```
+//!
+//! | event \ phase | Spawning | Starting | Ready | Stopping | Killed |
+//! |---|---|---|---|---|---|
+//! | `Forked` | note the pid | same | same | same | same |
+//! | `Execed` | Starting (Ready if readiness is exec) | - | - | - | - |
+//! | `Ready`, ack (manual) | Ready | Ready | noted | noted | noted |
+//! | `Ready`, ack (else) | noted | noted | noted | noted | noted |
+//! | deadline | Stopping, a failure | Ready (timer); Stopping, a failure (manual) | has none | Killed | SIGKILL again |
+//! | `SpawnFailed` (fork) | out, a failure | - | - | out | out |
+//! | `SpawnFailed` (later) | noted for the reaper | - | - | noted | noted |
+//! | `Exited` | out, a failure | out, a failure | out; a failure if ready for less than `healthy_after` | out | out |
+//! | asked to go | Stopping | Stopping | Stopping | - | - |
+//!
+//! Each look at a group, in this order:
+//!
+//! 1. **expire**: deadlines that have passed move their children on.
+//! 2. If the group or the manager stops, every serving child is asked to go, and that is all.
+//! 3. **cull**: children in slots beyond the target are asked to go.
+//! 4. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go.
+//! 5. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow.
+//! 6. The rollout, if all is replaced, ends; waiting clients are answered.
+//!
+//! Shutdown is sticky and wins over everything. When it has begun and the table is empty, the machine asks to exit.
+
+mod backoff;
+mod child;
 pub mod command;
 pub mod event;
+mod group;
+mod life;
 pub mod note;
+mod requests;
 pub mod snapshot;
+mod upgrade;
+mod waiter;
+
+use std::collections::VecDeque;
+
+pub use group::GroupStart;
+pub use requests::MAX_WORKERS;
+
+use crate::plan::{Level, Readiness, Success};
+use crate::process::Exit;
+use crate::signame::Signal;
+use backoff::Random;
+use child::{Child, Phase};
+use command::{ClientId, Reply, Selector, Ticket};
+use event::{Action, ChildId, Event, GroupId, Mono};
+use group::{Group, Vacancy};
+use note::{Counts, Happening, Note, Reason, Worker};
+use waiter::Waiter;
+
+/// Who the manager is, for status.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Instance name.
+    pub name: String,
+    /// Its pid.
+    pub pid: i32,
+}
+
+/// The end of everything, once it has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Shutdown {
+    since: Mono,
+    /// An interrupt was among the reasons: the next one means at once.
+    interrupted: bool,
+    at_once: bool,
+    /// A worker did not go by itself.
+    killed: bool,
+}
+
+/// The machine. Feed it with [`handle`](Supervisor::handle), then take actions from
+/// [`poll_action`](Supervisor::poll_action) until there are none, then wait until
+/// [`next_deadline`](Supervisor::next_deadline) or the next event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Supervisor {
+    identity: Identity,
+    started: Mono,
+    now: Mono,
+    groups: Vec<Group>,
+    /// Ordered by id.
+    children: Vec<Child>,
+    next_child: ChildId,
+    waiters: Vec<Waiter>,
+    subscribers: Vec<(Ticket, Selector)>,
+    shutdown: Option<Shutdown>,
+    exited: bool,
+    random: Random,
+    actions: Actions,
+}
+
+/// Actions not taken yet; not part of what makes two states equal, since none are left between two events.
+#[derive(Clone, Debug, Default)]
+struct Actions(VecDeque<Action>);
+
+impl PartialEq for Actions {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+    }
+}
+
+impl Eq for Actions {}
+
+impl std::hash::Hash for Actions {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
+    }
+}
+
+impl Supervisor {
+    /// A machine for these groups, whose generation 1 is prepared. `seed` makes the jitter.
+    pub fn new(identity: Identity, groups: Vec<GroupStart>, now: Mono, seed: u64) -> Self {
+        let groups =
+            groups.into_iter().enumerate().map(|(at, start)| Group::new(GroupId(at), start)).collect();
+        Supervisor {
+            identity,
+            started: now,
+            now,
+            groups,
+            children: Vec::new(),
+            next_child: ChildId(0),
+            waiters: Vec::new(),
+            subscribers: Vec::new(),
+            shutdown: None,
+            exited: false,
+            random: Random::new(seed),
+            actions: Actions::default(),
+        }
+    }
+
+    /// Takes an event into account. `now` never goes back; events of one pass carry the same moment.
+    pub fn handle(&mut self, now: Mono, event: Event) {
+        self.now = self.now.max(now);
+        match event {
+            Event::Start => {
+                self.note_manager(Level::Info, Happening::Started);
+                self.touch_all();
+            }
+            Event::Timeout => self.touch_due(),
+            Event::Prepared { group, generation, outcome } => {
+                if group.0 < self.groups.len() {
+                    self.prepared(group, generation, outcome);
+                    self.groups[group.0].dirty = true;
+                }
+            }
+            Event::Forked { child, pid } => self.forked(child, pid),
+            Event::Execed { child } => self.execed(child),
+            Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),
+            Event::Exited { child, exit } => self.exited(child, exit),
+            Event::Ready { child } => {
+                self.acked(child);
+            }
+            Event::Signaled(signal) => self.signaled(signal),
+            Event::Request { ticket, origin, verb } => {
+                self.touch_all();
+                self.request(ticket, origin, verb);
+            }
+            Event::ClientGone(client) => self.client_gone(client),
+        }
+    }
+
+    /// The next thing to be done, if any. Call until there is none.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.0.is_empty() && !self.exited {
+            self.converge();
+        }
+        self.actions.0.pop_front()
+    }
+
+    /// When to send [`Event::Timeout`]; never, if nothing is waited for.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let children = self.children.iter().filter_map(|child| child.deadline);
+        let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
+        children.chain(attempts).min()
+    }
+
+    /// When a slot that waits for the end of the back-off may be filled.
+    fn next_attempt(&self, group: &Group) -> Option<Mono> {
+        let waits = self.shutdown.is_none()
+            && group.stopped.is_none()
+            && !group.gave_up
+            && group.streak.not_before > self.now;
+        let open = || {
+            let views = group.views(&self.children);
+            group
+                .slots
+                .iter()
+                .zip(&views)
+                .any(|(slot, view)| slot.vacancy == Vacancy::Open && view.modern.is_none())
+        };
+        (waits && open()).then_some(group.streak.not_before)
+    }
+
+    fn touch_all(&mut self) {
+        for group in &mut self.groups {
+            group.dirty = true;
+        }
+    }
+
+    fn touch_due(&mut self) {
+        let now = self.now;
+        for child in
+            self.children.iter().filter(|child| child.deadline.is_some_and(|deadline| deadline <= now))
+        {
+            self.groups[child.group.0].dirty = true;
+        }
+        for group in self.groups.iter_mut().filter(|group| group.streak.length > 0) {
+            group.dirty = true;
+        }
+    }
+
+    // ---- what happened to the manager ----------------------------------------------------------------------------
+
+    fn signaled(&mut self, signal: Signal) {
+        self.touch_all();
+        match signal {
+            Signal::TERM => self.begin_shutdown(Some(signal)),
+            Signal::INT => {
+                if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.interrupted) {
+                    return self.kill_all(Some(signal));
+                }
+                self.begin_shutdown(Some(signal));
+                if let Some(shutdown) = &mut self.shutdown {
+                    shutdown.interrupted = true;
+                }
+            }
+            Signal::QUIT => self.kill_all(Some(signal)),
+            Signal::HUP if self.shutdown.is_none() => {
+                let running: Vec<GroupId> = self
+                    .groups
+                    .iter()
+                    .filter(|group| group.stopped.is_none())
+                    .map(|group| group.id)
+                    .collect();
+                for id in running {
+                    // Nobody waits for it: the log tells how it ends.
+                    let _serial = self.request_upgrade(id);
+                }
+            }
+            Signal::USR1 => self.act(Action::ReopenLogs),
+            _ => self.note_manager(Level::Info, Happening::SignalIgnored(signal)),
+        }
+    }
+
+    /// Begins a graceful stop of everything; a second time changes nothing.
+    fn begin_shutdown(&mut self, signal: Option<Signal>) {
+        if self.shutdown.is_none() {
+            self.shutdown =
+                Some(Shutdown { since: self.now, interrupted: false, at_once: false, killed: false });
+            self.note_manager(Level::Info, Happening::ShuttingDown(signal));
+        }
+    }
+
+    fn kill_all(&mut self, signal: Option<Signal>) {
+        self.begin_shutdown(signal);
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if !std::mem::replace(&mut shutdown.at_once, true) {
+            self.note_manager(Level::Warn, Happening::ShuttingDownAtOnce(signal));
+        }
+    }
+
+    fn client_gone(&mut self, client: ClientId) {
+        self.waiters.retain(|waiter| waiter.ticket.client != client);
+        self.subscribers.retain(|(ticket, _)| ticket.client != client);
+    }
+
+    // ---- the look at the table -----------------------------------------------------------------------------------
+
+    fn converge(&mut self) {
+        let now = self.now;
+        for at in 0..self.groups.len() {
+            if std::mem::take(&mut self.groups[at].dirty) {
+                self.converge_group(GroupId(at), now);
+            }
+        }
+        self.answer_waiters();
+        if let Some(code) = self.exit_code() {
+            self.exited = true;
+            self.act(Action::Exit(code));
+        }
+    }
+
+    fn converge_group(&mut self, id: GroupId, now: Mono) {
+        self.expire(id, now);
+        let shutdown = self.shutdown.as_ref().map(|shutdown| (shutdown.since, shutdown.at_once));
+        if let Some(since) = self.groups[id.0].stopped.or(shutdown.map(|(since, _)| since)) {
+            self.stop_group(id, since, shutdown.is_some_and(|(_, at_once)| at_once), now);
+        } else {
+            self.cull(id);
+            let mut views = self.groups[id.0].views(&self.children);
+            self.retire(id, &mut views);
+            self.replenish(id, &mut views, now);
+            self.finish_rollout(id, &views);
+        }
+        let views = self.groups[id.0].views(&self.children);
+        self.settle(id, &views, now);
+        self.forget_generations(id);
+    }
+
+    /// Moves on every child of a group whose deadline has passed.
+    fn expire(&mut self, id: GroupId, now: Mono) {
+        let due: Vec<(ChildId, Phase)> = self
+            .children
+            .iter()
+            .filter(|child| child.group == id && child.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|child| (child.id, child.phase))
+            .collect();
+        for (child, phase) in due {
+            let timer = matches!(self.groups[id.0].policy.ready, Readiness::Timer(_));
+            match phase {
+                Phase::Starting if timer => self.mark_ready(child),
+                Phase::Spawning | Phase::Starting => self.miss_deadline(child),
+                Phase::Ready => {}
+                Phase::Stopping | Phase::Killed => self.kill_child(child),
+            }
+        }
+    }
+
+    /// Asks every serving child to go, and lets no drain outlast the stop.
+    fn stop_group(&mut self, id: GroupId, since: Mono, at_once: bool, now: Mono) {
+        let latest = since.after(self.groups[id.0].policy.stop_timeout);
+        let all: Vec<(ChildId, Phase)> = self
+            .children
+            .iter()
+            .filter(|child| child.group == id)
+            .map(|child| (child.id, child.phase))
+            .collect();
+        for (child, phase) in all {
+            match phase {
+                Phase::Spawning | Phase::Starting | Phase::Ready | Phase::Stopping if at_once => {
+                    self.kill_child(child)
+                }
+                Phase::Spawning | Phase::Starting | Phase::Ready => self.stop_child(child, Reason::Stop),
+                Phase::Stopping => {
+                    if let Some(child) = self.child_mut(child) {
+                        child.deadline =
+                            Some(child.deadline.map_or(latest, |deadline| deadline.min(latest.max(now))));
+                    }
+                }
+                Phase::Killed => {}
+            }
+        }
+        self.groups[id.0].dirty = false;
+    }
+
+    /// Asks children in slots beyond the target to go.
+    fn cull(&mut self, id: GroupId) {
+        let target = self.groups[id.0].target();
+        let surplus: Vec<ChildId> = self
+            .children
+            .iter()
+            .filter(|child| child.group == id && child.slot >= target && child.phase.is_serving())
+            .map(|child| child.id)
+            .collect();
+        for child in surplus {
+            self.stop_child(child, Reason::Scale);
+        }
+    }
+
+    // ---- the rest ------------------------------------------------------------------------------------------------
+
+    /// Lets the driver drop generations that nobody runs or will run.
+    fn forget_generations(&mut self, id: GroupId) {
+        let group = &mut self.groups[id.0];
+        let kept = [group.generation, group.committed];
+        let children = &self.children;
+        let mut forgotten = Vec::new();
+        group.prepared.retain(|&generation| {
+            let needed = kept.contains(&generation)
+                || children.iter().any(|child| child.group == id && child.generation == generation);
+            if !needed {
+                forgotten.push(generation);
+            }
+            needed
+        });
+        for generation in forgotten {
+            self.act(Action::Forget { group: id, generation });
+        }
+    }
+
+    /// The status to exit with, if nothing is left to do.
+    fn exit_code(&self) -> Option<u8> {
+        if !self.children.is_empty() {
+            return None;
+        }
+        if let Some(shutdown) = &self.shutdown {
+            return Some(u8::from(shutdown.killed));
+        }
+        let over = self.groups.iter().all(|group| group.is_over(&group.views(&self.children)));
+        if !over {
+            return None;
+        }
+        let mut slots =
+            self.groups.iter().flat_map(|group| group.slots.iter().map(move |slot| (group, slot)));
+        let succeeded = |(group, slot): (&Group, &group::Slot)| {
+            slot.vacancy == Vacancy::Finished
+                && slot.last.is_some_and(|exit| is_success(&group.policy.success, exit))
+        };
+        match (slots.next(), slots.next()) {
+            (Some((_, slot)), None) => Some(match slot.last {
+                Some(Exit::Code(0)) if slot.vacancy != Vacancy::Finished => 1,
+                Some(Exit::Code(code)) => code,
+                Some(Exit::Signal(signal)) => u8::try_from(128 + signal.0).unwrap_or(1),
+                Some(Exit::Unknown) | None => 1,
+            }),
+            (first, second) => Some(u8::from(!first.into_iter().chain(second).chain(slots).all(succeeded))),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        self.actions.0.push_back(action);
+    }
+
+    fn note_manager(&mut self, level: Level, what: Happening) {
+        self.publish(Note { level, group: None, worker: None, counts: None, what });
+    }
+
+    fn note(&mut self, id: GroupId, level: Level, what: Happening) {
+        let (group, counts) = self.describe(id);
+        self.publish(Note { level, group, worker: None, counts, what });
+    }
+
+    fn note_worker(&mut self, id: GroupId, level: Level, worker: Worker, what: Happening) {
+        let (group, counts) = self.describe(id);
+        self.publish(Note { level, group, worker: Some(worker), counts, what });
+    }
+
+    /// A group's name and how it stands.
+    fn describe(&self, id: GroupId) -> (Option<String>, Option<Counts>) {
+        let group = &self.groups[id.0];
+        let of_group = self.children.iter().filter(|child| child.group == id);
+        let (mut ready, mut draining) = (0, 0);
+        for child in of_group {
+            let counted =
+                child.phase == Phase::Ready && group.is_modern(child) && child.slot < group.target();
+            ready += u32::from(counted);
+            draining += u32::from(!child.phase.is_serving());
+        }
+        (Some(group.name.clone()), Some(Counts { ready, target: group.target(), draining }))
+    }
+
+    fn publish(&mut self, note: Note) {
+        let interested: Vec<Ticket> = self
+            .subscribers
+            .iter()
+            .filter(|(_, selector)| selector.is_none() || note.group.is_none() || *selector == note.group)
+            .map(|&(ticket, _)| ticket)
+            .collect();
+        for ticket in interested {
+            self.act(Action::Reply { ticket, reply: Reply::Event(Box::new(note.clone())), last: false });
+        }
+        self.act(Action::Note(note));
+    }
+}
+
+fn is_success(success: &[Success], exit: Exit) -> bool {
+    success.iter().any(|success| match (success, exit) {
+        (Success::Exit(wanted), Exit::Code(code)) => *wanted == code,
+        (Success::Signal(wanted), Exit::Signal(signal)) => *wanted == signal,
+        (Success::Exit(_) | Success::Signal(_), Exit::Code(_) | Exit::Signal(_) | Exit::Unknown) => false,
+    })
+}

@@ -54,7 +54,7 @@ pub enum GroupState {
 }
 
 /// One socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketStatus {
     /// Its name, as in LISTEN_FDNAMES.
     pub name: String,

@@ -1,0 +1,88 @@
+//! One record of the table of children: a worker from before its fork until it is reaped.
+
+use std::time::Duration;
+
+use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::note::Worker;
+use super::snapshot::WorkerPhase;
+use crate::process::Stage;
+
+/// Where a worker is in its life. Only forward, and only the reaper takes a record out of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Phase {
+    /// Asked for; its program does not run yet.
+    Spawning,
+    /// Its program runs and is not ready.
+    Starting,
+    /// Ready.
+    Ready,
+    /// Has the graceful signal.
+    Stopping,
+    /// Has SIGKILL.
+    Killed,
+}
+
+impl Phase {
+    /// Not asked to go.
+    pub(super) fn is_serving(self) -> bool {
+        match self {
+            Phase::Spawning | Phase::Starting | Phase::Ready => true,
+            Phase::Stopping | Phase::Killed => false,
+        }
+    }
+
+    /// The name for clients, who need not know of the time before the exec.
+    pub(super) fn shown(self) -> WorkerPhase {
+        match self {
+            Phase::Spawning | Phase::Starting => WorkerPhase::Starting,
+            Phase::Ready => WorkerPhase::Ready,
+            Phase::Stopping => WorkerPhase::Stopping,
+            Phase::Killed => WorkerPhase::Killed,
+        }
+    }
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Child {
+    pub(super) id: ChildId,
+    pub(super) group: GroupId,
+    pub(super) generation: GenerationId,
+    pub(super) slot: u32,
+    pub(super) index: u32,
+    /// 0 until the fork is reported.
+    pub(super) pid: i32,
+    pub(super) phase: Phase,
+    /// When the phase began.
+    pub(super) since: Mono,
+    /// When the spawn was asked for.
+    pub(super) born: Mono,
+    /// When it became ready; kept through the phases that follow.
+    pub(super) ready_at: Option<Mono>,
+    /// What the phase waits for at the latest. Only a ready worker waits for nothing.
+    pub(super) deadline: Option<Mono>,
+    /// Asked to go because another worker has taken its place, or is to take it.
+    pub(super) retired: bool,
+    /// Why its program never ran.
+    pub(super) failure: Option<(Stage, i32)>,
+}
+
+impl Child {
+    pub(super) fn enter(&mut self, phase: Phase, now: Mono, deadline: Option<Mono>) {
+        self.phase = phase;
+        self.since = now;
+        self.deadline = deadline;
+        if phase == Phase::Ready {
+            self.ready_at = Some(now);
+        }
+    }
+
+    /// How long it was ready without being asked to go; zero if it never was.
+    pub(super) fn ready_for(&self, now: Mono) -> Duration {
+        self.ready_at.map_or(Duration::ZERO, |at| now.since(at))
+    }
+
+    pub(super) fn worker(&self) -> Worker {
+        Worker { slot: self.slot, index: self.index, pid: self.pid, generation: self.generation.0 }
+    }
+}

@@ -1,0 +1,250 @@
+//! One group: what is wanted of it, what it remembers, and a view of its slots as the table of children shows them.
+
+use super::backoff::Streak;
+use super::child::{Child, Phase};
+use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::snapshot::{GroupState, LastExit, SocketStatus};
+use super::upgrade::{Purpose, Rollout};
+use crate::plan::{Policy, UpgradeMode};
+use crate::process::Exit;
+
+/// A group as the machine is given it.
+#[derive(Clone, Debug)]
+pub struct GroupStart {
+    /// Its name, unique.
+    pub name: String,
+    /// How its workers are treated.
+    pub policy: Policy,
+    /// Its sockets, for status.
+    pub sockets: Vec<SocketStatus>,
+}
+
+/// What a slot without a worker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Vacancy {
+    /// A worker as soon as the streak of failures allows.
+    Open,
+    /// A worker at once: the last one died healthy.
+    Urgent,
+    /// Nothing: the restart policy is content with how the last one ended.
+    Finished,
+}
+
+/// A logical place for one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Slot {
+    pub(super) vacancy: Vacancy,
+    /// Unasked deaths that were answered with a new worker.
+    pub(super) restarts: u32,
+    /// How the last worker of the slot ended, for clients.
+    pub(super) last_exit: Option<LastExit>,
+    /// The same, for the manager's own exit code.
+    pub(super) last: Option<Exit>,
+    /// A worker of the rollout under way has been ready here.
+    pub(super) taken: bool,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Slot { vacancy: Vacancy::Open, restarts: 0, last_exit: None, last: None, taken: false }
+    }
+}
+
+/// What is known of a group beside its children.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    pub(super) name: String,
+    pub(super) policy: Policy,
+    pub(super) sockets: Vec<SocketStatus>,
+    /// One slot for each worker wanted.
+    pub(super) slots: Vec<Slot>,
+    /// The generation that new workers get.
+    pub(super) generation: GenerationId,
+    /// The last generation whose upgrade was done: where a failed upgrade goes back to.
+    pub(super) committed: GenerationId,
+    /// The highest number given to a generation.
+    pub(super) newest: GenerationId,
+    /// Generations that the driver holds prepared.
+    pub(super) prepared: Vec<GenerationId>,
+    /// A generation that is being prepared, and the rollout it is for.
+    pub(super) preparing: Option<(GenerationId, u64)>,
+    /// Workers older than this are to be replaced, whatever their generation.
+    pub(super) restart_mark: ChildId,
+    pub(super) rollout: Option<Rollout>,
+    /// Counts rollouts, so that whoever waits for one knows it.
+    pub(super) rollouts: u64,
+    /// Asked to stop, and since when.
+    pub(super) stopped: Option<Mono>,
+    pub(super) streak: Streak,
+    pub(super) gave_up: bool,
+    /// Something has changed since the last look.
+    pub(super) dirty: bool,
+}
+
+/// One slot as the table shows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SlotView {
+    /// The wanted worker that is here, in any phase: also one on its way out, or a program that ignores the signal
+    /// would breed without bound.
+    pub(super) modern: Option<(ChildId, Phase)>,
+    /// Serving workers that are to be replaced, oldest first, with whether they are ready.
+    pub(super) old: Vec<(ChildId, bool)>,
+    /// Other workers that are on their way out.
+    pub(super) leaving: u32,
+}
+
+impl SlotView {
+    pub(super) fn modern_ready(&self) -> bool {
+        matches!(self.modern, Some((_, Phase::Ready)))
+    }
+
+    pub(super) fn any_ready(&self) -> bool {
+        self.modern_ready() || self.old.iter().any(|&(_, ready)| ready)
+    }
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, start: GroupStart) -> Self {
+        let slots = (0..start.policy.workers).map(|_| Slot::new()).collect();
+        let first = GenerationId(1);
+        Group {
+            id,
+            name: start.name,
+            policy: start.policy,
+            sockets: start.sockets,
+            slots,
+            generation: first,
+            committed: first,
+            newest: first,
+            prepared: vec![first],
+            preparing: None,
+            restart_mark: ChildId(0),
+            rollout: None,
+            rollouts: 0,
+            stopped: None,
+            streak: Streak::none(ChildId(0)),
+            gave_up: false,
+            dirty: true,
+        }
+    }
+
+    /// Number of workers wanted.
+    pub(super) fn target(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Of the wanted generation, and not to be restarted.
+    pub(super) fn is_modern(&self, child: &Child) -> bool {
+        child.generation == self.generation && child.id >= self.restart_mark
+    }
+
+    pub(super) fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(slot).ok()?)
+    }
+
+    /// How workers are replaced at this moment.
+    pub(super) fn mode(&self) -> UpgradeMode {
+        self.rollout.as_ref().map_or(UpgradeMode::Rolling, |rollout| rollout.mode)
+    }
+
+    /// New workers that may stand beside old ones, or slots that may be empty, at this moment.
+    pub(super) fn surge(&self) -> u32 {
+        let restart = self.rollout.as_ref().is_some_and(|rollout| rollout.purpose == Purpose::Restart);
+        match self.mode() {
+            UpgradeMode::Fleet => self.target(),
+            UpgradeMode::Rolling | UpgradeMode::StopFirst if restart => self.target(),
+            UpgradeMode::Rolling | UpgradeMode::StopFirst => self.policy.surge.of(self.target()),
+        }
+    }
+
+    /// New workers that may be unready at a time; no limit outside of upgrades.
+    pub(super) fn max_unready(&self) -> u32 {
+        match &self.rollout {
+            None => u32::MAX,
+            Some(_) => self.policy.max_unacked.unwrap_or_else(|| self.surge()).max(1),
+        }
+    }
+
+    /// Workers that may be on their way out at a time before the next old one is asked to go.
+    pub(super) fn max_draining(&self) -> u32 {
+        self.policy.max_draining.unwrap_or_else(|| self.target()).max(1)
+    }
+
+    /// Whether a slot may get a worker now as far as the history of failures goes.
+    pub(super) fn may_try(&self, vacancy: Vacancy, now: Mono, in_flight: u32) -> bool {
+        match vacancy {
+            Vacancy::Urgent => true,
+            Vacancy::Finished => false,
+            Vacancy::Open => {
+                !self.gave_up && now >= self.streak.not_before && !(self.streak.probation && in_flight > 0)
+            }
+        }
+    }
+
+    /// Forgets failures: what comes now has nothing to do with what failed.
+    pub(super) fn forgive(&mut self, next_child: ChildId) {
+        self.streak = Streak::none(next_child);
+        self.gave_up = false;
+        for slot in &mut self.slots {
+            slot.vacancy = Vacancy::Open;
+            slot.taken = false;
+        }
+    }
+
+    /// Nothing runs and nothing will, by the group's own policy.
+    pub(super) fn is_over(&self, views: &[SlotView]) -> bool {
+        self.stopped.is_none()
+            && self.preparing.is_none()
+            && self.rollout.is_none()
+            && !self.slots.is_empty()
+            && self.slots.iter().zip(views).all(|(slot, view)| {
+                view.modern.is_none()
+                    && view.old.is_empty()
+                    && (slot.vacancy == Vacancy::Finished || (self.gave_up && slot.vacancy == Vacancy::Open))
+            })
+    }
+
+    /// Every slot has its ready modern worker, or wants none, and nothing else serves.
+    pub(super) fn is_filled(&self, views: &[SlotView]) -> bool {
+        self.slots.iter().zip(views).all(|(slot, view)| {
+            view.old.is_empty() && (view.modern_ready() || slot.vacancy == Vacancy::Finished)
+        })
+    }
+
+    /// What the group is about, for clients.
+    pub(super) fn state(&self, views: &[SlotView], empty: bool, shutdown: bool) -> GroupState {
+        let ready = |slot: &Slot, view: &SlotView| slot.vacancy == Vacancy::Finished || view.modern_ready();
+        if self.stopped.is_some() || shutdown {
+            return if empty { GroupState::Stopped } else { GroupState::Stopping };
+        }
+        if self.preparing.is_some() || self.rollout.as_ref().is_some_and(|r| r.purpose != Purpose::Restart) {
+            return GroupState::Upgrading;
+        }
+        if self.slots.iter().zip(views).all(|(slot, view)| ready(slot, view)) {
+            let finished = self.slots.iter().all(|slot| slot.vacancy == Vacancy::Finished);
+            return if finished && empty { GroupState::Stopped } else { GroupState::Up };
+        }
+        if self.gave_up || self.streak.probation { GroupState::Failing } else { GroupState::Starting }
+    }
+
+    /// The group's slots as the table shows them, in one pass.
+    pub(super) fn views(&self, children: &[Child]) -> Vec<SlotView> {
+        let mut views = vec![SlotView::default(); self.slots.len()];
+        for child in children.iter().filter(|child| child.group == self.id) {
+            let Some(view) = usize::try_from(child.slot).ok().and_then(|slot| views.get_mut(slot)) else {
+                continue;
+            };
+            if child.retired {
+                view.leaving += 1;
+            } else if self.is_modern(child) {
+                view.modern = Some((child.id, child.phase));
+            } else if child.phase.is_serving() {
+                view.old.push((child.id, child.phase == Phase::Ready));
+            } else {
+                view.leaving += 1;
+            }
+        }
+        views
+    }
+}

@@ -1,0 +1,285 @@
+//! The life of one worker: what happens to it, and what can be asked of it. Whether a worker is wanted at all is decided
+//! elsewhere (`upgrade`); here its record moves through its phases and its end is drawn into the account of its group.
+
+use std::time::Duration;
+
+use super::backoff;
+use super::child::{Child, Phase};
+use super::event::{Action, ChildId, GroupId, Mono};
+use super::group::Vacancy;
+use super::note::{Happening, Reason};
+use super::snapshot::LastExit;
+use super::{Supervisor, is_success};
+use crate::plan::{Level, Readiness, Restart};
+use crate::process::{Exit, Stage};
+use crate::signame::Signal;
+
+/// How often SIGKILL is repeated until the child is reaped.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    fn position(&self, id: ChildId) -> Option<usize> {
+        self.children.binary_search_by_key(&id, |child| child.id).ok()
+    }
+
+    pub(super) fn child(&self, id: ChildId) -> Option<&Child> {
+        self.position(id).map(|at| &self.children[at])
+    }
+
+    /// The record of a child, whose group is looked at again.
+    pub(super) fn child_mut(&mut self, id: ChildId) -> Option<&mut Child> {
+        let at = self.position(id)?;
+        let child = &mut self.children[at];
+        self.groups[child.group.0].dirty = true;
+        Some(child)
+    }
+
+    pub(super) fn forked(&mut self, id: ChildId, pid: i32) {
+        let Some(child) = self.child_mut(id) else { return };
+        child.pid = pid;
+        let (group, worker) = (child.group, child.worker());
+        self.note_worker(group, Level::Debug, worker, Happening::Spawned);
+    }
+
+    pub(super) fn execed(&mut self, id: ChildId) {
+        let now = self.now;
+        let Some(child) = self.child_mut(id) else { return };
+        if child.phase != Phase::Spawning {
+            return;
+        }
+        let group = child.group;
+        let policy = &self.groups[group.0].policy;
+        let deadline = match policy.ready {
+            Readiness::Exec => return self.mark_ready(id),
+            Readiness::Timer(span) => now.after(span),
+            Readiness::Manual => now.after(policy.ack_deadline),
+        };
+        if let Some(child) = self.child_mut(id) {
+            child.enter(Phase::Starting, now, Some(deadline));
+        }
+    }
+
+    pub(super) fn mark_ready(&mut self, id: ChildId) {
+        let now = self.now;
+        let Some(child) = self.child_mut(id) else { return };
+        child.enter(Phase::Ready, now, None);
+        let child = child.clone();
+        let group = &mut self.groups[child.group.0];
+        group.streak.ready(id);
+        if group.is_modern(&child) {
+            let first =
+                group.slot_mut(child.slot).is_some_and(|slot| !std::mem::replace(&mut slot.taken, true));
+            if let Some(rollout) = group.rollout.as_mut().filter(|_| first) {
+                rollout.failures = 0;
+            }
+        }
+        let took = now.since(child.born);
+        self.note_worker(child.group, Level::Info, child.worker(), Happening::Ready(took));
+    }
+
+    pub(super) fn spawn_failed(&mut self, id: ChildId, stage: Stage, errno: i32) {
+        let Some(child) = self.child_mut(id) else { return };
+        child.failure = Some((stage, errno));
+        if stage == Stage::Fork {
+            self.remove(id, None);
+        }
+    }
+
+    pub(super) fn exited(&mut self, id: ChildId, exit: Exit) {
+        self.remove(id, Some(exit));
+    }
+
+    /// Takes a child out of the table and draws the consequences. `exit` is absent if it never was a process.
+    fn remove(&mut self, id: ChildId, exit: Option<Exit>) {
+        let now = self.now;
+        let Some(at) = self.position(id) else { return };
+        self.forget_streak(self.children[at].group);
+        let child = self.children.remove(at);
+        let group = &mut self.groups[child.group.0];
+        group.dirty = true;
+        let ended = exit.unwrap_or(Exit::Unknown);
+        let (modern, restart) = (group.is_modern(&child), group.policy.restart);
+        let success = is_success(&group.policy.success, ended) && child.failure.is_none();
+        let in_rollout = group.rollout.is_some();
+        let asked = !child.phase.is_serving();
+        let ready_for = child.ready_for(now);
+        let healthy = child.ready_at.is_some() && ready_for >= group.policy.healthy_after;
+        let stable = child.ready_at.is_some() && ready_for >= group.policy.stable_after;
+        let again = match restart {
+            Restart::Always => true,
+            Restart::OnFailure => !success,
+            Restart::Never => false,
+        } || (in_rollout && child.ready_at.is_none());
+        if let Some(slot) = group.slot_mut(child.slot) {
+            slot.last = Some(ended);
+            slot.last_exit = Some(match child.failure {
+                Some((stage, errno)) => LastExit::Spawn(Happening::SpawnFailed(stage, errno).to_string()),
+                None => last_exit(ended),
+            });
+            if !asked {
+                slot.vacancy = match (again, healthy) {
+                    (false, _) => Vacancy::Finished,
+                    (true, true) => Vacancy::Urgent,
+                    (true, false) => Vacancy::Open,
+                };
+                slot.restarts = slot.restarts.saturating_add(u32::from(again));
+            }
+        }
+        let worker = child.worker();
+        if asked {
+            return self.note_worker(child.group, Level::Info, worker, Happening::Gone(ended));
+        }
+        let level = if again || !success { Level::Warn } else { Level::Info };
+        let how = match child.failure {
+            Some((stage, errno)) => Happening::SpawnFailed(stage, errno),
+            None => Happening::Died(ended, now.since(child.born)),
+        };
+        let sentence = format!("{how}");
+        self.note_worker(child.group, level, worker, how);
+        if !again {
+            self.note_worker(child.group, Level::Info, worker, Happening::Finished(ended));
+        } else if !healthy {
+            self.count_failure(&child);
+        }
+        if modern && !stable && again {
+            self.rollout_failure(&child, &sentence);
+        }
+    }
+
+    /// Adds a failure of `child` to the streak of its group.
+    fn count_failure(&mut self, child: &Child) {
+        let (now, next_child, random) = (self.now, self.next_child, self.random.next());
+        let group = &mut self.groups[child.group.0];
+        let (backoff, limit) = (group.policy.backoff, group.policy.give_up);
+        let pause =
+            group.streak.fail(child.id, next_child, now, limit, |n| backoff::pause(&backoff, n, random));
+        let length = group.streak.length;
+        let Some(pause) = pause else { return };
+        if limit.is_some_and(|limit| length >= limit) && !group.gave_up {
+            group.gave_up = true;
+            self.note(child.group, Level::Error, Happening::GaveUp(length));
+        } else {
+            self.note(child.group, Level::Info, Happening::BackOff(pause));
+        }
+    }
+
+    /// Ends a streak of failures if a worker started since the last one has been ready long enough.
+    fn forget_streak(&mut self, id: GroupId) {
+        let now = self.now;
+        let group = &mut self.groups[id.0];
+        let stable = self.children.iter().any(|child| {
+            child.group == id
+                && child.id >= group.streak.mark
+                && child.phase == Phase::Ready
+                && child.ready_for(now) >= group.policy.stable_after
+        });
+        if stable && group.streak.length > 0 {
+            group.streak = backoff::Streak::none(self.next_child);
+        }
+    }
+
+    /// A worker did not become ready in time.
+    pub(super) fn miss_deadline(&mut self, id: ChildId) {
+        let Some(child) = self.child(id).cloned() else { return };
+        if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
+            slot.restarts = slot.restarts.saturating_add(1);
+        }
+        self.stop_child(id, Reason::NotReady);
+        self.count_failure(&child);
+        self.rollout_failure(&child, "not ready in time");
+    }
+
+    /// Asks for a new worker of the wanted generation.
+    pub(super) fn spawn(&mut self, id: GroupId, slot: u32, now: Mono) -> ChildId {
+        let child = self.next_child;
+        self.next_child = ChildId(child.0 + 1);
+        let group = &self.groups[id.0];
+        let generation = group.generation;
+        let index = self.free_index(id);
+        self.children.push(Child {
+            id: child,
+            group: id,
+            generation,
+            slot,
+            index,
+            pid: 0,
+            phase: Phase::Spawning,
+            since: now,
+            born: now,
+            ready_at: None,
+            deadline: Some(now.after(group.policy.ack_deadline)),
+            retired: false,
+            failure: None,
+        });
+        self.act(Action::Spawn { child, group: id, generation, slot, index });
+        child
+    }
+
+    /// The smallest number that no living worker of the group has.
+    fn free_index(&self, id: GroupId) -> u32 {
+        let mut taken: Vec<u32> =
+            self.children.iter().filter(|child| child.group == id).map(|child| child.index).collect();
+        taken.sort_unstable();
+        (0..)
+            .zip(&taken)
+            .find(|&(index, &taken)| index != taken)
+            .map_or_else(|| u32::try_from(taken.len()).unwrap_or(u32::MAX), |(index, _)| index)
+    }
+
+    /// Sends the graceful signal to a serving child and sets the moment of SIGKILL.
+    pub(super) fn stop_child(&mut self, id: ChildId, reason: Reason) {
+        let now = self.now;
+        let Some(child) = self.child_mut(id) else { return };
+        let group = child.group;
+        let policy = &self.groups[group.0].policy;
+        let signal = policy.graceful_signal;
+        let timeout = match reason {
+            Reason::Replaced => policy.drain_timeout,
+            Reason::Scale | Reason::Restart | Reason::Stop | Reason::NotReady | Reason::Abandoned => {
+                policy.stop_timeout
+            }
+        };
+        let Some(child) = self.child_mut(id) else { return };
+        child.enter(Phase::Stopping, now, Some(now.after(timeout)));
+        let worker = child.worker();
+        self.act(Action::Signal { child: id, signal, to_group: false });
+        self.note_worker(group, Level::Info, worker, Happening::Stopping(signal, reason));
+    }
+
+    /// The same for a child that gives way to another.
+    pub(super) fn retire_child(&mut self, id: ChildId, reason: Reason) {
+        if let Some(child) = self.child_mut(id) {
+            child.retired = true;
+        }
+        self.stop_child(id, reason);
+    }
+
+    /// Sends SIGKILL to a child and what it has started; again later if that is not enough.
+    pub(super) fn kill_child(&mut self, id: ChildId) {
+        let now = self.now;
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.killed = true;
+        }
+        let Some(child) = self.child_mut(id) else { return };
+        let (group, worker, waited) = (child.group, child.worker(), now.since(child.since));
+        let again = child.phase == Phase::Killed;
+        child.enter(Phase::Killed, now, Some(now.after(KILL_AGAIN)));
+        self.act(Action::Signal { child: id, signal: Signal::KILL, to_group: true });
+        let level = if again { Level::Debug } else { Level::Warn };
+        self.note_worker(group, level, worker, Happening::Killing(waited));
+    }
+
+    /// Workers of a group that gave way and are not gone.
+    pub(super) fn draining(&self, id: GroupId) -> u32 {
+        let count = self.children.iter().filter(|child| child.group == id && child.retired).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+fn last_exit(exit: Exit) -> LastExit {
+    match exit {
+        Exit::Code(code) => LastExit::Code(code),
+        Exit::Signal(signal) => LastExit::Signal(signal.to_string()),
+        Exit::Unknown => LastExit::Unknown(()),
+    }
+}

@@ -1,0 +1,304 @@
+//! Requests of clients: each is refused with a reason, answered at once, or leaves a [`Waiter`] behind.
+
+use super::Supervisor;
+use super::child::Phase;
+use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
+use super::event::{Action, ChildId, GroupId};
+use super::group::Slot;
+use super::note::Happening;
+use super::snapshot::{GroupStatus, Status, WorkerStatus};
+use super::waiter::{Goal, Part, Waiter};
+use crate::error::Code;
+use crate::plan::{Level, Readiness};
+
+/// Most workers a group may be scaled to at run time.
+pub const MAX_WORKERS: u32 = 10_000;
+
+impl Supervisor {
+    pub(super) fn request(&mut self, ticket: Ticket, origin: Origin, verb: Verb) {
+        let answer = match verb {
+            Verb::Ack(pid) => self.ack(origin, pid),
+            Verb::Ping => Ok(Reply::Done("pong".into())),
+            _ if !origin.trusted => Err(Reply::Failed(
+                Code::Refused,
+                "only worker:ack and worker:ping may be asked on this socket".into(),
+            )),
+            Verb::Status(selector) => self.status(&selector),
+            Verb::Version => Ok(Reply::Version(concat!("remuda ", env!("CARGO_PKG_VERSION")).into())),
+            Verb::Events(selector) => return self.subscribe(ticket, selector),
+            Verb::LogLevel(level) => {
+                self.act(Action::SetLevel(level));
+                Ok(Reply::Done(format!("the log level is {}", level.name())))
+            }
+            Verb::Stop(None, wait) => return self.stop_all(ticket, wait),
+            Verb::Stop(selector, wait) => return self.stop_groups(ticket, &selector, wait),
+            Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
+            Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, wait),
+            Verb::Restart(selector, wait) => return self.restart_groups(ticket, &selector, wait),
+            Verb::Scale(selector, scale, wait) => return self.scale_groups(ticket, &selector, scale, wait),
+            Verb::Signal(selector, signal) => self.select(&selector).map(|groups| {
+                let ids: Vec<ChildId> = self
+                    .children
+                    .iter()
+                    .filter(|child| groups.contains(&child.group))
+                    .map(|child| child.id)
+                    .collect();
+                let count = ids.len();
+                for child in ids {
+                    self.act(Action::Signal { child, signal, to_group: false });
+                }
+                Reply::Done(format!("sent {signal} to {count} worker{}", if count == 1 { "" } else { "s" }))
+            }),
+        };
+        let reply = answer.unwrap_or_else(|refusal| refusal);
+        self.act(Action::Reply { ticket, reply, last: true });
+    }
+
+    /// The groups meant, or a refusal that names those there are.
+    fn select(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
+        let Some(name) = selector else { return Ok(self.groups.iter().map(|group| group.id).collect()) };
+        match self.groups.iter().find(|group| group.name == *name) {
+            Some(group) => Ok(vec![group.id]),
+            None => {
+                let names: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
+                Err(Reply::Failed(Code::Refused, format!("no group {name:?}; there is {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// The groups meant by a verb that changes something.
+    fn select_to_change(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
+        if self.shutdown.is_some() {
+            return Err(Reply::Failed(Code::Refused, "the manager is stopping".into()));
+        }
+        self.select(selector)
+    }
+
+    /// The same without stopped groups; those are refused by name and left out of "all".
+    fn select_running(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
+        let groups = self.select_to_change(selector)?;
+        let running: Vec<GroupId> =
+            groups.iter().copied().filter(|id| self.groups[id.0].stopped.is_none()).collect();
+        match (running.is_empty(), selector) {
+            (true, Some(name)) => {
+                Err(Reply::Failed(Code::Refused, format!("{name} is stopped; start it first")))
+            }
+            (true, None) => Err(Reply::Failed(Code::Refused, "every group is stopped".into())),
+            (false, _) => Ok(running),
+        }
+    }
+
+    fn refuse(&mut self, ticket: Ticket, reply: Reply) {
+        self.act(Action::Reply { ticket, reply, last: true });
+    }
+
+    /// Answers at once if nobody wants to wait, else when the goals are reached.
+    fn promise(&mut self, ticket: Ticket, wait: Wait, goals: Vec<(GroupId, Goal)>, accepted: String) {
+        match wait {
+            Wait::No => self.act(Action::Reply { ticket, reply: Reply::Done(accepted), last: true }),
+            Wait::Done | Wait::Drained => {
+                let parts =
+                    goals.into_iter().map(|(group, goal)| Part { group, goal, outcome: None }).collect();
+                self.waiters.push(Waiter { ticket, wait, parts });
+            }
+        }
+    }
+
+    fn names(&self, groups: &[GroupId]) -> String {
+        groups.iter().map(|id| self.groups[id.0].name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn ack(&mut self, origin: Origin, pid: Option<i32>) -> Result<Reply, Reply> {
+        let find =
+            |pid: i32| self.children.iter().find(|child| pid > 0 && child.pid == pid).map(|child| child.id);
+        let sender = find(origin.pid).or_else(|| find(origin.process_group));
+        let child = match pid.filter(|&pid| pid != 0) {
+            None => {
+                sender.ok_or_else(|| format!("pid {} is no worker, nor is its process group", origin.pid))
+            }
+            Some(pid) => match find(pid) {
+                Some(child) if origin.trusted || sender == Some(child) => Ok(child),
+                Some(_) => Err(format!("a worker may ack only for itself, not for pid {pid}")),
+                None => Err(format!("pid {pid} is no living worker")),
+            },
+        };
+        match child {
+            Ok(child) => {
+                self.acked(child);
+                Ok(Reply::Done("acknowledged".into()))
+            }
+            Err(reason) => Err(Reply::Failed(Code::Refused, reason)),
+        }
+    }
+
+    /// A worker says that it is ready.
+    pub(super) fn acked(&mut self, id: ChildId) {
+        let Some(child) = self.child(id) else { return };
+        let (group, worker, phase) = (child.group, child.worker(), child.phase);
+        let awaited = self.groups[group.0].policy.ready == Readiness::Manual;
+        match phase {
+            Phase::Spawning | Phase::Starting if awaited => self.mark_ready(id),
+            Phase::Spawning | Phase::Starting | Phase::Ready | Phase::Stopping | Phase::Killed => {
+                self.note_worker(group, Level::Debug, worker, Happening::AckIgnored);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, ticket: Ticket, selector: Selector) {
+        match self.status(&selector) {
+            Ok(status) => {
+                self.act(Action::Reply { ticket, reply: status, last: false });
+                self.subscribers.push((ticket, selector));
+            }
+            Err(refusal) => self.refuse(ticket, refusal),
+        }
+    }
+
+    fn stop_all(&mut self, ticket: Ticket, wait: Wait) {
+        self.begin_shutdown(None);
+        let goals = self.groups.iter().map(|group| (group.id, Goal::Stopped)).collect();
+        self.promise(ticket, wait, goals, "stopping".into());
+    }
+
+    fn stop_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+        let groups = match self.select(selector) {
+            Ok(groups) => groups,
+            Err(refusal) => return self.refuse(ticket, refusal),
+        };
+        let now = self.now;
+        for &id in &groups {
+            let group = &mut self.groups[id.0];
+            if group.stopped.is_none() {
+                group.stopped = Some(now);
+                group.rollout = None;
+                if group.generation != group.committed {
+                    group.generation = group.committed;
+                }
+                self.note(id, Level::Info, Happening::GroupStopping);
+            }
+        }
+        let accepted = format!("stopping {}", self.names(&groups));
+        self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Stopped)).collect(), accepted);
+    }
+
+    fn start_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+        let groups = match self.select_to_change(selector) {
+            Ok(groups) => groups,
+            Err(refusal) => return self.refuse(ticket, refusal),
+        };
+        for &id in &groups {
+            let next_child = self.next_child;
+            let group = &mut self.groups[id.0];
+            let idle = group.gave_up
+                || group.slots.iter().any(|slot| slot.vacancy == super::group::Vacancy::Finished);
+            if group.stopped.take().is_some() || idle {
+                group.forgive(next_child);
+                self.note(id, Level::Info, Happening::GroupStarted);
+            }
+        }
+        let accepted = format!("starting {}", self.names(&groups));
+        self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Filled)).collect(), accepted);
+    }
+
+    fn upgrade_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+        let groups = match self.select_running(selector) {
+            Ok(groups) => groups,
+            Err(refusal) => return self.refuse(ticket, refusal),
+        };
+        let accepted = format!("upgrading {}", self.names(&groups));
+        let goals = groups.into_iter().map(|id| (id, Goal::Rollout(self.request_upgrade(id)))).collect();
+        self.promise(ticket, wait, goals, accepted);
+    }
+
+    fn restart_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+        let groups = match self.select_to_change(selector) {
+            Ok(groups) => groups,
+            Err(refusal) => return self.refuse(ticket, refusal),
+        };
+        let busy = groups.iter().find_map(|&id| self.refusal_to_restart(id));
+        if let Some(reason) = busy {
+            return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
+        }
+        let accepted = format!("restarting {}", self.names(&groups));
+        let mut goals = Vec::with_capacity(groups.len());
+        for id in groups {
+            if self.groups[id.0].stopped.take().is_some() {
+                self.note(id, Level::Info, Happening::GroupStarted);
+            }
+            goals.push((id, Goal::Rollout(self.request_restart(id))));
+        }
+        self.promise(ticket, wait, goals, accepted);
+    }
+
+    fn scale_groups(&mut self, ticket: Ticket, selector: &Selector, scale: Scale, wait: Wait) {
+        let groups = match self.select_running(selector) {
+            Ok(groups) => groups,
+            Err(refusal) => return self.refuse(ticket, refusal),
+        };
+        let mut targets = Vec::with_capacity(groups.len());
+        for &id in &groups {
+            let now = self.groups[id.0].target();
+            let target = match scale {
+                Scale::To(count) => count,
+                Scale::Up(count) => now.saturating_add(count),
+                Scale::Down(count) => now.saturating_sub(count),
+            };
+            if target > MAX_WORKERS {
+                let reason = format!("{target} workers are more than {MAX_WORKERS}");
+                return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
+            }
+            targets.push((id, now, target));
+        }
+        for (id, before, target) in targets {
+            if before != target {
+                // The number was checked against MAX_WORKERS, which any usize holds.
+                self.groups[id.0].slots.resize_with(target as usize, Slot::new);
+                self.note(id, Level::Info, Happening::Scaled(before, target));
+            }
+        }
+        let accepted = format!("scaling {}", self.names(&groups));
+        self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Filled)).collect(), accepted);
+    }
+
+    fn status(&self, selector: &Selector) -> Result<Reply, Reply> {
+        let groups = self.select(selector)?.into_iter().map(|id| self.group_status(id)).collect();
+        Ok(Reply::Status(Box::new(Status {
+            version: 1,
+            pid: self.identity.pid,
+            name: self.identity.name.clone(),
+            uptime_ms: self.now.since(self.started).as_millis().try_into().unwrap_or(u64::MAX),
+            groups,
+        })))
+    }
+
+    fn group_status(&self, id: GroupId) -> GroupStatus {
+        let group = &self.groups[id.0];
+        let mut children: Vec<_> = self.children.iter().filter(|child| child.group == id).collect();
+        let state = group.state(&group.views(&self.children), children.is_empty(), self.shutdown.is_some());
+        children.sort_by_key(|child| (child.slot, !child.phase.is_serving(), std::cmp::Reverse(child.id)));
+        let workers = children
+            .into_iter()
+            .map(|child| {
+                let slot = usize::try_from(child.slot).ok().and_then(|slot| group.slots.get(slot));
+                WorkerStatus {
+                    slot: child.slot,
+                    index: child.index,
+                    pid: child.pid,
+                    generation: child.generation.0,
+                    phase: child.phase.shown(),
+                    since_ms: self.now.since(child.since).as_millis().try_into().unwrap_or(u64::MAX),
+                    restarts: slot.map_or(0, |slot| slot.restarts),
+                    last_exit: slot.and_then(|slot| slot.last_exit.clone()),
+                }
+            })
+            .collect();
+        GroupStatus {
+            name: group.name.clone(),
+            target: group.target(),
+            generation: group.generation.0,
+            state,
+            sockets: group.sockets.clone(),
+            workers,
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Replacing the workers of a group: an upgrade to a new generation, its roll-back, a restart.
+//!
+//! All three are one thing, a [`Rollout`]: until it is over, workers that are not *modern* (of the wanted generation,
+//! and younger than the last restart) give way to modern ones, slot by slot, in a mode and within limits. What differs
+//! is which generation is wanted and what a failure means. The rollout ends when every slot has a ready modern worker
+//! and every other worker has been asked to go.
+//!
+//! It also ends when new workers fail: at once if the program cannot be executed at all, else after
+//! `upgrade_failures` deaths or missed deadlines since a slot was last taken for the first time. A slot is taken once,
+//! so failures are forgiven at most `target` times, and every rollout comes to an end. Then the committed generation is
+//! wanted again, and the same rule that brought the new workers in brings the old ones back.
+
+use super::Supervisor;
+use super::child::{Child, Phase};
+use super::event::{Action, ChildId, GenerationId, GroupId, Mono};
+use super::group::{SlotView, Vacancy};
+use super::note::{Happening, Reason};
+use super::waiter::Outcome;
+use crate::error::Code;
+use crate::plan::{Level, UpgradeMode};
+use crate::process::Stage;
+
+/// The replacement of a group's workers that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Rollout {
+    /// Which one, for those who wait for it.
+    pub(super) serial: u64,
+    pub(super) purpose: Purpose,
+    pub(super) mode: UpgradeMode,
+    /// Failures of new workers since a slot was last taken for the first time.
+    pub(super) failures: u32,
+}
+
+/// Why workers are replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    /// A new generation.
+    Upgrade,
+    /// The upgrade to that generation failed, for that reason: back to the committed one.
+    RollBack(GenerationId, String),
+    /// The same generation afresh.
+    Restart,
+}
+
+impl Supervisor {
+    /// Asks for a new generation of a group; whoever waits for the rollout `serial` hears of its end.
+    pub(super) fn request_upgrade(&mut self, id: GroupId) -> u64 {
+        let group = &mut self.groups[id.0];
+        group.newest = GenerationId(group.newest.0 + 1);
+        group.rollouts += 1;
+        let (generation, serial) = (group.newest, group.rollouts);
+        if let Some((given_up, earlier)) = group.preparing.replace((generation, serial)) {
+            self.supersede(id, earlier, given_up, generation);
+        }
+        self.act(Action::Prepare { group: id, generation });
+        serial
+    }
+
+    /// The new generation can be run, or why it cannot.
+    pub(super) fn prepared(&mut self, id: GroupId, generation: GenerationId, outcome: Result<(), String>) {
+        let group = &mut self.groups[id.0];
+        let Some((_, serial)) = group.preparing.take_if(|(awaited, _)| *awaited == generation) else {
+            if outcome.is_ok() {
+                self.act(Action::Forget { group: id, generation });
+            }
+            return;
+        };
+        let committed = group.committed;
+        if let Err(reason) = outcome {
+            let sentence = format!("the upgrade did not begin: {reason}; generation {} stays", committed.0);
+            self.conclude(id, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
+            self.note(id, Level::Error, Happening::UpgradeFailed(generation.0, reason, committed.0));
+            return;
+        }
+        group.prepared.push(generation);
+        if group.stopped.is_some() || self.shutdown.is_some() {
+            self.conclude(id, serial, Outcome::Failed(Code::Refused, "stopped meanwhile".into()));
+            return;
+        }
+        let wanted = group.generation;
+        let mode = group.policy.upgrade;
+        self.begin(id, Rollout { serial, purpose: Purpose::Upgrade, mode, failures: 0 }, generation);
+        self.groups[id.0].generation = generation;
+        self.groups[id.0].forgive(self.next_child);
+        self.note(id, Level::Info, Happening::UpgradeStarted(wanted.0, generation.0));
+    }
+
+    /// Why a group cannot be restarted now.
+    pub(super) fn refusal_to_restart(&self, id: GroupId) -> Option<String> {
+        let group = &self.groups[id.0];
+        let upgrading = group.preparing.is_some()
+            || group.rollout.as_ref().is_some_and(|r| r.purpose != Purpose::Restart);
+        upgrading.then(|| format!("{}: an upgrade is under way", group.name))
+    }
+
+    /// Stops all workers of a group and starts them again in the same generation.
+    pub(super) fn request_restart(&mut self, id: GroupId) -> u64 {
+        let group = &mut self.groups[id.0];
+        group.rollouts += 1;
+        let (serial, generation) = (group.rollouts, group.generation);
+        let mode = UpgradeMode::StopFirst;
+        self.begin(id, Rollout { serial, purpose: Purpose::Restart, mode, failures: 0 }, generation);
+        self.groups[id.0].restart_mark = self.next_child;
+        self.groups[id.0].forgive(self.next_child);
+        self.note(id, Level::Info, Happening::RestartStarted);
+        serial
+    }
+
+    fn begin(&mut self, id: GroupId, rollout: Rollout, generation: GenerationId) {
+        let given_up = self.groups[id.0].generation;
+        match self.groups[id.0].rollout.replace(rollout) {
+            None => {}
+            Some(Rollout { serial, purpose: Purpose::RollBack(failed, reason), .. }) => {
+                let sentence = format!(
+                    "the upgrade to generation {} failed: {reason}; that to generation {} took the place of its roll-back",
+                    failed.0, generation.0
+                );
+                self.conclude(id, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
+            }
+            Some(earlier) => self.supersede(id, earlier.serial, given_up, generation),
+        }
+    }
+
+    fn supersede(&mut self, id: GroupId, serial: u64, given_up: GenerationId, generation: GenerationId) {
+        let sentence = if given_up == generation {
+            format!("a later restart of generation {} took its place", generation.0)
+        } else {
+            format!("the upgrade to generation {} took its place", generation.0)
+        };
+        self.conclude(id, serial, Outcome::Failed(Code::Superseded, sentence));
+        self.note(id, Level::Warn, Happening::Superseded(given_up.0, generation.0));
+    }
+
+    /// Takes the failure of a modern worker into account.
+    pub(super) fn rollout_failure(&mut self, child: &Child, how: &str) {
+        let group = &mut self.groups[child.group.0];
+        if !group.is_modern(child) {
+            return;
+        }
+        let (limit, gave_up) = (group.policy.upgrade_failures.max(1), group.gave_up);
+        let Some(rollout) = &mut group.rollout else { return };
+        rollout.failures = rollout.failures.saturating_add(1);
+        let hopeless = child.failure.is_some_and(|(stage, errno)| !is_passing(stage, errno));
+        let failures = rollout.failures;
+        let reason = if failures == 1 {
+            how.to_owned()
+        } else {
+            format!("{failures} failures in a row, the last: {how}")
+        };
+        let ended = hopeless || gave_up || failures >= limit;
+        match &rollout.purpose {
+            Purpose::Upgrade if ended => self.fail_upgrade(child.group, reason),
+            Purpose::RollBack(failed, why) if ended => {
+                let sentence = format!(
+                    "the upgrade to generation {} failed: {why}; generation {} does not start either: {reason}; \
+                     still trying",
+                    failed.0, group.generation.0
+                );
+                let serial = rollout.serial;
+                group.retry_for_ever();
+                self.conclude(child.group, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
+            }
+            Purpose::Restart if ended => {
+                let (sentence, serial) = (format!("{reason}; still trying"), rollout.serial);
+                self.conclude(child.group, serial, Outcome::Failed(Code::Failed, sentence));
+            }
+            Purpose::Upgrade | Purpose::RollBack(..) | Purpose::Restart => {}
+        }
+    }
+
+    /// Ends an upgrade that cannot succeed: the committed generation is wanted again.
+    fn fail_upgrade(&mut self, id: GroupId, reason: String) {
+        let group = &mut self.groups[id.0];
+        let (failed, committed) = (group.generation, group.committed);
+        group.generation = committed;
+        group.forgive(self.next_child);
+        let replaced = group.views(&self.children).iter().any(|view| !view.modern_ready());
+        if let Some(mut rollout) = group.rollout.take() {
+            if replaced {
+                rollout.purpose = Purpose::RollBack(failed, reason.clone());
+                rollout.failures = 0;
+                group.rollout = Some(rollout);
+            } else {
+                let sentence = format!(
+                    "the upgrade to generation {} failed: {reason}; generation {} was not touched",
+                    failed.0, committed.0
+                );
+                self.conclude(id, rollout.serial, Outcome::Failed(Code::UpgradeFailed, sentence));
+            }
+        }
+        self.note(id, Level::Error, Happening::UpgradeFailed(failed.0, reason, committed.0));
+    }
+
+    /// Ends the rollout of a group if there is nothing left to replace.
+    pub(super) fn finish_rollout(&mut self, id: GroupId, views: &[SlotView]) {
+        let group = &mut self.groups[id.0];
+        if !group.is_filled(views) {
+            return;
+        }
+        let Some(rollout) = group.rollout.take() else { return };
+        let generation = group.generation;
+        let (outcome, happening) = match rollout.purpose {
+            Purpose::Upgrade => {
+                group.committed = generation;
+                (
+                    Outcome::Done(format!("generation {} is up", generation.0)),
+                    Happening::UpgradeDone(generation.0),
+                )
+            }
+            Purpose::RollBack(failed, reason) => {
+                let sentence = format!(
+                    "the upgrade to generation {} failed: {reason}; generation {} is back",
+                    failed.0, generation.0
+                );
+                (Outcome::Failed(Code::RolledBack, sentence), Happening::RolledBack(generation.0))
+            }
+            Purpose::Restart => (Outcome::Done("restarted".into()), Happening::RestartDone),
+        };
+        self.conclude(id, rollout.serial, outcome);
+        self.note(id, Level::Info, happening);
+    }
+
+    /// Asks old workers to go as far as the mode and the limits allow.
+    pub(super) fn retire(&mut self, id: GroupId, views: &mut [SlotView]) {
+        let group = &self.groups[id.0];
+        let mode = group.mode();
+        let restart = group.rollout.as_ref().is_some_and(|rollout| rollout.purpose == Purpose::Restart);
+        let mut room = group.max_draining().saturating_sub(self.draining(id));
+        let mut empty_room = group.surge().saturating_sub(count(views, |view| !view.any_ready()));
+        let fleet_ready = views.iter().all(SlotView::modern_ready);
+        for view in views {
+            // An unready worker of an upgrade that was given up serves nobody.
+            let unready: Vec<ChildId> =
+                view.old.iter().filter(|(_, ready)| !ready).map(|&(old, _)| old).collect();
+            for old in unready {
+                self.retire_child(old, if restart { Reason::Restart } else { Reason::Abandoned });
+                view.old.retain(|&(other, _)| other != old);
+                view.leaving += 1;
+            }
+            let replaced = match mode {
+                UpgradeMode::Rolling | UpgradeMode::StopFirst => view.modern_ready(),
+                UpgradeMode::Fleet => fleet_ready,
+            };
+            // Of two that an abandoned upgrade left in one slot the older one had been replaced by the younger.
+            let keep = usize::from(!replaced);
+            while view.old.len() > keep && room > 0 {
+                let (old, _) = view.old.remove(0);
+                self.retire_child(old, Reason::Replaced);
+                (view.leaving, room) = (view.leaving + 1, room - 1);
+            }
+            if mode == UpgradeMode::StopFirst
+                && view.old.len() == 1
+                && empty_room > 0
+                && (room > 0 || restart)
+            {
+                let (old, _) = view.old.remove(0);
+                self.retire_child(old, if restart { Reason::Restart } else { Reason::Replaced });
+                (view.leaving, room, empty_room) = (view.leaving + 1, room.saturating_sub(1), empty_room - 1);
+            }
+        }
+    }
+
+    /// Starts the modern workers that are missing, as far as the mode, the limits and the back-off allow.
+    pub(super) fn replenish(&mut self, id: GroupId, views: &mut [SlotView], now: Mono) {
+        let group = &self.groups[id.0];
+        let stop_first = group.mode() == UpgradeMode::StopFirst;
+        let unready = |view: &SlotView| matches!(view.modern, Some((_, Phase::Spawning | Phase::Starting)));
+        let mut in_flight = count(views, unready);
+        let mut extra = count(views, |view| view.modern.is_some() && !view.old.is_empty());
+        let (max_unready, surge) = (group.max_unready(), group.surge());
+        if group.rollout.is_some() && self.draining(id) > group.max_draining() {
+            return;
+        }
+        for (slot, view) in (0u32..).zip(views.iter_mut()) {
+            let group = &mut self.groups[id.0];
+            let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };
+            let beside_old = !view.old.is_empty();
+            let blocked = view.modern.is_some()
+                || in_flight >= max_unready
+                || (stop_first && (beside_old || view.leaving > 0))
+                || (beside_old && (extra >= surge || view.old.len() > 1));
+            if blocked || !group.may_try(vacancy, now, in_flight) {
+                continue;
+            }
+            if let Some(slot) = group.slot_mut(slot) {
+                slot.vacancy = Vacancy::Open;
+            }
+            let child = self.spawn(id, slot, now);
+            view.modern = Some((child, Phase::Spawning));
+            in_flight += 1;
+            extra += u32::from(beside_old);
+        }
+    }
+}
+
+fn count(views: &[SlotView], mut which: impl FnMut(&SlotView) -> bool) -> u32 {
+    views.iter().map(|view| u32::from(which(view))).sum()
+}
+
+/// Whether a failed spawn may succeed a little later, all else being equal.
+fn is_passing(stage: Stage, errno: i32) -> bool {
+    match errno {
+        libc::EAGAIN
+        | libc::ENOMEM
+        | libc::EMFILE
+        | libc::ENFILE
+        | libc::ETXTBSY
+        | libc::EINTR
+        | libc::EBUSY => true,
+        libc::EIO => stage != Stage::Exec,
+        _ => false,
+    }
+}
+
+impl super::group::Group {
+    /// The roll-back goes on whatever `give_up` says: there is nothing else to go back to.
+    fn retry_for_ever(&mut self) {
+        self.gave_up = false;
+    }
+}

@@ -1,0 +1,123 @@
+//! Those who asked for something that takes time, and what they wait for.
+
+use super::Supervisor;
+use super::command::{Reply, Ticket, Wait};
+use super::event::{Action, GroupId, Mono};
+use super::group::SlotView;
+use crate::error::Code;
+
+/// How something that was waited for ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    Done(String),
+    Failed(Code, String),
+}
+
+/// What is waited for in one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Goal {
+    /// The end of this rollout, which says itself how it ended.
+    Rollout(u64),
+    /// As many ready workers as wanted.
+    Filled,
+    /// No worker left.
+    Stopped,
+}
+
+/// One request that is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Waiter {
+    pub(super) ticket: Ticket,
+    pub(super) wait: Wait,
+    pub(super) parts: Vec<Part>,
+}
+
+/// The share of one group in a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) group: GroupId,
+    pub(super) goal: Goal,
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Supervisor {
+    /// The rollout `serial` of a group has ended.
+    pub(super) fn conclude(&mut self, group: GroupId, serial: u64, outcome: Outcome) {
+        for part in self.waiters.iter_mut().flat_map(|waiter| &mut waiter.parts) {
+            if part.group == group && part.goal == Goal::Rollout(serial) && part.outcome.is_none() {
+                part.outcome = Some(outcome.clone());
+            }
+        }
+    }
+
+    /// Looks whether what is waited for in a group is so.
+    pub(super) fn settle(&mut self, id: GroupId, views: &[SlotView], now: Mono) {
+        let group = &self.groups[id.0];
+        let children = self.children.iter().filter(|child| child.group == id).count();
+        let stopping = group.stopped.is_some() || self.shutdown.is_some();
+        let filled = group.rollout.is_none()
+            && group.is_filled(views)
+            && !self.children.iter().any(|child| child.group == id && child.slot >= group.target());
+        let failing =
+            group.gave_up || (group.streak.probation && group.streak.length >= group.policy.upgrade_failures);
+        let outcome = |goal: Goal| match goal {
+            Goal::Stopped if children == 0 => Some(Outcome::Done("stopped".into())),
+            Goal::Stopped => None,
+            Goal::Rollout(_) | Goal::Filled if stopping => {
+                Some(Outcome::Failed(Code::Failed, "stopped meanwhile".into()))
+            }
+            Goal::Filled if filled => Some(Outcome::Done(format!("{} of {0} ready", views.len()))),
+            Goal::Filled if failing && group.gave_up => {
+                Some(Outcome::Failed(Code::Failed, "workers keep failing; gave up".into()))
+            }
+            Goal::Filled if failing => {
+                let pause = group.streak.not_before.since(now);
+                let sentence = format!("workers keep failing; next attempt in {} ms", pause.as_millis());
+                Some(Outcome::Failed(Code::Failed, sentence))
+            }
+            Goal::Rollout(_) | Goal::Filled => None,
+        };
+        for part in self.waiters.iter_mut().flat_map(|waiter| &mut waiter.parts) {
+            if part.group == id && part.outcome.is_none() {
+                part.outcome = outcome(part.goal);
+            }
+        }
+    }
+
+    /// Answers those for whom everything has ended.
+    pub(super) fn answer_waiters(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiters);
+        waiting.retain(|waiter| match self.verdict(waiter) {
+            Some(reply) => {
+                self.act(Action::Reply { ticket: waiter.ticket, reply, last: true });
+                false
+            }
+            None => true,
+        });
+        self.waiters = waiting;
+    }
+
+    /// The answer, if every part has ended: the first failure's code, and a sentence a group.
+    fn verdict(&self, waiter: &Waiter) -> Option<Reply> {
+        let mut code = None;
+        let mut sentences = Vec::with_capacity(waiter.parts.len());
+        for part in &waiter.parts {
+            let sentence = match part.outcome.as_ref()? {
+                Outcome::Done(sentence) => sentence,
+                Outcome::Failed(failure, sentence) => {
+                    code.get_or_insert(*failure);
+                    sentence
+                }
+            };
+            if waiter.wait == Wait::Drained && self.draining(part.group) > 0 {
+                return None;
+            }
+            sentences.push(format!("{}: {sentence}", self.groups[part.group.0].name));
+        }
+        let sentence = sentences.join("; ");
+        Some(match code {
+            Some(code) => Reply::Failed(code, sentence),
+            None => Reply::Done(sentence),
+        })
+    }
+}
