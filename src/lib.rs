@@ -10,9 +10,26 @@
 //! control bytes --> wire --> Verb --> supervisor --> Reply --> wire --> bytes
 //! ```
 //!
-//! Imports go one way: `cli` uses the plan layer; `supervisor` uses plan types; `wire` uses the supervisor's verbs and
-//! replies; `sys` uses plan types; `driver` uses `supervisor`, `wire` and `sys`; `client` uses `wire` and `sys`; only this
-//! file joins `cli`, `driver` and `client`. `tests/layers.rs` fails on any other edge.
+//! Imports go one way only, and `tests/layers.rs` fails on any other edge:
+//!
+//! | layer | modules | may use |
+//! |---|---|---|
+//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`error`] | each other |
+//! | door | [`cli`] | plan |
+//! | core | [`supervisor`] | plan; nothing of the system |
+//! | wire | [`wire`] | core, plan; nothing of the system |
+//! | system | [`sys`] | plan; alone may hold `unsafe` |
+//! | shell | [`driver`] | core, wire, system, plan |
+//! | asking | [`client`] | wire, system, plan |
+//!
+//! Only this file joins `cli`, `driver` and `client`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cli::native::{self, Outcome};
+use error::{Code, Error, Result};
 
 pub mod addr;
 pub mod ask;
@@ -29,3 +46,37 @@ pub mod signame;
 pub mod supervisor;
 pub mod sys;
 pub mod wire;
+
+/// The program: reads the command line (`args` begins with the program's own name), does what it says, tells errors on
+/// standard error.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let words = args.into_iter().skip(1).collect();
+    match native::parse(words).and_then(perform) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            // Where standard error is closed there is nobody left to tell; the exit code still does.
+            let _ = writeln!(io::stderr(), "remuda: {error}");
+            ExitCode::from(error.code.status())
+        }
+    }
+}
+
+fn perform(outcome: Outcome) -> Result<u8> {
+    match outcome {
+        Outcome::Run(plan) => {
+            Err(Error::failed(format!("cannot run {}: this build has no driver", plan.name)))
+        }
+        Outcome::Ask(_) => Err(Error::failed("cannot ask: this build has no client")),
+        Outcome::Print(page) => print(&page),
+    }
+}
+
+/// Writes a page to standard output. A reader that has seen enough and closed its end is content.
+fn print(page: &str) -> Result<u8> {
+    let mut out = io::stdout().lock();
+    match out.write_all(page.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Code::Done.status()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Code::Done.status()),
+        Err(error) => Err(Error::failed(format!("cannot write to standard output: {error}"))),
+    }
+}

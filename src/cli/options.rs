@@ -1,1 +1,454 @@
-//! The one table of options.
+//! The one table of remuda's own command line: every verb, every option, with the words that tell of it.
+//!
+//! The parser knows an option only by its row here, `-h` and `--help` are printed from the rows, and the manual page is
+//! tested against them. What an option does stands in `native.rs`, one arm for each [`Id`]. Pure.
+
+use super::table::flag;
+pub use super::table::{Command, Id, Kind, Opt, Question, Section};
+
+/// The command of this name.
+pub fn command(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+/// `run`, which is also meant where no verb is given.
+pub const RUN: &Command = &COMMANDS[0];
+
+/// Every verb.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        kind: Kind::Run,
+        name: "run",
+        operands: "-- PROGRAM [ARGS]",
+        brief: "keep workers of one program alive on shared sockets",
+        more: "Opens the sockets, starts the workers with them at descriptor 3, 4, 5... and replaces workers that die. \
+            The word 'run' may be left out. Everything after '--' is the program, untouched. An option given twice \
+            counts as given last, unless it says 'repeatable'. \
+            Signals: TERM and INT stop gracefully, a second INT or QUIT at once, HUP upgrades.",
+        options: RUN_OPTIONS,
+    },
+    Command {
+        kind: Kind::Ask(Question::Status),
+        name: "status",
+        operands: "[GROUP]",
+        brief: "show groups and workers",
+        more: "Generation, phase, pid and age of each worker, and how its predecessor ended. The layout of --json is \
+            versioned; fields may be added.",
+        options: ANSWERED,
+    },
+    Command {
+        kind: Kind::Ask(Question::Upgrade),
+        name: "upgrade",
+        operands: "[GROUP]",
+        brief: "replace the workers by new ones, without losing a connection",
+        more: "Program, directory, user and environment files are looked up anew. Done when all new workers are ready \
+            and all old ones were told to finish. If new workers keep failing, the old generation stays. An upgrade \
+            during an upgrade takes its place.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Restart),
+        name: "restart",
+        operands: "[GROUP]",
+        brief: "stop the workers, then start them again",
+        more: "In the same generation: nothing is looked up anew. Connections wait in the backlog meanwhile.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Start),
+        name: "start",
+        operands: "[GROUP]",
+        brief: "start what was stopped",
+        more: "",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Stop),
+        name: "stop",
+        operands: "[GROUP]",
+        brief: "stop a group; without GROUP, all and the manager",
+        more: "A stopped group keeps its sockets open and stays stopped until 'start'.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Scale),
+        name: "scale",
+        operands: "[GROUP] N",
+        brief: "change the number of workers to N",
+        more: "From 1 to 10000.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Inc),
+        name: "inc",
+        operands: "[GROUP] [N]",
+        brief: "N workers more, one if not said",
+        more: "A single operand that is a number is N.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Dec),
+        name: "dec",
+        operands: "[GROUP] [N]",
+        brief: "N workers fewer, one if not said",
+        more: "A single operand that is a number is N.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Signal),
+        name: "signal",
+        operands: "[GROUP] SIG",
+        brief: "send each worker a signal",
+        more: "A name such as HUP, SIGHUP or RTMIN+2, or a number. It has no other consequence: a worker that dies of \
+            it is replaced.",
+        options: ANSWERED,
+    },
+    Command {
+        kind: Kind::Ask(Question::LogLevel),
+        name: "log-level",
+        operands: "LEVEL",
+        brief: "log from here on: debug, info, warn, error",
+        more: "",
+        options: ANSWERED,
+    },
+    Command {
+        kind: Kind::Ask(Question::Events),
+        name: "events",
+        operands: "[GROUP]",
+        brief: "print each state change until interrupted",
+        more: "With --json, one object a line as in remuda-protocol(7).",
+        options: EVENTS,
+    },
+    Command {
+        kind: Kind::Ask(Question::Version),
+        name: "version",
+        operands: "",
+        brief: "version of the running remuda",
+        more: "'remuda --version' tells that of the program on disk.",
+        options: ANSWERED,
+    },
+    Command {
+        kind: Kind::Ask(Question::Ack),
+        name: "ack",
+        operands: "",
+        brief: "report a worker ready (--ack manual)",
+        more: "For workers that are shell scripts; others write the line themselves, see remuda-protocol(7).",
+        options: ACK,
+    },
+    Command {
+        kind: Kind::Ask(Question::Ping),
+        name: "ping",
+        operands: "",
+        brief: "see whether the manager answers",
+        more: "",
+        options: ANSWERED,
+    },
+];
+
+const RUN_OPTIONS: &[Opt] = &[
+    flag(
+        Id::Bind,
+        "bind",
+        Section::Sockets,
+        "PORT, HOST:PORT, unix:PATH, ...; repeatable",
+        "IP:PORT, [IPv6]:PORT, HOST:PORT, :PORT (all addresses), PORT (127.0.0.1), tcp://, tcp4://, tcp6://, udp://, \
+         unix:PATH, unix://PATH, @NAME (abstract), fd://N. Options follow after commas: backlog=N, reuseaddr=on|off, \
+         nonblock, v6only, name=NAME, and for a Unix path mode=OCTAL, user=USER, group=GROUP. The first socket is \
+         descriptor 3 of the workers, the next 4.",
+    )
+    .letter('b')
+    .takes("ADDR"),
+    flag(
+        Id::Handoff,
+        "handoff",
+        Section::Sockets,
+        "which variables tell workers of the sockets",
+        "Some of systemd (LISTEN_FDS and its like), einhorn (EINHORN_FD_COUNT), server-starter (SERVER_STARTER_PORT), \
+         firestarter (FIRESTARTER_FD_COUNT), notify (NOTIFY_SOCKET), with commas between; or all, or none.",
+    )
+    .takes("LIST")
+    .defaults("all")
+    .rare(),
+    flag(
+        Id::NoListenPid,
+        "no-listen-pid",
+        Section::Sockets,
+        "leave out LISTEN_PID",
+        "For a program behind a wrapper that does not exec it: LISTEN_PID would name the wrapper.",
+    )
+    .rare(),
+    flag(Id::Workers, "workers", Section::Workers, "how many", "From 1 to 10000.")
+        .letter('n')
+        .takes("N")
+        .defaults("1"),
+    flag(
+        Id::Ack,
+        "ack",
+        Section::Workers,
+        "ready: none, timer[:DUR], manual",
+        "When a worker counts as ready. none: as soon as its program runs. timer: after it has lived that long. \
+         manual: when it says so, by worker:ack on the control socket or by READY=1 (sd_notify(3)).",
+    )
+    .takes("WHEN")
+    .defaults("timer:1s"),
+    flag(
+        Id::AckDeadline,
+        "ack-deadline",
+        Section::Workers,
+        "time for a manual ack",
+        "A worker that is not ready by then is replaced.",
+    )
+    .takes("DUR")
+    .defaults("60s"),
+    flag(
+        Id::GracefulSignal,
+        "graceful-signal",
+        Section::Workers,
+        "asks a worker to finish and go",
+        "Sent to the worker alone, not to its process group.",
+    )
+    .takes("SIG")
+    .defaults("TERM"),
+    flag(
+        Id::StopTimeout,
+        "stop-timeout",
+        Section::Workers,
+        "from that signal to SIGKILL",
+        "SIGKILL goes to the process group of the worker.",
+    )
+    .takes("DUR")
+    .defaults("10s"),
+    flag(
+        Id::Restart,
+        "restart",
+        Section::Workers,
+        "after a death: always, on-failure, never",
+        "With on-failure, a death by --success-exit is final. When no worker is left the manager ends.",
+    )
+    .takes("WHEN")
+    .defaults("always"),
+    flag(
+        Id::SuccessExit,
+        "success-exit",
+        Section::Workers,
+        "exit codes and signals that are no failure",
+        "With commas between, as in 0,2,TERM: a number is an exit code, a name a signal. Name 0 too if it is meant.",
+    )
+    .takes("LIST")
+    .defaults("0")
+    .rare(),
+    flag(
+        Id::Backoff,
+        "backoff",
+        Section::Workers,
+        "retry after BASE[:FACTOR[:MAX]]",
+        "After workers that died before they were ready for 1 s: the first wait, by how much each further one is \
+         longer, and the longest.",
+    )
+    .takes("DELAYS")
+    .defaults("1s:1.5:30s"),
+    flag(
+        Id::GiveUp,
+        "give-up",
+        Section::Workers,
+        "stop retrying after N failures in a row",
+        "Without it, retries never end.",
+    )
+    .takes("N"),
+    flag(
+        Id::NoKillGroup,
+        "no-kill-group",
+        Section::Workers,
+        "spare what dead workers leave behind",
+        "Otherwise what is left of a dead worker's process group is sent SIGKILL.",
+    )
+    .rare(),
+    flag(
+        Id::Upgrade,
+        "upgrade",
+        Section::Upgrade,
+        "rolling, fleet, stop-first",
+        "rolling: a few new workers at a time, an old one goes when its successor is ready. fleet: all new workers \
+         first, then all old ones go. stop-first: an old one goes before its successor starts.",
+    )
+    .takes("MODE")
+    .defaults("rolling"),
+    flag(
+        Id::Surge,
+        "surge",
+        Section::Upgrade,
+        "new workers at a time, beside the old ones",
+        "A number or a part of the workers, rounded down but at least one. With stop-first, how many may be missing.",
+    )
+    .takes("N|P%")
+    .defaults("25%"),
+    flag(
+        Id::MaxUnacked,
+        "max-unacked",
+        Section::Upgrade,
+        "new workers that are not ready (as --surge)",
+        "Holds in upgrades only.",
+    )
+    .takes("N")
+    .rare(),
+    flag(
+        Id::MaxDraining,
+        "max-draining",
+        Section::Upgrade,
+        "old workers on their way out (as --workers)",
+        "An upgrade waits while more would be.",
+    )
+    .takes("N")
+    .rare(),
+    flag(
+        Id::DrainTimeout,
+        "drain-timeout",
+        Section::Upgrade,
+        "time of old workers to finish",
+        "In place of --stop-timeout, for workers that an upgrade replaces.",
+    )
+    .takes("DUR")
+    .defaults("60s"),
+    flag(Id::Directory, "directory", Section::Environment, "working directory of workers", "")
+        .letter('C')
+        .takes("DIR"),
+    flag(
+        Id::User,
+        "user",
+        Section::Environment,
+        "user of workers, name or number",
+        "With all its supplementary groups.",
+    )
+    .takes("USER"),
+    flag(Id::Group, "group", Section::Environment, "group of workers (that of --user)", "A name or a number.")
+        .takes("GROUP"),
+    flag(
+        Id::Env,
+        "env",
+        Section::Environment,
+        "set a variable; repeatable",
+        "Wins over --env-file.",
+    )
+    .letter('e')
+    .takes("K=V"),
+    flag(
+        Id::EnvFile,
+        "env-file",
+        Section::Environment,
+        "set the variables in a file; repeatable",
+        "Lines of K=V; empty lines and lines that begin with # count for nothing. Read anew at each upgrade.",
+    )
+    .takes("FILE"),
+    flag(
+        Id::DropEnv,
+        "drop-env",
+        Section::Environment,
+        "keep an inherited variable out; repeatable",
+        "",
+    )
+    .takes("K")
+    .rare(),
+    flag(Id::Umask, "umask", Section::Environment, "umask of workers, octal", "").takes("MASK").rare(),
+    flag(Id::Stdin, "stdin", Section::Environment, "standard input of workers: null, inherit", "")
+        .takes("WHAT")
+        .defaults("null")
+        .rare(),
+    flag(
+        Id::KeepSignals,
+        "keep-signals",
+        Section::Environment,
+        "leave ignored and blocked signals as they are",
+        "Otherwise workers start with all signals at their default and none blocked.",
+    )
+    .rare(),
+    flag(Id::Verbose, "verbose", Section::Logging, "log each step", "").letter('v'),
+    flag(Id::Quiet, "quiet", Section::Logging, "log warnings only; twice, errors only", "").letter('q'),
+    flag(Id::LogFormat, "log-format", Section::Logging, "plain, json", "Lines on standard error.")
+        .takes("FORMAT")
+        .defaults("plain"),
+    NAME,
+    CONTROL,
+    flag(
+        Id::Pidfile,
+        "pidfile",
+        Section::Control,
+        "write the manager's pid there",
+        "Locked while the manager runs, removed at its end.",
+    )
+    .takes("PATH"),
+    HELP,
+    VERSION,
+];
+
+const NAME: Opt = flag(
+    Id::Name,
+    "name",
+    Section::Control,
+    "instance (base name of PROGRAM; the only one)",
+    "Letters, digits, '_', '.' and '-', at most 64. For 'run' the base name of the program if not given; for a verb \
+     the only instance that runs.",
+)
+.takes("NAME");
+
+const CONTROL: Opt = flag(
+    Id::Control,
+    "control",
+    Section::Control,
+    "control socket, instead of the place for NAME",
+    "Otherwise NAME.sock in $RUNTIME_DIRECTORY, in /run/remuda for root, in $XDG_RUNTIME_DIR/remuda, or an abstract \
+     socket.",
+)
+.takes("PATH");
+
+const HELP: Opt = flag(Id::Help, "help", Section::General, "-h is short, --help is all", "").letter('h');
+
+const VERSION: Opt =
+    flag(Id::Version, "version", Section::General, "print the version of this program", "").letter('V');
+
+const JSON: Opt = flag(Id::Json, "json", Section::Asking, "print the answer as JSON, one object a line", "");
+
+const SILENT: Opt = flag(Id::Silent, "quiet", Section::Asking, "print errors only", "").letter('q');
+
+const ANSWER_TIMEOUT: Opt = flag(
+    Id::AnswerTimeout,
+    "timeout",
+    Section::Asking,
+    "how long to wait for the answer",
+    "Exit code 6 then.",
+)
+.takes("DUR")
+.defaults("10s");
+
+const WAITING: &[Opt] = &[
+    flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),
+    flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", ""),
+    flag(
+        Id::Timeout,
+        "timeout",
+        Section::Asking,
+        "how long to wait for the result (no limit)",
+        "Exit code 6 then; what was asked for goes on.",
+    )
+    .takes("DUR"),
+    JSON,
+    SILENT,
+    NAME,
+    CONTROL,
+    HELP,
+    VERSION,
+];
+
+const ANSWERED: &[Opt] = &[ANSWER_TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VERSION];
+
+const EVENTS: &[Opt] = &[JSON, NAME, CONTROL, HELP, VERSION];
+
+const ACK: &[Opt] = &[
+    flag(Id::Pid, "pid", Section::Asking, "which worker (the one that asks)", "").takes("N"),
+    ANSWER_TIMEOUT,
+    JSON,
+    SILENT,
+    NAME,
+    CONTROL,
+    HELP,
+    VERSION,
+];

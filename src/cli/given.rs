@@ -1,0 +1,274 @@
+//! What was given on the command line, option by option, and what it means: a plan, or something to ask. Pure.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::options::{Command, Id, Question};
+use super::values;
+use crate::addr;
+use crate::ask::{Ask, AskVerb};
+use crate::duration;
+use crate::error::{Error, Result};
+use crate::plan::{
+    ControlSpec, Convention, EnvSpec, GroupSpec, Handoff, Launch, Level, LogFormat, LogSpec, Plan, Policy,
+    Restart, SocketSpec, Stdin, UpgradeMode,
+};
+
+/// Every option with its default. Which of them a command can set says the table.
+#[derive(Debug)]
+pub(super) struct Given {
+    sockets: Vec<SocketSpec>,
+    conventions: Vec<Convention>,
+    listen_pid: bool,
+    policy: Policy,
+    kill_process_group: bool,
+    directory: Option<PathBuf>,
+    user: Option<String>,
+    group: Option<String>,
+    env: EnvSpec,
+    umask: Option<u32>,
+    stdin: Stdin,
+    keep_signals: bool,
+    louder: u32,
+    quieter: u32,
+    format: LogFormat,
+    name: Option<String>,
+    control: Option<PathBuf>,
+    pidfile: Option<PathBuf>,
+    wait: bool,
+    drained: bool,
+    timeout: Option<Duration>,
+    json: bool,
+    silent: bool,
+    pid: Option<i32>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Given {
+            sockets: Vec::new(),
+            conventions: values::ALL_CONVENTIONS.to_vec(),
+            listen_pid: true,
+            policy: Policy::default(),
+            kill_process_group: true,
+            directory: None,
+            user: None,
+            group: None,
+            env: EnvSpec::default(),
+            umask: None,
+            stdin: Stdin::default(),
+            keep_signals: false,
+            louder: 0,
+            quieter: 0,
+            format: LogFormat::Plain,
+            name: None,
+            control: None,
+            pidfile: None,
+            wait: true,
+            drained: false,
+            timeout: None,
+            json: false,
+            silent: false,
+            pid: None,
+        }
+    }
+}
+
+/// How long a verb waits whose answer needs nothing but a living manager.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+const RESTARTS: [(&str, Restart); 3] =
+    [("always", Restart::Always), ("on-failure", Restart::OnFailure), ("never", Restart::Never)];
+
+const UPGRADES: [(&str, UpgradeMode); 3] = [
+    ("rolling", UpgradeMode::Rolling),
+    ("fleet", UpgradeMode::Fleet),
+    ("stop-first", UpgradeMode::StopFirst),
+];
+
+const FORMATS: [(&str, LogFormat); 2] = [("plain", LogFormat::Plain), ("json", LogFormat::Json)];
+
+const LEVELS: [(&str, Level); 4] =
+    [("debug", Level::Debug), ("info", Level::Info), ("warn", Level::Warn), ("error", Level::Error)];
+
+impl Given {
+    /// Takes one option; `value` is empty where it has none.
+    pub(super) fn set(&mut self, id: Id, value: OsString) -> Result<()> {
+        let text = || values::text(&value);
+        match id {
+            Id::Bind => self.sockets.push(addr::parse(text()?)?),
+            Id::Handoff => self.conventions = values::conventions(text()?)?,
+            Id::NoListenPid => self.listen_pid = false,
+            Id::Workers => self.policy.workers = values::count(text()?)?,
+            Id::Ack => self.policy.ready = values::readiness(text()?)?,
+            Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
+            Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
+            Id::StopTimeout => self.policy.stop_timeout = duration::parse(text()?)?,
+            Id::Restart => self.policy.restart = values::choice(text()?, &RESTARTS)?,
+            Id::SuccessExit => self.policy.success = values::successes(text()?)?,
+            Id::Backoff => self.policy.backoff = values::backoff(text()?)?,
+            Id::GiveUp => self.policy.give_up = Some(values::count(text()?)?),
+            Id::NoKillGroup => self.kill_process_group = false,
+            Id::Upgrade => self.policy.upgrade = values::choice(text()?, &UPGRADES)?,
+            Id::Surge => self.policy.surge = values::share(text()?)?,
+            Id::MaxUnacked => self.policy.max_unacked = Some(values::count(text()?)?),
+            Id::MaxDraining => self.policy.max_draining = Some(values::count(text()?)?),
+            Id::DrainTimeout => self.policy.drain_timeout = duration::parse(text()?)?,
+            Id::Directory => self.directory = Some(values::path(value)?),
+            Id::User => self.user = Some(values::account(text()?)?),
+            Id::Group => self.group = Some(values::account(text()?)?),
+            Id::Env => self.env.set.push(values::variable(value)?),
+            Id::EnvFile => self.env.files.push(values::path(value)?),
+            Id::DropEnv => self.env.drop.push(values::variable_name(text()?)?),
+            Id::Umask => self.umask = Some(values::umask(text()?)?),
+            Id::Stdin => {
+                self.stdin = values::choice(text()?, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
+            }
+            Id::KeepSignals => self.keep_signals = true,
+            Id::Verbose => self.louder += 1,
+            Id::Quiet => self.quieter += 1,
+            Id::LogFormat => self.format = values::choice(text()?, &FORMATS)?,
+            Id::Name => self.name = Some(values::name(text()?)?),
+            Id::Control => self.control = Some(values::socket_path(value)?),
+            Id::Pidfile => self.pidfile = Some(values::path(value)?),
+            Id::Json => self.json = true,
+            Id::NoWait => self.wait = false,
+            Id::WaitDrained => self.drained = true,
+            Id::Timeout | Id::AnswerTimeout => self.timeout = Some(values::positive(text()?)?),
+            Id::Silent => self.silent = true,
+            Id::Pid => self.pid = Some(values::pid(text()?)?),
+            // The parser answers these before it reads anything else.
+            Id::Help | Id::Version => {}
+        }
+        Ok(())
+    }
+
+    /// The plan of `run`.
+    pub(super) fn plan(self, program: OsString, args: Vec<OsString>) -> Result<Plan> {
+        if let Some(address) = addr::duplicates(&self.sockets) {
+            return Err(Error::usage(format!("--bind: {address} is given twice")));
+        }
+        let level = self.level()?;
+        let name = self.name.unwrap_or_else(|| values::name_of_program(&program));
+        let launch = Launch {
+            program,
+            args,
+            directory: self.directory,
+            user: self.user,
+            group: self.group,
+            env: self.env,
+            umask: self.umask,
+            stdin: self.stdin,
+            handoff: Handoff {
+                conventions: self.conventions.into_iter().collect(),
+                listen_pid: self.listen_pid,
+                base_name: "FIRESTARTER".to_owned(),
+            },
+            keep_signals: self.keep_signals,
+            own_process_group: true,
+            kill_process_group: self.kill_process_group,
+        };
+        Ok(Plan {
+            name: name.clone(),
+            groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy: self.policy }],
+            control: self.control.map_or(ControlSpec::Default, ControlSpec::Path),
+            log: LogSpec { level, format: self.format },
+            pidfile: self.pidfile,
+        })
+    }
+
+    fn level(&self) -> Result<Level> {
+        match (self.louder, self.quieter) {
+            (0, 0) => Ok(Level::Info),
+            (_, 0) => Ok(Level::Debug),
+            (0, 1) => Ok(Level::Warn),
+            (0, _) => Ok(Level::Error),
+            _ => Err(Error::usage("--verbose and --quiet contradict each other")),
+        }
+    }
+
+    /// What a verb asks.
+    pub(super) fn ask(self, question: Question, command: &Command, operands: &[String]) -> Result<Ask> {
+        if !self.wait && self.drained {
+            return Err(Error::usage("--no-wait and --wait-drained contradict each other"));
+        }
+        let (group, verb) = self.verb(question, command, operands)?;
+        let group =
+            group.map(|group| values::name(group).map_err(|error| error.within("GROUP"))).transpose()?;
+        let at_once = !self.wait || command.options.iter().any(|option| option.id == Id::AnswerTimeout);
+        Ok(Ask {
+            name: self.name,
+            control: self.control,
+            verb,
+            group,
+            wait: self.wait,
+            drained: self.drained,
+            timeout: self.timeout.or(at_once.then_some(ANSWER_TIMEOUT)),
+            json: self.json,
+            quiet: self.silent,
+        })
+    }
+
+    /// The group, as written, and the verb.
+    fn verb<'a>(
+        &self,
+        question: Question,
+        command: &Command,
+        operands: &'a [String],
+    ) -> Result<(Option<&'a str>, AskVerb)> {
+        let words: Vec<&str> = operands.iter().map(String::as_str).collect();
+        let grouped = |verb| match words[..] {
+            [] => Ok((None, verb)),
+            [group] => Ok((Some(group), verb)),
+            [_, extra, ..] => Err(unexpected(extra)),
+        };
+        let bare = |verb| words.first().map_or(Ok((None, verb)), |extra| Err(unexpected(extra)));
+        // An optional group before a word that must be there.
+        let last = |what: &str| match words[..] {
+            [] => {
+                Err(Error::usage(format!("{what} is missing: remuda {} {}", command.name, command.operands)))
+            }
+            [word] => Ok((None, word)),
+            [group, word] => Ok((Some(group), word)),
+            [_, _, extra, ..] => Err(unexpected(extra)),
+        };
+        let number = |word: &str| values::count(word).map_err(|error| error.within("N"));
+        let change = || match words[..] {
+            [] => Ok((None, 1)),
+            [word] if word.bytes().all(|byte| byte.is_ascii_digit()) => Ok((None, number(word)?)),
+            [group] => Ok((Some(group), 1)),
+            [group, word] => Ok((Some(group), number(word)?)),
+            [_, _, extra, ..] => Err(unexpected(extra)),
+        };
+        match question {
+            Question::Status => grouped(AskVerb::Status),
+            Question::Upgrade => grouped(AskVerb::Upgrade),
+            Question::Restart => grouped(AskVerb::Restart),
+            Question::Start => grouped(AskVerb::Start),
+            Question::Stop => grouped(AskVerb::Stop),
+            Question::Events => grouped(AskVerb::Events),
+            Question::Scale => last("N").and_then(|(group, word)| Ok((group, AskVerb::Scale(number(word)?)))),
+            Question::Inc => change().map(|(group, count)| (group, AskVerb::Inc(count))),
+            Question::Dec => change().map(|(group, count)| (group, AskVerb::Dec(count))),
+            Question::Signal => last("SIG").and_then(|(group, word)| {
+                let signal = word.parse().map_err(|error: Error| error.within("SIG"))?;
+                Ok((group, AskVerb::Signal(signal)))
+            }),
+            Question::LogLevel => match words[..] {
+                [word] => values::choice(word, &LEVELS)
+                    .map(|level| (None, AskVerb::LogLevel(level)))
+                    .map_err(|error| error.within("LEVEL")),
+                [] => Err(Error::usage("LEVEL is missing: debug, info, warn or error")),
+                [_, extra, ..] => Err(unexpected(extra)),
+            },
+            Question::Version => bare(AskVerb::Version),
+            Question::Ping => bare(AskVerb::Ping),
+            Question::Ack => bare(AskVerb::Ack(self.pid)),
+        }
+    }
+}
+
+fn unexpected(word: &str) -> Error {
+    Error::usage(format!("unexpected word '{word}'"))
+}

@@ -1,0 +1,267 @@
+//! The shape of the table of options: what there is to say about a command and about an option. The rows are in
+//! `options.rs`. Pure.
+
+/// Names an option to the parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Id {
+    /// `--bind`
+    Bind,
+    /// `--handoff`
+    Handoff,
+    /// `--no-listen-pid`
+    NoListenPid,
+    /// `--workers`
+    Workers,
+    /// `--ack`
+    Ack,
+    /// `--ack-deadline`
+    AckDeadline,
+    /// `--graceful-signal`
+    GracefulSignal,
+    /// `--stop-timeout`
+    StopTimeout,
+    /// `--restart`
+    Restart,
+    /// `--success-exit`
+    SuccessExit,
+    /// `--backoff`
+    Backoff,
+    /// `--give-up`
+    GiveUp,
+    /// `--no-kill-group`
+    NoKillGroup,
+    /// `--upgrade`
+    Upgrade,
+    /// `--surge`
+    Surge,
+    /// `--max-unacked`
+    MaxUnacked,
+    /// `--max-draining`
+    MaxDraining,
+    /// `--drain-timeout`
+    DrainTimeout,
+    /// `--directory`
+    Directory,
+    /// `--user`
+    User,
+    /// `--group`
+    Group,
+    /// `--env`
+    Env,
+    /// `--env-file`
+    EnvFile,
+    /// `--drop-env`
+    DropEnv,
+    /// `--umask`
+    Umask,
+    /// `--stdin`
+    Stdin,
+    /// `--keep-signals`
+    KeepSignals,
+    /// `--verbose`
+    Verbose,
+    /// `--quiet` of the manager
+    Quiet,
+    /// `--log-format`
+    LogFormat,
+    /// `--name`
+    Name,
+    /// `--control`
+    Control,
+    /// `--pidfile`
+    Pidfile,
+    /// `--json`
+    Json,
+    /// `--no-wait`
+    NoWait,
+    /// `--wait-drained`
+    WaitDrained,
+    /// `--timeout` of a verb that waits for its result
+    Timeout,
+    /// `--timeout` of a verb that is answered at once
+    AnswerTimeout,
+    /// `--quiet` of a verb
+    Silent,
+    /// `--pid`
+    Pid,
+    /// `-h`, `--help`
+    Help,
+    /// `-V`, `--version`
+    Version,
+}
+
+/// What a command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// To be a manager.
+    Run,
+    /// To ask a running one.
+    Ask(Question),
+}
+
+/// What a verb asks of a running manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// How things stand.
+    Status,
+    /// To upgrade.
+    Upgrade,
+    /// To restart.
+    Restart,
+    /// To start what was stopped.
+    Start,
+    /// To stop a group, or the manager.
+    Stop,
+    /// For a number of workers.
+    Scale,
+    /// For more workers.
+    Inc,
+    /// For fewer workers.
+    Dec,
+    /// For a signal to workers.
+    Signal,
+    /// For another log level.
+    LogLevel,
+    /// For all state changes.
+    Events,
+    /// For its version.
+    Version,
+    /// To take a worker for ready.
+    Ack,
+    /// For a sign of life.
+    Ping,
+}
+
+/// Under which heading an option stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// What is listened on.
+    Sockets,
+    /// How many, when ready, what becomes of the dead.
+    Workers,
+    /// How workers are replaced.
+    Upgrade,
+    /// What workers find around them.
+    Environment,
+    /// What the manager tells.
+    Logging,
+    /// How the manager is reached.
+    Control,
+    /// How a verb waits and what it prints.
+    Asking,
+    /// Help and version.
+    General,
+}
+
+impl Section {
+    /// All of them, in the order in which they are printed.
+    pub const ALL: [Section; 8] = [
+        Section::Sockets,
+        Section::Workers,
+        Section::Upgrade,
+        Section::Environment,
+        Section::Logging,
+        Section::Asking,
+        Section::Control,
+        Section::General,
+    ];
+
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Section::Sockets => "Sockets",
+            Section::Workers => "Workers",
+            Section::Upgrade => "Upgrade",
+            Section::Environment => "Environment",
+            Section::Logging => "Logging",
+            Section::Control => "Control",
+            Section::Asking => "Asking",
+            Section::General => "General",
+        }
+    }
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// Its name to the parser.
+    pub id: Id,
+    /// Its name after two dashes.
+    pub long: &'static str,
+    /// Its letter after one dash.
+    pub short: Option<char>,
+    /// What stands for its value; absent if it takes none.
+    pub argument: Option<&'static str>,
+    /// The value in force without it, as it would be written.
+    pub default: Option<&'static str>,
+    /// Where it is printed.
+    pub section: Section,
+    /// Part of `-h`; the others are in `--help` only.
+    pub common: bool,
+    /// One line.
+    pub brief: &'static str,
+    /// Sentences that add to the line, for `--help`.
+    pub more: &'static str,
+}
+
+/// One verb, `run` among them.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// What it is for.
+    pub kind: Kind,
+    /// The word.
+    pub name: &'static str,
+    /// What follows the options, as in a synopsis.
+    pub operands: &'static str,
+    /// One line.
+    pub brief: &'static str,
+    /// Sentences that add to the line, for `--help`.
+    pub more: &'static str,
+    /// Which options it takes.
+    pub options: &'static [Opt],
+}
+
+impl Command {
+    /// The option with this name after two dashes.
+    pub fn long(&self, name: &str) -> Option<&'static Opt> {
+        self.options.iter().find(|option| option.long == name)
+    }
+
+    /// The option with this letter.
+    pub fn short(&self, letter: char) -> Option<&'static Opt> {
+        self.options.iter().find(|option| option.short == Some(letter))
+    }
+}
+
+/// A row of an option that takes no value, to which the methods below add.
+pub(super) const fn flag(
+    id: Id,
+    long: &'static str,
+    section: Section,
+    brief: &'static str,
+    more: &'static str,
+) -> Opt {
+    Opt { id, long, short: None, argument: None, default: None, section, common: true, brief, more }
+}
+
+impl Opt {
+    /// With a letter.
+    pub(super) const fn letter(self, letter: char) -> Opt {
+        Opt { short: Some(letter), ..self }
+    }
+
+    /// With a value.
+    pub(super) const fn takes(self, argument: &'static str) -> Opt {
+        Opt { argument: Some(argument), ..self }
+    }
+
+    /// With a value that holds without it.
+    pub(super) const fn defaults(self, default: &'static str) -> Opt {
+        Opt { default: Some(default), ..self }
+    }
+
+    /// Not part of `-h`.
+    pub(super) const fn rare(self) -> Opt {
+        Opt { common: false, ..self }
+    }
+}

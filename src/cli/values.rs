@@ -1,0 +1,300 @@
+//! The values of options, each read by one function that says what would have been right. The option itself is named by
+//! the caller. Pure.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::addr;
+use crate::duration::{self, Human};
+use crate::error::{Error, Result};
+use crate::nearest::nearest;
+use crate::plan::{Backoff, Convention, Policy, Readiness, Share, Success};
+use crate::signame::Signal;
+
+/// More workers than this are taken for a slip of the finger: each is a process.
+pub(super) const WORKERS_MAX: u32 = 10_000;
+
+/// Longest instance or group name; it is part of a file name.
+pub(super) const NAME_MAX: usize = 64;
+
+/// A shorter first delay would let a program that cannot start fill the disk with log lines.
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(10);
+
+/// Largest growth of the delay from one retry to the next.
+const FACTOR_MAX: u32 = 100;
+
+/// The value as text.
+pub(super) fn text(value: &OsStr) -> Result<&str> {
+    value.to_str().ok_or_else(|| Error::usage(format!("'{}' is not valid UTF-8", value.display())))
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(word: &str, choices: &[(&str, T)]) -> Result<T> {
+    if let Some((_, meaning)) = choices.iter().find(|(name, _)| *name == word) {
+        return Ok(*meaning);
+    }
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    Err(Error::usage(match nearest(word, names.iter().copied()) {
+        Some(near) => format!("unknown '{word}' (did you mean '{near}'?)"),
+        None => format!("unknown '{word}' ({})", names.join(", ")),
+    }))
+}
+
+/// A number of workers, from 1.
+pub(super) fn count(word: &str) -> Result<u32> {
+    whole(word)
+        .filter(|count| (1..=WORKERS_MAX).contains(count))
+        .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 1 to {WORKERS_MAX}")))
+}
+
+/// `3` or `25%`.
+pub(super) fn share(word: &str) -> Result<Share> {
+    let share = match word.strip_suffix('%') {
+        Some(percent) => whole(percent).filter(|percent| (1..=100).contains(percent)).map(Share::Percent),
+        None => whole(word).filter(|count| (1..=WORKERS_MAX).contains(count)).map(Share::Count),
+    };
+    share.ok_or_else(|| {
+        Error::usage(format!("'{word}' is neither a number from 1 to {WORKERS_MAX} nor 1% to 100%"))
+    })
+}
+
+/// A duration that may not be zero.
+pub(super) fn positive(word: &str) -> Result<Duration> {
+    let duration = duration::parse(word)?;
+    if duration.is_zero() { Err(Error::usage(format!("'{word}' leaves no time"))) } else { Ok(duration) }
+}
+
+/// `none`, `timer` (the default one), `timer:DUR`, `manual`.
+pub(super) fn readiness(word: &str) -> Result<Readiness> {
+    let standard = Policy::default().ready;
+    match word.split_once(':') {
+        Some(("timer", time)) => Ok(Readiness::Timer(duration::parse(time)?)),
+        Some((kind @ ("none" | "manual"), _)) => {
+            Err(Error::usage(format!("'{kind}' takes no time, only 'timer' does")))
+        }
+        _ => choice(word, &[("none", Readiness::Exec), ("timer", standard), ("manual", Readiness::Manual)]),
+    }
+}
+
+/// `BASE[:FACTOR[:MAX]]`; what is left out keeps its default, the ceiling at least the base.
+pub(super) fn backoff(word: &str) -> Result<Backoff> {
+    let standard = Policy::default().backoff;
+    let mut parts = word.split(':');
+    let base = duration::parse(parts.next().unwrap_or_default())?;
+    if base < BACKOFF_MIN {
+        return Err(Error::usage(format!(
+            "'{word}' retries too fast (BASE is at least {})",
+            Human(BACKOFF_MIN)
+        )));
+    }
+    let factor_milli = parts.next().map_or(Ok(standard.factor_milli), factor)?;
+    let max = parts.next().map_or(Ok(standard.max.max(base)), duration::parse)?;
+    if max < base {
+        return Err(Error::usage(format!("'{word}' ends below where it begins (MAX is at least BASE)")));
+    }
+    if parts.next().is_some() {
+        return Err(Error::usage(format!("'{word}' has more than BASE:FACTOR:MAX")));
+    }
+    Ok(Backoff { base, factor_milli, max, ..standard })
+}
+
+/// `1.5` as 1500: from 1 to [`FACTOR_MAX`], with up to three digits after the point.
+fn factor(word: &str) -> Result<u32> {
+    let (ones, part) = word.split_once('.').unwrap_or((word, "0"));
+    let thousandths = (1..=3).contains(&part.len()).then(|| whole(&format!("{part:0<3}"))).flatten();
+    let milli =
+        whole(ones).zip(thousandths).and_then(|(ones, part)| ones.checked_mul(1000)?.checked_add(part));
+    milli
+        .filter(|milli| (1000..=FACTOR_MAX * 1000).contains(milli))
+        .ok_or_else(|| Error::usage(format!("'{word}' is not a factor from 1 to {FACTOR_MAX} such as 1.5")))
+}
+
+/// Exit codes and signal names: `0,2,TERM`.
+pub(super) fn successes(list: &str) -> Result<Vec<Success>> {
+    let mut found = Vec::new();
+    for word in list.split(',') {
+        let success = match word.parse::<u8>() {
+            Ok(code) => Success::Exit(code),
+            Err(_) if word.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(Error::usage(format!(
+                    "'{word}' is not an exit code (0 to 255) or a signal name"
+                )));
+            }
+            Err(_) => Success::Signal(word.parse::<Signal>()?),
+        };
+        if !found.contains(&success) {
+            found.push(success);
+        }
+    }
+    Ok(found)
+}
+
+/// Every convention: the default of `--handoff`.
+pub(super) const ALL_CONVENTIONS: [Convention; 5] = [
+    Convention::Systemd,
+    Convention::Einhorn,
+    Convention::ServerStarter,
+    Convention::Firestarter,
+    Convention::Notify,
+];
+
+/// `systemd,einhorn`, `all` or `none`.
+pub(super) fn conventions(list: &str) -> Result<Vec<Convention>> {
+    const SETS: [(&str, &[Convention]); 7] = [
+        ("systemd", &[Convention::Systemd]),
+        ("einhorn", &[Convention::Einhorn]),
+        ("server-starter", &[Convention::ServerStarter]),
+        ("firestarter", &[Convention::Firestarter]),
+        ("notify", &[Convention::Notify]),
+        ("all", &ALL_CONVENTIONS),
+        ("none", &[]),
+    ];
+    let words: Vec<&str> = list.split(',').collect();
+    if words.len() > 1 && words.contains(&"none") {
+        return Err(Error::usage(format!("'{list}' says none and more than none")));
+    }
+    let sets = words.into_iter().map(|word| choice(word, &SETS)).collect::<Result<Vec<_>>>()?;
+    Ok(sets.concat())
+}
+
+/// An instance or group name.
+pub(super) fn name(word: &str) -> Result<String> {
+    if !word.is_empty() && word.len() <= NAME_MAX && word.chars().all(of_a_name) {
+        return Ok(word.to_owned());
+    }
+    Err(Error::usage(format!(
+        "'{word}' is not a name (1 to {NAME_MAX} of letters, digits, '_', '.' and '-')"
+    )))
+}
+
+/// The instance name that a program gets if the user gives none.
+pub(super) fn name_of_program(program: &OsStr) -> String {
+    let base =
+        program.as_bytes().rsplit(|&byte| byte == b'/').find(|part| !part.is_empty()).unwrap_or_default();
+    let name: String = String::from_utf8_lossy(base)
+        .chars()
+        .take(NAME_MAX)
+        .map(|letter| if of_a_name(letter) { letter } else { '-' })
+        .collect();
+    if name.is_empty() { env!("CARGO_PKG_NAME").to_owned() } else { name }
+}
+
+fn of_a_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-')
+}
+
+/// A login or group, by name or number; whether it exists is seen when a generation is prepared.
+pub(super) fn account(word: &str) -> Result<String> {
+    if word.is_empty() || word.contains(':') || word.contains(char::is_whitespace) {
+        return Err(Error::usage(format!("'{word}' is neither a name nor a number")));
+    }
+    Ok(word.to_owned())
+}
+
+/// A path that is not empty.
+pub(super) fn path(value: OsString) -> Result<PathBuf> {
+    if value.is_empty() { Err(Error::usage("the path is empty")) } else { Ok(PathBuf::from(value)) }
+}
+
+/// A path that a Unix socket can have.
+pub(super) fn socket_path(value: OsString) -> Result<PathBuf> {
+    let path = path(value)?;
+    let length = path.as_os_str().len();
+    if length > addr::UNIX_NAME_MAX {
+        return Err(Error::usage(format!(
+            "the path has {length} bytes, a socket's can have at most {}",
+            addr::UNIX_NAME_MAX
+        )));
+    }
+    Ok(path)
+}
+
+/// `NAME=VALUE`.
+pub(super) fn variable(value: OsString) -> Result<(OsString, OsString)> {
+    let bytes = value.into_vec();
+    match bytes.iter().position(|&byte| byte == b'=') {
+        Some(middle) if middle > 0 => Ok((
+            OsString::from_vec(bytes[..middle].to_vec()),
+            OsString::from_vec(bytes[middle + 1..].to_vec()),
+        )),
+        _ => Err(Error::usage(format!("'{}' is not NAME=VALUE", String::from_utf8_lossy(&bytes)))),
+    }
+}
+
+/// The name of a variable.
+pub(super) fn variable_name(word: &str) -> Result<String> {
+    if word.is_empty() || word.contains('=') {
+        return Err(Error::usage(format!("'{word}' is not the name of a variable")));
+    }
+    Ok(word.to_owned())
+}
+
+/// `022`.
+pub(super) fn umask(word: &str) -> Result<u32> {
+    word.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| u32::from_str_radix(word, 8).ok())
+        .flatten()
+        .filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| Error::usage(format!("'{word}' is not an octal number from 0 to 777")))
+}
+
+/// A process id.
+pub(super) fn pid(word: &str) -> Result<i32> {
+    whole(word)
+        .and_then(|pid| i32::try_from(pid).ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::usage(format!("'{word}' is not a process id")))
+}
+
+/// Decimal digits and nothing else: no sign, no space.
+fn whole(word: &str) -> Option<u32> {
+    word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn milli(text: &str) -> Option<u32> {
+        factor(text).ok()
+    }
+
+    #[test]
+    fn factors_are_read_in_thousandths() {
+        assert_eq!(milli("1"), Some(1000));
+        assert_eq!(milli("1.5"), Some(1500));
+        assert_eq!(milli("2.25"), Some(2250));
+        assert_eq!(milli("1.005"), Some(1005));
+        assert_eq!(milli("100"), Some(100_000));
+        for text in ["", ".5", "1.", "0.9", "100.001", "1.0005", "1,5", "-2", "99999999999"] {
+            assert_eq!(milli(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_ceiling_of_the_backoff_is_never_below_its_base() {
+        assert_eq!(backoff("1m").unwrap().max, Duration::from_secs(60));
+        assert_eq!(backoff("2s:3:5s").unwrap().max, Duration::from_secs(5));
+        assert!(backoff("2s:3:1s").is_err());
+    }
+
+    #[test]
+    fn a_program_always_gives_a_name() {
+        for (program, name) in [
+            ("/usr/bin/uvicorn", "uvicorn"),
+            ("./my app:v2", "my-app-v2"),
+            ("bin/", "bin"),
+            ("/", "remuda"),
+            ("", "remuda"),
+            ("caf\u{e9}", "caf-"),
+        ] {
+            assert_eq!(name_of_program(OsStr::new(program)), name, "{program}");
+            assert_eq!(super::name(name).as_deref(), Ok(name));
+        }
+        assert_eq!(name_of_program(OsStr::new(&"x".repeat(100))).len(), NAME_MAX);
+        assert_eq!(name_of_program(OsStr::from_bytes(b"a\xffb")), "a-b");
+    }
+}
