@@ -1,1 +1,260 @@
-//! Writing log lines without ever blocking.
+//! Writing log lines without ever blocking: a line that cannot be written at once is dropped and counted, and the next
+//! one that can be is preceded by a line that says how many are missing.
+//!
+//! Standard error is shared with the workers and with whoever started us, so its open file description cannot be set to
+//! non-blocking; and between a poll(2) that finds room and the write, a worker may take the room. So, where that is
+//! possible, lines are written in a way that cannot block: to a pipe or terminal by an open file description of our own,
+//! to a socket by send(2) with MSG_DONTWAIT. Elsewhere poll(2) is asked first.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use libc::{
+    MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_WRONLY, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK,
+};
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::{Mode, fstat};
+
+use super::poll::{Interest, PollSet};
+use super::{cvt, fault};
+
+/// Longest line, newline included: PIPE_BUF of Linux. A pipe takes that much in one piece or not at all.
+const LINE_MAX: usize = 4096;
+
+/// Lines to standard error.
+pub type StderrLog = LineLog<io::Stderr>;
+
+/// Lines to a descriptor that others use as well.
+pub struct LineLog<F: AsFd> {
+    target: F,
+    way: Way,
+    notice: fn(u64) -> String,
+    buffer: Vec<u8>,
+    dropped: u64,
+    /// Those of `dropped` that no line has told of.
+    untold: u64,
+    /// A terminal took only part of the last line.
+    torn: bool,
+}
+
+/// How to write without blocking.
+enum Way {
+    /// By a non-blocking open file description of our own.
+    Own(OwnedFd),
+    /// send(2).
+    Send,
+    /// poll(2) first.
+    Ask(PollSet),
+}
+
+/// What became of a write.
+enum Written {
+    Whole,
+    Part,
+    Nothing,
+}
+
+impl LineLog<io::Stderr> {
+    /// Lines to standard error. `notice` makes the line that tells of so many missing ones.
+    pub fn new(notice: fn(u64) -> String) -> StderrLog {
+        LineLog::to(io::stderr(), notice)
+    }
+}
+
+impl<F: AsFd> LineLog<F> {
+    fn to(target: F, notice: fn(u64) -> String) -> LineLog<F> {
+        let way = Way::to(&target);
+        LineLog { target, way, notice, buffer: Vec::new(), dropped: 0, untold: 0, torn: false }
+    }
+
+    /// Writes a line, given without its newline, or drops it. Of a line that is too long only the beginning is written.
+    pub fn line(&mut self, line: &str) {
+        if self.untold > 0 {
+            let notice = (self.notice)(self.untold);
+            if self.write(&notice) {
+                self.untold = 0;
+            }
+        }
+        // A line is never written ahead of the notice of those before it.
+        if self.untold > 0 || !self.write(line) {
+            self.dropped += 1;
+            self.untold += 1;
+        }
+    }
+
+    /// How many lines were dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether the line was written in full.
+    fn write(&mut self, line: &str) -> bool {
+        self.buffer.clear();
+        if self.torn {
+            self.buffer.push(b'\n');
+        }
+        let mut end = line.len().min(LINE_MAX - self.buffer.len() - 1);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.buffer.extend_from_slice(&line.as_bytes()[..end]);
+        self.buffer.push(b'\n');
+        let written = self.way.write(&self.target, &self.buffer);
+        match written {
+            Written::Whole => self.torn = false,
+            Written::Part => self.torn = true,
+            Written::Nothing => {}
+        }
+        matches!(written, Written::Whole)
+    }
+}
+
+impl Way {
+    fn to(target: &impl AsFd) -> Way {
+        let kind = fstat(target).map_or(0, |status| status.st_mode & S_IFMT);
+        match kind {
+            S_IFSOCK => Way::Send,
+            S_IFIFO | S_IFCHR => reopen(target).map_or_else(|_| Way::Ask(PollSet::new()), Way::Own),
+            _ => Way::Ask(PollSet::new()),
+        }
+    }
+
+    fn write(&mut self, target: &impl AsFd, bytes: &[u8]) -> Written {
+        let written = match self {
+            Way::Own(own) => write(own, bytes),
+            Way::Send => send(target, bytes),
+            Way::Ask(set) => {
+                set.clear();
+                let index = set.add(target.as_fd(), Interest::WRITE);
+                set.wait(Some(0))
+                    .and_then(|()| if set.writable(index) { write(target, bytes) } else { Ok(0) })
+            }
+        };
+        // Why it failed cannot be told anywhere: this is the place where failures are told. It is counted.
+        match written {
+            Ok(count) if count == bytes.len() => Written::Whole,
+            Ok(0) | Err(_) => Written::Nothing,
+            Ok(_) => Written::Part,
+        }
+    }
+}
+
+/// Opens the same pipe or terminal anew. Fails without /proc, and on a pipe of another user.
+fn reopen(target: &impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", target.as_fd().as_raw_fd());
+    let flags = OFlag::from_bits_retain(O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    fault::hit("open")?;
+    Ok(fcntl::open(path.as_str(), flags, Mode::empty())?)
+}
+
+fn write(target: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    fault::hit("write")?;
+    Ok(nix::unistd::write(target, bytes)?)
+}
+
+fn send(target: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let (socket, flags) = (target.as_fd().as_raw_fd(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    fault::hit("send")?;
+    // SAFETY: the buffer is as long as told.
+    let sent = cvt(unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) })?;
+    Ok(sent.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, Read};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn notice(missing: u64) -> String {
+        format!("{missing} lines missing")
+    }
+
+    fn is_nonblocking(target: &impl AsFd) -> bool {
+        let flags = fcntl::fcntl(target, fcntl::FcntlArg::F_GETFL).unwrap();
+        OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK)
+    }
+
+    /// Writes lines as long as one piece of a pipe, until one is dropped, and tells how many were not.
+    fn fill<F: AsFd>(log: &mut LineLog<F>) -> usize {
+        (0..)
+            .take_while(|n| {
+                log.line(&format!("{n:0>4095}"));
+                log.dropped() == 0
+            })
+            .count()
+    }
+
+    fn lines(bytes: Vec<u8>) -> Vec<String> {
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn emptied(reader: &mut PipeReader) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let count = reader.read(&mut bytes).unwrap();
+        bytes.truncate(count);
+        bytes
+    }
+
+    fn a_full_pipe_drops_and_counts(way: fn(&OwnedFd) -> Way) {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        let mut log = LineLog { way: way(&writer), ..LineLog::to(writer, notice) };
+        let written = fill(&mut log);
+        assert!(written > 0);
+        log.line("lost too");
+        assert_eq!(log.dropped(), 2);
+        assert!(!is_nonblocking(&log.target), "the shared description is as it was");
+
+        let mut bytes = emptied(&mut reader);
+        log.line("heard");
+        log.line("again");
+        assert_eq!(log.dropped(), 2);
+        drop(log);
+        reader.read_to_end(&mut bytes).unwrap();
+        assert_eq!(lines(bytes)[written..], ["2 lines missing", "heard", "again"]);
+    }
+
+    #[test]
+    fn lines_to_a_full_pipe_are_dropped_counted_and_told() {
+        a_full_pipe_drops_and_counts(|writer| Way::Own(reopen(writer).unwrap()));
+        a_full_pipe_drops_and_counts(|_| Way::Ask(PollSet::new()));
+    }
+
+    #[test]
+    fn lines_to_a_full_socket_are_dropped() {
+        let (mut reader, writer) = UnixStream::pair().unwrap();
+        let mut log = LineLog::to(writer, notice);
+        assert!(matches!(log.way, Way::Send));
+        let written = fill(&mut log);
+        assert!(!is_nonblocking(&log.target));
+        drop(log);
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        assert!(lines(bytes).len() >= written);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_costs_lines_only() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut log = LineLog::to(OwnedFd::from(writer), notice);
+        drop(reader);
+        log.line("lost");
+        assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
+    fn a_line_too_long_for_one_piece_is_cut_between_characters() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut log = LineLog::to(OwnedFd::from(writer), notice);
+        log.line(&"é".repeat(LINE_MAX));
+        log.line("next");
+        drop(log);
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        let lines = lines(bytes);
+        assert_eq!(lines[0].len(), LINE_MAX - 2, "an odd byte is left over");
+        assert_eq!(lines[1..], ["next"]);
+    }
+}

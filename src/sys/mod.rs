@@ -20,6 +20,7 @@ pub mod reap;
 pub mod signals;
 pub mod socket;
 pub mod spawn;
+pub mod start;
 
 /// The result of a system call as a `Result`: -1 stands for what `errno` says.
 pub fn cvt<T: From<i8> + PartialEq>(ret: T) -> io::Result<T> {
