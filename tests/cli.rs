@@ -6,13 +6,14 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs};
 
 use remuda::ask::{Ask, AskVerb};
 use remuda::cli::help;
 use remuda::cli::native::{Outcome, parse};
-use remuda::cli::options::{COMMANDS, Command, Id, Kind, Opt, RUN};
+use remuda::cli::options::{self, COMMANDS, Id, Kind, Opt, RUN};
 use remuda::error::Code;
 use remuda::plan::{Level, Plan};
 use remuda::signame::Signal;
@@ -91,7 +92,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
 }
 
 /// What to give to a command beside its options.
-fn operands(command: &Command) -> &'static [&'static str] {
+fn operands(command: &options::Command) -> &'static [&'static str] {
     match command.name {
         "run" => &["--", "web"],
         "scale" => &["4"],
@@ -101,7 +102,7 @@ fn operands(command: &Command) -> &'static [&'static str] {
     }
 }
 
-fn line(command: &Command, option: &[&str]) -> Vec<OsString> {
+fn line(command: &options::Command, option: &[&str]) -> Vec<OsString> {
     [&[command.name], option, operands(command)].concat().into_iter().map(OsString::from).collect()
 }
 
@@ -558,6 +559,46 @@ fn no_line_is_too_odd() {
             );
         }
     }
+}
+
+fn remuda(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_remuda"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_binary_tells_errors_on_stderr_and_by_its_exit_code() {
+    let help = remuda(&["--version"]).output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    assert_eq!(String::from_utf8(help.stdout).unwrap(), help::version());
+    assert!(help.stderr.is_empty());
+
+    let wrong = remuda(&["upgrade", "--no-wiat"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(wrong.stdout.is_empty());
+    assert_eq!(
+        String::from_utf8(wrong.stderr).unwrap(),
+        "remuda: unknown option '--no-wiat' (did you mean '--no-wait'?); try 'remuda upgrade -h'\n"
+    );
+}
+
+#[test]
+fn a_reader_that_hangs_up_is_content_and_a_full_disk_is_told() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let hung_up = remuda(&["--help"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((hung_up.status.code(), hung_up.stderr.as_slice()), (Some(0), &b""[..]));
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let deaf = remuda(&["--no-such-option"]).stderr(writer).stdout(Stdio::null()).status().unwrap();
+    assert_eq!(deaf.code(), Some(2));
+
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = remuda(&["-h"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(full.status.code(), Some(1));
+    assert!(full.stderr.starts_with(b"remuda: cannot write to standard output: "));
 }
 
 #[test]
