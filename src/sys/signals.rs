@@ -24,6 +24,9 @@ use crate::signame::Signal;
 /// Highest signal number on Linux.
 const LAST: c_int = 64;
 
+/// Those that the C library keeps for itself: two in glibc, three in musl.
+const OF_C_LIBRARY: std::ops::RangeInclusive<c_int> = 32..=34;
+
 /// What the manager handles.
 const HANDLED: [c_int; 7] = [SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
 
@@ -112,8 +115,8 @@ impl fmt::Debug for SignalSet {
     }
 }
 
-/// A signal mask and dispositions, as far as they outlive execve(2). The default one is that of a clean start: nothing
-/// blocked, nothing ignored.
+/// A signal mask and dispositions, as far as they outlive execve(2) and the C library tells of them. The default one is
+/// that of a clean start: nothing blocked, nothing ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// Blocked signals.
@@ -139,13 +142,22 @@ impl Saved {
         for number in 1..=LAST {
             let action = if self.ignored.contains(Signal(number)) { SIG_IGN } else { SIG_DFL };
             match set_action(number, &plain_action(action)) {
-                // KILL and STOP are fixed, and the C library keeps two or three for itself.
+                // KILL and STOP are fixed. Those of the C library are as they were inherited.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 other => drop(other?),
             }
         }
         change_mask(SIG_SETMASK, &self.blocked.to_mask()).map(drop)
     }
+}
+
+/// Gives all signals their default disposition and blocks none. For the forked child: no allocation, no lock.
+pub(super) fn reset() -> io::Result<()> {
+    // The C library refuses to hear of its own, but whoever started us may have left them ignored.
+    for number in OF_C_LIBRARY {
+        set_default_by_kernel(number)?;
+    }
+    Saved::default().put_in_force()
 }
 
 /// The handlers of the manager. Dropping it puts back what was before.
@@ -294,6 +306,18 @@ fn set_action(number: c_int, action: &libc::sigaction) -> io::Result<libc::sigac
     // SAFETY: both structures are initialised; a handler, where one is set, is `on_signal`, which may run at any time.
     cvt(unsafe { libc::sigaction(number, action, &raw mut before) })?;
     Ok(before)
+}
+
+/// The system call itself: zeros mean the default disposition in the kernel's structure on every architecture, and it is
+/// shorter than the zeros given. Its signal sets have eight bytes, except on MIPS.
+fn set_default_by_kernel(number: c_int) -> io::Result<()> {
+    let action = [0_u64; 8];
+    let set_size = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16_usize } else { 8 };
+    let nowhere = std::ptr::null_mut::<u64>();
+    fault::hit("rt_sigaction")?;
+    // SAFETY: the structure is initialised, and that of before is not asked for.
+    cvt(unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), nowhere, set_size) })
+        .map(drop)
 }
 
 fn change_mask(how: c_int, mask: &sigset_t) -> io::Result<sigset_t> {

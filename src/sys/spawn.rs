@@ -179,7 +179,6 @@ struct Child<'a> {
     oom_score_adj: Option<String>,
     /// Room to ask for the supplementary groups.
     groups: Vec<gid_t>,
-    signals: Saved,
 }
 
 type Step<T = ()> = Result<T, (Stage, io::Error)>;
@@ -196,7 +195,6 @@ impl<'a> Child<'a> {
             descriptors: Arrangement::new(&sources, report),
             oom_score_adj: spawn.oom_score_adj.map(|score| score.to_string()),
             groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len())],
-            signals: spawn.keep_signals.copied().unwrap_or_default(),
         }
     }
 
@@ -248,7 +246,7 @@ impl<'a> Child<'a> {
             self.watch_parent(signal).map_err(at(Stage::ParentDeath))?;
         }
         // Last: a signal that waits since the fork is delivered here, as to the program itself.
-        self.signals.put_in_force().map_err(at(Stage::Signals))?;
+        spawn.keep_signals.map_or_else(signals::reset, Saved::put_in_force).map_err(at(Stage::Signals))?;
         self.execute().map_err(at(Stage::Exec))
     }
 
