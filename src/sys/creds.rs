@@ -1,1 +1,182 @@
-//! Users, groups and the credentials of a peer.
+//! Users, groups and the credentials of a peer: getpwnam(3), getgrouplist(3), SO_PEERCRED of unix(7).
+//!
+//! Looking up a name may read files and ask directory services, so it is done when a generation is prepared and never
+//! between fork and exec.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use super::reason;
+use crate::error::{Error, Result};
+
+/// Who a worker runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids, `gid` among them.
+    pub groups: Vec<u32>,
+    /// Login name, where the user has one.
+    pub name: Option<String>,
+    /// Home directory, where the user has one.
+    pub home: Option<PathBuf>,
+}
+
+/// Who is at the other end of a Unix socket, as the kernel noted it when the connection was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Process id; 0 if the process is not visible from our pid namespace.
+    pub pid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// The peer of a connected Unix stream socket: to a server who called connect(2), to a client who called listen(2).
+pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(Peer { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid() })
+}
+
+/// Our effective user id.
+pub fn our_uid() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// Whether we may start workers as somebody else.
+pub fn may_switch() -> bool {
+    Uid::effective().is_root()
+}
+
+/// Looks up who workers run as: a user and a group, each a name or a number; `None` if neither is given.
+///
+/// A name wins over a number of the same spelling, as with chown(1). A number without an entry in the user database is
+/// taken as it stands, with no group but the given one or, without that, the group of the same number: never root's.
+/// A group without a user leaves the user as it is.
+pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Credentials>> {
+    let gid = group.map(resolve_group).transpose()?;
+    let (uid, entry) = match user {
+        Some(user) => find_user(user)?,
+        None if gid.is_some() => {
+            let uid = Uid::effective();
+            (uid.as_raw(), User::from_uid(uid).map_err(|errno| unreadable("user", &uid.to_string(), errno))?)
+        }
+        None => return Ok(None),
+    };
+    let gid = gid.unwrap_or_else(|| entry.as_ref().map_or(uid, |entry| entry.gid.as_raw()));
+    let groups = match &entry {
+        Some(entry) => supplementary_groups(&entry.name, gid)?,
+        None => vec![gid],
+    };
+    let (name, home) = entry.map(|entry| (entry.name, entry.dir)).unzip();
+    Ok(Some(Credentials { uid, gid, groups, name, home }))
+}
+
+/// The id of a user given by name or number.
+pub fn resolve_user(user: &str) -> Result<u32> {
+    find_user(user).map(|(uid, _)| uid)
+}
+
+/// The id of a group given by name or number.
+pub fn resolve_group(group: &str) -> Result<u32> {
+    match Group::from_name(group) {
+        Ok(Some(entry)) => Ok(entry.gid.as_raw()),
+        Ok(None) => number(group).ok_or_else(|| Error::failed(format!("unknown group {group:?}"))),
+        Err(errno) => number(group).ok_or_else(|| unreadable("group", group, errno)),
+    }
+}
+
+fn find_user(user: &str) -> Result<(u32, Option<User>)> {
+    let named = User::from_name(user);
+    if let Ok(Some(entry)) = named {
+        return Ok((entry.uid.as_raw(), Some(entry)));
+    }
+    match (number(user), named) {
+        // A database that cannot be read is no reason to refuse a number: a container may have none.
+        (Some(uid), _) => Ok((uid, User::from_uid(Uid::from_raw(uid)).ok().flatten())),
+        (None, Err(errno)) => Err(unreadable("user", user, errno)),
+        (None, Ok(_)) => Err(Error::failed(format!("unknown user {user:?}"))),
+    }
+}
+
+/// The largest id is -1 for setuid(2), which means "leave as it is".
+fn number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&id| digits && id != u32::MAX)
+}
+
+fn supplementary_groups(name: &str, gid: u32) -> Result<Vec<u32>> {
+    let fail = |why: String| Error::failed(format!("cannot find the groups of user {name:?}: {why}"));
+    let login = CString::new(name).map_err(|error| fail(error.to_string()))?;
+    let groups = getgrouplist(&login, Gid::from_raw(gid)).map_err(|errno| fail(reason(errno)))?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
+}
+
+fn unreadable(kind: &str, name: &str, errno: nix::errno::Errno) -> Error {
+    Error::failed(format!("cannot look up {kind} {name:?}: {}", reason(errno)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// An id that no user database names.
+    const NOBODY_KNOWS: &str = "3999999999";
+
+    #[test]
+    fn root_has_a_name_a_home_and_groups() {
+        for user in ["root", "0"] {
+            let root = resolve(Some(user), None).unwrap().unwrap();
+            assert_eq!((root.uid, root.gid), (0, 0));
+            assert_eq!(root.name.as_deref(), Some("root"));
+            assert!(root.home.is_some() && root.groups.contains(&0));
+        }
+    }
+
+    #[test]
+    fn a_number_without_an_entry_is_taken_as_it_stands() {
+        let known = resolve(Some(NOBODY_KNOWS), None).unwrap().unwrap();
+        assert_eq!((known.uid, known.gid), (3_999_999_999, 3_999_999_999));
+        assert_eq!(known.groups, [3_999_999_999]);
+        assert_eq!((known.name, known.home), (None, None));
+        let grouped = resolve(Some(NOBODY_KNOWS), Some("12345678")).unwrap().unwrap();
+        assert_eq!((grouped.gid, grouped.groups), (12_345_678, vec![12_345_678]));
+    }
+
+    #[test]
+    fn a_group_alone_leaves_the_user() {
+        let switched = resolve(None, Some(NOBODY_KNOWS)).unwrap().unwrap();
+        assert_eq!((switched.uid, switched.gid), (our_uid(), 3_999_999_999));
+        assert!(switched.groups.contains(&3_999_999_999));
+        assert_eq!(resolve(None, None), Ok(None));
+    }
+
+    #[test]
+    fn unknown_names_are_named() {
+        let user = resolve(Some("no-such-user"), None).unwrap_err();
+        assert_eq!(user.message, "unknown user \"no-such-user\"");
+        let group = resolve(Some("root"), Some("no-such-group")).unwrap_err();
+        assert_eq!(group.message, "unknown group \"no-such-group\"");
+        for not_an_id in ["4294967295", "-1", "+1", "1.0", ""] {
+            assert!(resolve(Some(not_an_id), None).is_err(), "{not_an_id:?}");
+        }
+    }
+
+    #[test]
+    fn the_peer_of_a_pair_is_ourselves() {
+        let (left, _right) = UnixStream::pair().unwrap();
+        let peer = peer(left.as_fd()).unwrap();
+        assert_eq!((peer.pid, peer.uid), (std::process::id() as i32, our_uid()));
+    }
+}

@@ -8,8 +8,10 @@ use std::io;
 pub mod clock;
 pub mod control;
 pub mod creds;
+pub mod endpoint;
 pub mod fault;
 pub mod fdmap;
+pub mod holder;
 pub mod lock;
 pub mod log;
 pub mod notify;
@@ -21,8 +23,56 @@ pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod start;
+pub mod unix;
 
 /// The result of a system call as a `Result`: -1 stands for what `errno` says.
 pub fn cvt<T: From<i8> + PartialEq>(ret: T) -> io::Result<T> {
     if ret == T::from(-1) { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// Why a call failed, as the end of a sentence: `permission denied`, `address in use`.
+pub fn reason(error: impl Into<io::Error>) -> String {
+    let error = error.into();
+    let text = match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => "address in use",
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc(),
+        None => return error.to_string(),
+    };
+    // "Permission denied" fits in a sentence when its first letter is small; "I/O error" already does.
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            format!("{}{second}{}", first.to_lowercase(), letters.as_str())
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// An empty directory for one test; the name has to be that test's own. What an earlier run left is removed.
+    pub(super) fn scratch(test: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("remuda-{}-{test}", std::process::id()));
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{directory:?}: {error}"),
+            _ => std::fs::create_dir_all(&directory).unwrap(),
+        }
+        directory
+    }
+
+    #[test]
+    fn reasons_end_a_sentence() {
+        for (errno, text) in [
+            (libc::EADDRINUSE, "address in use"),
+            (libc::EACCES, "permission denied"),
+            (libc::EIO, "I/O error"),
+            (libc::ENOENT, "no such file or directory"),
+        ] {
+            assert_eq!(reason(io::Error::from_raw_os_error(errno)), text);
+        }
+    }
 }

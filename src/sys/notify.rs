@@ -1,1 +1,199 @@
-//! NOTIFY_SOCKET: sd_notify(3), the receiving side.
+//! NOTIFY_SOCKET, the receiving side: sd_notify(3).
+//!
+//! One datagram socket a worker, so that a message is that worker's whoever of its processes sends it, and without a
+//! file: it is bound to a name that the kernel chooses in the abstract namespace (unix(7), "autobind"), which works with
+//! no writable directory and leaves nothing behind. Anybody on the machine may send to such a name, so each message
+//! carries the credentials of its sender, put there by the kernel; the driver decides whose word counts.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
+};
+
+use super::{cvt, fault};
+
+/// Longest message that is read, in bytes: what systemd takes.
+const MESSAGE_MAX: usize = 4096;
+
+/// Room in the control buffer, in bytes: for the credentials and not a byte more. For descriptors sent along
+/// (FDSTORE=1, BARRIER=1) the kernel then finds no room, and closes them instead of giving them to us.
+const CONTROL_SIZE: usize = {
+    // SAFETY: CMSG_SPACE is arithmetic on its argument.
+    unsafe { libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32) as usize }
+};
+
+/// A control buffer, aligned as cmsg(3) demands.
+#[repr(C)]
+union ControlBuffer {
+    bytes: [u8; CONTROL_SIZE],
+    _alignment: libc::cmsghdr,
+}
+
+/// The socket that one worker's notifications arrive at.
+#[derive(Debug)]
+pub struct NotifySocket {
+    fd: OwnedFd,
+    name: String,
+}
+
+/// One datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Process id of the sender; 0 if it is not visible from our pid namespace.
+    pub pid: i32,
+    /// User id of the sender.
+    pub uid: u32,
+    /// The text, lines of `NAME=VALUE`; empty if it was too long.
+    pub text: Vec<u8>,
+    /// It was longer than 4096 bytes and has been dropped.
+    pub too_long: bool,
+}
+
+impl NotifySocket {
+    /// Opens the socket: nonblocking, close-on-exec, and asking for credentials before anybody can know its name.
+    pub fn open() -> io::Result<NotifySocket> {
+        fault::hit("socket")?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        setsockopt(&fd, sockopt::PassCred, &true)?;
+        fault::hit("bind")?;
+        bind(fd.as_raw_fd(), &UnixAddr::new_unnamed())?;
+        let address: UnixAddr = getsockname(fd.as_raw_fd())?;
+        let chosen = address.as_abstract().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let name = format!("@{}", String::from_utf8_lossy(chosen));
+        Ok(NotifySocket { fd, name })
+    }
+
+    /// The name as NOTIFY_SOCKET has it: `@00a3f`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The next message, or `None` if none is waiting. Descriptors sent along are never received.
+    pub fn receive(&self) -> io::Result<Option<Message>> {
+        let mut text = vec![0u8; MESSAGE_MAX];
+        let mut control = ControlBuffer { bytes: [0; CONTROL_SIZE] };
+        let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
+        // SAFETY: msghdr is a plain C structure for which all zeros is a value.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = (&raw mut control).cast();
+        header.msg_controllen = CONTROL_SIZE as _;
+        let length = loop {
+            fault::hit("recvmsg")?;
+            let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+            // SAFETY: the header points to buffers of the lengths it tells, which outlive the call.
+            match cvt(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, flags) }) {
+                Ok(length) => break length as usize,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        };
+        // Without credentials, which only a kernel at fault would leave out, the sender is one that no rule trusts.
+        let (pid, uid) = credentials(&header).map_or((0, u32::MAX), |sender| (sender.pid, sender.uid));
+        let too_long = header.msg_flags & libc::MSG_TRUNC != 0;
+        text.truncate(if too_long { 0 } else { length });
+        Ok(Some(Message { pid, uid, text, too_long }))
+    }
+}
+
+impl AsFd for NotifySocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Whether one of the lines is `READY=1`.
+pub fn is_ready(text: &[u8]) -> bool {
+    text.split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
+}
+
+fn credentials(header: &libc::msghdr) -> Option<libc::ucred> {
+    // SAFETY: the kernel has filled the control buffer and told its length; CMSG_FIRSTHDR gives null or a whole header
+    // within it.
+    let first = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }?;
+    // SAFETY: CMSG_LEN is arithmetic on its argument.
+    let length = unsafe { libc::CMSG_LEN(mem::size_of::<libc::ucred>() as u32) } as usize;
+    let found = first.cmsg_level == libc::SOL_SOCKET
+        && first.cmsg_type == libc::SCM_CREDENTIALS
+        && first.cmsg_len as usize == length;
+    // SAFETY: a message of this type and length holds a ucred behind its header; it need not be aligned.
+    found.then(|| unsafe { libc::CMSG_DATA(first).cast::<libc::ucred>().read_unaligned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+    use super::*;
+
+    fn send(to: &NotifySocket, text: &[u8], descriptors: &[i32]) {
+        let sender = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let address = UnixAddr::new_abstract(&to.name().as_bytes()[1..]).unwrap();
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+        let text = [IoSlice::new(text)];
+        sendmsg(sender.as_raw_fd(), &text, control, MsgFlags::empty(), Some(&address)).unwrap();
+    }
+
+    #[test]
+    fn a_message_comes_with_its_sender() {
+        let socket = NotifySocket::open().unwrap();
+        assert_eq!(socket.receive().unwrap(), None);
+        send(&socket, b"STATUS=warm\nREADY=1\n", &[]);
+        let message = socket.receive().unwrap().unwrap();
+        assert_eq!(message.text, b"STATUS=warm\nREADY=1\n");
+        assert_eq!((message.pid, message.uid), (std::process::id() as i32, crate::sys::creds::our_uid()));
+        assert!(!message.too_long && is_ready(&message.text));
+        assert_eq!(socket.receive().unwrap(), None);
+    }
+
+    #[test]
+    fn each_socket_has_a_name_of_its_own_and_does_not_cross_exec() {
+        let (one, two) = (NotifySocket::open().unwrap(), NotifySocket::open().unwrap());
+        assert_ne!(one.name(), two.name());
+        assert!(one.name().starts_with('@'));
+        let flags = nix::fcntl::fcntl(&one, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+
+    #[test]
+    fn descriptors_sent_along_are_closed() {
+        let socket = NotifySocket::open().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        send(&socket, b"FDSTORE=1", &[writer.as_raw_fd(); 8]);
+        drop(writer);
+        let message = socket.receive().unwrap().unwrap();
+        assert_eq!((message.text.as_slice(), message.too_long), (&b"FDSTORE=1"[..], false));
+        assert_eq!(message.pid, std::process::id() as i32);
+        // The end of the pipe comes only if nobody has its other side open.
+        assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_too_long_is_dropped_and_said_to_be() {
+        let socket = NotifySocket::open().unwrap();
+        send(&socket, &[b'x'; MESSAGE_MAX], &[]);
+        send(&socket, &[b'x'; MESSAGE_MAX + 1], &[]);
+        send(&socket, b"", &[]);
+        let lengths: Vec<_> =
+            std::iter::from_fn(|| socket.receive().unwrap()).map(|m| (m.text.len(), m.too_long)).collect();
+        assert_eq!(lengths, [(MESSAGE_MAX, false), (0, true), (0, false)]);
+    }
+
+    #[test]
+    fn ready_is_a_line_and_not_a_piece_of_one() {
+        assert!(is_ready(b"READY=1"));
+        assert!(is_ready(b"MAINPID=3\nREADY=1\nSTATUS=x"));
+        for other in [&b""[..], b"READY=0", b"READY=10", b"XREADY=1", b"STATUS=READY=1"] {
+            assert!(!is_ready(other));
+        }
+    }
+}

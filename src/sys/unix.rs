@@ -1,0 +1,316 @@
+//! Unix sockets at a path: who is there, binding with the right mode and owner from the first moment, and taking the
+//! name away again. Shared by the listeners of workers and by the control socket.
+//!
+//! A path stays behind when its process dies. It is replaced without asking if it is a socket that nobody listens on,
+//! and never otherwise. Errors are the reason alone, for a sentence that names the path.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, fchownat};
+
+use super::creds::{Peer, peer};
+use super::holder::{self, Holder};
+use super::{cvt, fault, lock, reason};
+use crate::addr::UNIX_NAME_MAX;
+
+/// How often, and how far apart, we ask for a directory that another process is binding in.
+const DIRECTORY_TRIES: u32 = 50;
+const DIRECTORY_PAUSE: Duration = Duration::from_millis(10);
+
+/// The name of a socket that we bound.
+#[derive(Debug)]
+pub struct BoundPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Who may connect, and where the listening socket is to be made; what is absent is left to umask and creator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access {
+    /// File mode.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+impl BoundPath {
+    /// Where it is; absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the name, if device and inode say that it is still the one we made.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(named) if (named.dev(), named.ino()) == (self.device, self.inode) => {
+                fs::remove_file(&self.path)
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A stream socket, bound and listening at an absolute path. Nobody can connect before mode and owner are as asked.
+/// `backlog` as for listen(2).
+pub fn listen_at(
+    path: &Path,
+    access: Access,
+    backlog: i32,
+    flags: SockFlag,
+) -> Result<(OwnedFd, BoundPath), String> {
+    let address = path_address(path)?;
+    let _directory = hold_directory(path);
+    clear(path, &address)?;
+    let fd = stream_socket(flags).map_err(reason)?;
+    with_umask(access.mode, || {
+        fault::hit("bind")?;
+        bind(fd.as_raw_fd(), &address).map_err(io::Error::from)
+    })
+    .map_err(reason)?;
+    let made = fs::symlink_metadata(path).map_err(reason)?;
+    let bound = BoundPath { path: path.to_owned(), device: made.dev(), inode: made.ino() };
+    let finished = own(path, access).and_then(|()| listen(&fd, backlog));
+    match finished {
+        Ok(()) => Ok((fd, bound)),
+        Err(error) => {
+            // What stopped us is the better error, whether the name goes or not.
+            let _ = bound.remove();
+            Err(reason(error))
+        }
+    }
+}
+
+/// Marks a bound socket as listening: listen(2).
+pub fn listen(fd: &OwnedFd, backlog: i32) -> io::Result<()> {
+    fault::hit("listen")?;
+    // SAFETY: listen(2) takes two integers, and the descriptor is open.
+    cvt(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// A new stream socket, close-on-exec.
+pub fn stream_socket(flags: SockFlag) -> io::Result<OwnedFd> {
+    fault::hit("socket")?;
+    Ok(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | flags, None)?)
+}
+
+/// The address of a path, which has to fit in one.
+pub fn path_address(path: &Path) -> Result<UnixAddr, String> {
+    UnixAddr::new(path).map_err(|errno| match errno {
+        Errno::ENAMETOOLONG => {
+            let length = path.as_os_str().len();
+            format!("the path has {length} bytes, the system takes {UNIX_NAME_MAX}")
+        }
+        _ => reason(errno),
+    })
+}
+
+/// What is found at an address.
+pub enum Occupant {
+    /// There is nothing.
+    Nobody,
+    /// There is a socket that nobody listens on.
+    Stale,
+    /// Somebody listens; who, if it can be told.
+    Listener(Option<Peer>),
+}
+
+/// Asks who listens at an address, by connecting to it without waiting.
+pub fn occupant(address: &UnixAddr) -> io::Result<Occupant> {
+    let probe = stream_socket(SockFlag::SOCK_NONBLOCK)?;
+    match connect(probe.as_raw_fd(), address) {
+        Ok(()) => Ok(Occupant::Listener(peer(probe.as_fd()).ok())),
+        Err(Errno::ENOENT) => Ok(Occupant::Nobody),
+        Err(Errno::ECONNREFUSED) => Ok(Occupant::Stale),
+        // A full queue, or a socket of another type: in use.
+        Err(Errno::EAGAIN | Errno::EPROTOTYPE) => Ok(Occupant::Listener(None)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The holder of an address as /proc/net/unix spells it: who has the socket open now, else who called listen(2).
+pub fn holder_of(address: &[u8], listener: Option<Peer>) -> Option<Holder> {
+    holder::of_unix(address).or_else(|| holder::of_pid(listener?.pid))
+}
+
+/// `address in use (pid 4711, nginx)`.
+pub fn in_use(holder: Option<Holder>) -> String {
+    match holder {
+        Some(holder) => format!("address in use ({holder})"),
+        None => "address in use".into(),
+    }
+}
+
+/// Makes way for us at a path.
+fn clear(path: &Path, address: &UnixAddr) -> Result<(), String> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(reason(error)),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err("there is a file that is not a socket".into());
+        }
+        Ok(_) => {}
+    }
+    match occupant(address).map_err(|error| format!("there is a socket, and {}", reason(error)))? {
+        Occupant::Nobody => Ok(()),
+        Occupant::Listener(peer) => Err(in_use(holder_of(path.as_os_str().as_encoded_bytes(), peer))),
+        Occupant::Stale => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("cannot remove a stale socket: {}", reason(error)))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Between bind(2) and listen(2) a socket looks stale. So that of two processes that start at once neither removes the
+/// other's, each holds a lock on the directory meanwhile. Where that cannot be had (a directory that we may not read, one
+/// locked by a stranger) we go on without.
+fn hold_directory(path: &Path) -> Option<File> {
+    let directory = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_CLOEXEC | libc::O_DIRECTORY)
+        .open(path.parent()?)
+        .ok()?;
+    for _ in 0..DIRECTORY_TRIES {
+        if lock::try_lock(&directory).ok()? {
+            return Some(directory);
+        }
+        thread::sleep(DIRECTORY_PAUSE);
+    }
+    None
+}
+
+/// A socket is created with all permissions but those in the umask: so it has its mode from the first moment. The umask
+/// is the whole process's, which has one thread.
+fn with_umask<T>(mode: Option<u32>, create: impl FnOnce() -> T) -> T {
+    let Some(mode) = mode else { return create() };
+    let earlier = umask(Mode::from_bits_truncate(!mode & 0o777));
+    let created = create();
+    umask(earlier);
+    created
+}
+
+fn own(path: &Path, access: Access) -> io::Result<()> {
+    if access.uid.is_none() && access.gid.is_none() {
+        return Ok(());
+    }
+    fault::hit("chown")?;
+    let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
+    Ok(fchownat(AT_FDCWD, path, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use super::*;
+    use crate::sys::tests::scratch;
+
+    /// What a process leaves behind that was killed. The socket never listened: so it is stale even while a child that
+    /// another test has forked holds a copy.
+    pub(in crate::sys) fn leave_stale(path: &Path) {
+        let dead = stream_socket(SockFlag::empty()).unwrap();
+        bind(dead.as_raw_fd(), &path_address(path).unwrap()).unwrap();
+    }
+
+    fn open(path: &Path) -> Result<(OwnedFd, BoundPath), String> {
+        listen_at(path, Access { mode: Some(0o600), ..Access::default() }, 5, SockFlag::empty())
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let path = scratch("unix-stale").join("a.sock");
+        leave_stale(&path);
+        let (_fd, _bound) = open(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        let refused = open(&path).unwrap_err();
+        assert!(refused.starts_with(&format!("address in use (pid {}, ", std::process::id())), "{refused}");
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_stream_socket_of_a_dead_process_stays() {
+        let directory = scratch("unix-other");
+        let file = directory.join("file");
+        fs::write(&file, "precious").unwrap();
+        assert_eq!(open(&file).unwrap_err(), "there is a file that is not a socket");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+        let link = directory.join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert_eq!(open(&link).unwrap_err(), "there is a file that is not a socket");
+        let datagram = directory.join("datagram");
+        let _live = UnixDatagram::bind(&datagram).unwrap();
+        assert!(open(&datagram).unwrap_err().starts_with("address in use"));
+        // A queue that is full is no sign of death.
+        let busy = directory.join("busy");
+        let (_fd, _bound) = listen_at(&busy, Access::default(), 0, SockFlag::empty()).unwrap();
+        let _waiting = UnixStream::connect(&busy).unwrap();
+        assert!(open(&busy).unwrap_err().starts_with("address in use"));
+    }
+
+    #[test]
+    fn a_name_is_removed_only_while_it_is_ours() {
+        let path = scratch("unix-remove").join("a.sock");
+        let (_fd, bound) = open(&path).unwrap();
+        fs::rename(&path, path.with_extension("old")).unwrap();
+        let (_other, successor) = open(&path).unwrap();
+        bound.remove().unwrap();
+        assert!(path.exists());
+        successor.remove().unwrap();
+        assert!(!path.exists());
+        successor.remove().unwrap();
+    }
+
+    #[test]
+    fn mode_and_owner_are_as_asked() {
+        let path = scratch("unix-mode").join("a.sock");
+        let (owner, group) = (super::super::creds::may_switch().then_some(1234), None);
+        let access = Access { mode: Some(0o620), uid: owner, gid: group };
+        let (_fd, _bound) = listen_at(&path, access, 5, SockFlag::empty()).unwrap();
+        let made = fs::symlink_metadata(&path).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o620);
+        if let Some(owner) = owner {
+            assert_eq!(made.uid(), owner);
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_socket_that_could_not_be_finished() {
+        let directory = scratch("unix-unfinished");
+        let long = directory.join("p".repeat(108));
+        assert!(open(&long).unwrap_err().ends_with("the system takes 107"));
+        assert_eq!(open(&directory.join("none/a.sock")).unwrap_err(), "no such file or directory");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn of_two_that_start_at_once_one_has_the_path() {
+        let path = scratch("unix-race").join("a.sock");
+        for _ in 0..50 {
+            leave_stale(&path);
+            let results: Vec<_> = thread::scope(|scope| {
+                let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| open(&path))).collect();
+                starts.into_iter().map(|start| start.join().unwrap()).collect()
+            });
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+            UnixStream::connect(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+        }
+    }
+}
