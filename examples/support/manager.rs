@@ -25,7 +25,7 @@ use remuda::supervisor::snapshot::{GroupState, GroupStatus, Status, WorkerPhase}
 const TICK: Duration = Duration::from_millis(10);
 
 /// How long the manager may take for what it does at once: to open its control socket, to answer, to die.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes the directories of one process different.
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -41,6 +41,13 @@ impl Manager {
     /// `remuda run OPTIONS -- PROGRAM`, ready to be asked. The binary is `$REMUDA_BIN`, else the one built beside
     /// this program.
     pub(crate) fn start(options: &[&str], program: &[impl AsRef<OsStr>]) -> io::Result<Manager> {
+        let mut manager = Self::launch(options, program)?;
+        manager.wait_for_answer()?;
+        Ok(manager)
+    }
+
+    /// The same without waiting for anything.
+    pub(crate) fn launch(options: &[&str], program: &[impl AsRef<OsStr>]) -> io::Result<Manager> {
         let binary = match env::var_os("REMUDA_BIN") {
             Some(path) => PathBuf::from(path),
             None => built_beside("remuda")?,
@@ -72,12 +79,11 @@ impl Manager {
                 ));
             }
         };
-        let mut manager = Manager { process, binary, directory };
-        manager.wait_for_answer()?;
-        Ok(manager)
+        Ok(Manager { process, binary, directory })
     }
 
-    fn wait_for_answer(&mut self) -> io::Result<()> {
+    /// Waits until the control socket answers.
+    pub(crate) fn wait_for_answer(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.process.try_wait()? {
@@ -91,6 +97,11 @@ impl Manager {
                 Err(_) => thread::sleep(TICK),
             }
         }
+    }
+
+    /// The binary that runs.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// The manager's process id.

@@ -1,0 +1,69 @@
+# remuda: `make demo` to see it, `make test` to check it, `make install` to have it.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+MANDIR ?= $(PREFIX)/share/man
+INSTALL ?= install
+# How long `make soak` goes on.
+SOAK_SECONDS ?= 60
+
+target = $(or $(CARGO_TARGET_DIR),target)
+release = $(target)/release
+# Pages are named PAGE.SECTION; the section is the directory.
+pages = $(wildcard man/*.[1-8])
+
+.PHONY: all test test-servers demo bench soak mutants check install uninstall clean
+
+all:
+	$(CARGO) build --release --locked
+
+# A test that lacks a tool or a privilege says `skipped: why` and counts as passed; what was skipped is told again at
+# the end. (cargo shows what a test says only if it fails or is asked to.)
+test:
+	@mkdir -p $(target)
+	@{ $(CARGO) test --locked -- --show-output; echo $$? >$(target)/test.status; } 2>&1 | tee $(target)/test.log
+	@grep -a '^skipped: ' $(target)/test.log | sort -u; exit $$(cat $(target)/test.status)
+
+# uvicorn, gunicorn, node and a program with the listenfd crate, each upgraded under load.
+test-servers: all
+	$(CARGO) build --release --locked --example soak --example listenfd_worker
+	sh tests/servers/run.sh
+
+demo: all
+	$(CARGO) build --release --locked --example demo --example http_worker
+	$(release)/examples/demo
+
+# Wants a C compiler that can link statically. BENCH_ROUNDS sets the number of pairs.
+bench:
+	$(CARGO) bench --locked --bench manager
+
+soak: all
+	$(CARGO) build --release --locked --example soak --example http_worker
+	$(release)/examples/soak --seconds $(SOAK_SECONDS) --every 5 --kept-alive 2 --slow '/slow?ms=3000'
+
+# Breaks the core in known ways, one after the other, and wants the tests to notice each.
+mutants:
+	sh tests/mutants/run.sh
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(MAKE) test
+
+# Installs what `make all` has built, so that nothing is compiled as root.
+install:
+	@test -x $(release)/remuda || { echo "run 'make' first" >&2; exit 1; }
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin
+	$(INSTALL) -m 755 $(release)/remuda $(DESTDIR)$(PREFIX)/bin/remuda
+	for page in $(pages); do \
+		section=$(DESTDIR)$(MANDIR)/man$${page##*.}; \
+		$(INSTALL) -d $$section && $(INSTALL) -m 644 $$page $$section || exit 1; \
+	done
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/remuda
+	for page in $(notdir $(pages)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
+
+clean:
+	$(CARGO) clean
