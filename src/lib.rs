@@ -66,7 +66,7 @@ fn perform(outcome: Outcome) -> Result<u8> {
         Outcome::Run(plan) => {
             Err(Error::failed(format!("cannot run {}: this build has no driver", plan.name)))
         }
-        Outcome::Ask(_) => Err(Error::failed("cannot ask: this build has no client")),
+        Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Print(page) => print(&page),
     }
 }

@@ -1,6 +1,8 @@
 //! How things stand, as told to clients: the answer to `status`. The field names are the wire's (remuda-protocol(7));
 //! fields may be added, never renamed.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The whole manager.
@@ -53,6 +55,20 @@ pub enum GroupState {
     Failing,
 }
 
+impl GroupState {
+    /// As on the wire: `up`.
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupState::Starting => "starting",
+            GroupState::Up => "up",
+            GroupState::Upgrading => "upgrading",
+            GroupState::Stopping => "stopping",
+            GroupState::Stopped => "stopped",
+            GroupState::Failing => "failing",
+        }
+    }
+}
+
 /// One socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketStatus {
@@ -97,6 +113,18 @@ pub enum WorkerPhase {
     Killed,
 }
 
+impl WorkerPhase {
+    /// As on the wire: `ready`.
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkerPhase::Starting => "starting",
+            WorkerPhase::Ready => "ready",
+            WorkerPhase::Stopping => "stopping",
+            WorkerPhase::Killed => "killed",
+        }
+    }
+}
+
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,4 +137,15 @@ pub enum LastExit {
     Spawn(String),
     /// Gone, and nobody can say how.
     Unknown(()),
+}
+
+impl fmt::Display for LastExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LastExit::Code(code) => write!(f, "exit code {code}"),
+            LastExit::Signal(name) => write!(f, "killed by signal {name}"),
+            LastExit::Spawn(why) => f.write_str(why),
+            LastExit::Unknown(()) => f.write_str("unknown"),
+        }
+    }
 }

@@ -114,6 +114,9 @@ pub struct Event {
     /// The tag: `ready`, `died`.
     #[serde(rename = "event")]
     pub name: String,
+    /// How important it is: `info`; empty if it does not say.
+    #[serde(default)]
+    pub level: String,
     /// The sentence.
     #[serde(default)]
     pub message: String,

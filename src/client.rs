@@ -1,1 +1,0 @@
-//! The asking side: the verbs that talk to a running manager.
