@@ -63,9 +63,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn perform(outcome: Outcome) -> Result<u8> {
     match outcome {
-        Outcome::Run(plan) => {
-            Err(Error::failed(format!("cannot run {}: this build has no driver", plan.name)))
-        }
+        Outcome::Run(plan) => driver::run(*plan),
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Print(page) => print(&page),
     }

@@ -18,11 +18,11 @@ use remuda::env::{EnvBlock, GroupContext, HandedSocket, SocketFamily, Template, 
 use remuda::plan::{Convention, Handoff};
 use remuda::process::{Exit, Stage};
 use remuda::signame::Signal;
+use remuda::sys::creds::Credentials;
 use remuda::sys::poll::{Interest, PollSet};
 use remuda::sys::signals::{Saved, SignalSet, Signals};
 use remuda::sys::spawn::{
-    Credentials, Limit, Resource, Spawn, Spawned, Status, open_standard, raise_nofile, read_status,
-    seal_inherited, spawn,
+    Limit, Resource, Spawn, Spawned, Status, open_standard, raise_nofile, read_status, seal_inherited, spawn,
 };
 use remuda::sys::{clock, reap, signals};
 

@@ -298,7 +298,7 @@ mod tests {
 
     /// Runs something as another user: as far as the kernel goes credentials belong to a thread. `None` if we may not.
     fn as_user<T: Send>(uid: u32, act: impl FnOnce() -> T + Send) -> Option<T> {
-        if !creds::may_switch() {
+        if creds::our_uid() != 0 {
             eprintln!("skipped: not root");
             return None;
         }
@@ -438,7 +438,7 @@ mod tests {
         let directory = scratch("control-worker");
         fs::set_permissions(&directory, Permissions::from_mode(0o711)).unwrap();
         for spec in [at(&directory.join("web.sock")), abstract_spec("worker")] {
-            if !creds::may_switch() {
+            if creds::our_uid() != 0 {
                 eprintln!("skipped: not root");
                 return;
             }

@@ -6,7 +6,6 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
@@ -23,10 +22,6 @@ pub struct Credentials {
     pub gid: u32,
     /// Supplementary group ids, `gid` among them.
     pub groups: Vec<u32>,
-    /// Login name, where the user has one.
-    pub name: Option<String>,
-    /// Home directory, where the user has one.
-    pub home: Option<PathBuf>,
 }
 
 /// Who is at the other end of a Unix socket, as the kernel noted it when the connection was made.
@@ -51,9 +46,9 @@ pub fn our_uid() -> u32 {
     Uid::effective().as_raw()
 }
 
-/// Whether we may start workers as somebody else.
-pub fn may_switch() -> bool {
-    Uid::effective().is_root()
+/// Whether we may start workers as these: root may do so as anybody, others only as themselves.
+pub fn may_become(who: &Credentials) -> bool {
+    Uid::effective().is_root() || (who.uid == our_uid() && who.gid == Gid::effective().as_raw())
 }
 
 /// Looks up who workers run as: a user and a group, each a name or a number; `None` if neither is given.
@@ -76,8 +71,7 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
         Some(entry) => supplementary_groups(&entry.name, gid)?,
         None => vec![gid],
     };
-    let (name, home) = entry.map(|entry| (entry.name, entry.dir)).unzip();
-    Ok(Some(Credentials { uid, gid, groups, name, home }))
+    Ok(Some(Credentials { uid, gid, groups }))
 }
 
 /// The id of a user given by name or number.
@@ -135,12 +129,11 @@ mod tests {
     const NOBODY_KNOWS: &str = "3999999999";
 
     #[test]
-    fn root_has_a_name_a_home_and_groups() {
+    fn root_is_found_by_name_and_number_with_groups() {
         for user in ["root", "0"] {
             let root = resolve(Some(user), None).unwrap().unwrap();
             assert_eq!((root.uid, root.gid), (0, 0));
-            assert_eq!(root.name.as_deref(), Some("root"));
-            assert!(root.home.is_some() && root.groups.contains(&0));
+            assert!(root.groups.contains(&0));
         }
     }
 
@@ -149,7 +142,6 @@ mod tests {
         let known = resolve(Some(NOBODY_KNOWS), None).unwrap().unwrap();
         assert_eq!((known.uid, known.gid), (3_999_999_999, 3_999_999_999));
         assert_eq!(known.groups, [3_999_999_999]);
-        assert_eq!((known.name, known.home), (None, None));
         let grouped = resolve(Some(NOBODY_KNOWS), Some("12345678")).unwrap().unwrap();
         assert_eq!((grouped.gid, grouped.groups), (12_345_678, vec![12_345_678]));
     }

@@ -9,14 +9,13 @@ use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use libc::{
-    EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, c_int, c_ulong, gid_t, mode_t, pid_t, rlim_t, uid_t,
-};
+use libc::{EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, c_int, c_ulong, gid_t, mode_t, pid_t, rlim_t};
 use nix::fcntl::OFlag;
 pub use nix::sys::resource::Resource;
 use nix::sys::resource::setrlimit;
 use nix::unistd;
 
+use super::creds::Credentials;
 use super::fdmap::Arrangement;
 use super::signals::{self, Saved};
 pub use super::start::{open_standard, raise_nofile, seal_inherited};
@@ -34,17 +33,6 @@ pub struct Limit {
     pub soft: rlim_t,
     /// How far the process may raise it.
     pub hard: rlim_t,
-}
-
-/// Whom a process runs as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// Real, effective and saved user.
-    pub uid: uid_t,
-    /// Real, effective and saved group.
-    pub gid: gid_t,
-    /// Supplementary groups, all of them.
-    pub groups: Vec<gid_t>,
 }
 
 /// What to start, and how.

@@ -5,9 +5,9 @@
 //! the initialisers that the C library calls.
 
 use std::ffi::CStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{CLOSE_RANGE_CLOEXEC, F_GETFD, F_SETFD, FD_CLOEXEC, c_int, c_uint};
@@ -82,6 +82,18 @@ fn empty_pipe() -> io::Result<()> {
     cvt(unsafe { libc::pipe2(ends.as_mut_ptr(), 0) })?;
     // SAFETY: the writing end was opened here and nobody else knows it.
     cvt(unsafe { libc::close(ends[1]) }).map(drop)
+}
+
+/// What workers find at descriptor 0: `/dev/null`, or where there is none a pipe that nobody writes. Close-on-exec.
+pub fn null_input() -> io::Result<OwnedFd> {
+    fault::hit("open")?;
+    match File::open("/dev/null") {
+        Ok(null) => Ok(null.into()),
+        Err(_) => {
+            fault::hit("pipe2")?;
+            io::pipe().map(|(reader, _)| reader.into())
+        }
+    }
 }
 
 /// Sets close-on-exec on every descriptor from 3 on except those in `keep`: what whoever started us left open is not

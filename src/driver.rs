@@ -1,1 +1,0 @@
-//! The poll loop: readiness becomes events, actions become system calls.

@@ -1,0 +1,107 @@
+//! A generation as the driver holds it: a [`Launch`] with every name resolved, ready to be executed again and again.
+//!
+//! What the user wrote is resolved anew for each generation, from the environment that the manager was started with;
+//! respawns use what was resolved then, so that a moved symbolic link changes nothing until the next upgrade.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::Group;
+use crate::env::{self, GroupContext, Template};
+use crate::error::{Error, Result};
+use crate::plan::Launch;
+use crate::sys::creds::{self, Credentials};
+use crate::sys::program;
+
+/// Where programs are looked for if the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One prepared generation.
+pub(super) struct Generation {
+    program: PathBuf,
+    pub(super) path: CString,
+    pub(super) argv: Vec<CString>,
+    directory_path: Option<PathBuf>,
+    pub(super) directory: Option<CString>,
+    pub(super) credentials: Option<Credentials>,
+    base: Vec<(OsString, OsString)>,
+    pub(super) template: Template,
+}
+
+impl Generation {
+    /// Resolves program, directory and user, and reads the environment files.
+    ///
+    /// # Errors
+    /// The first of these that cannot be had.
+    pub(super) fn prepare(launch: &Launch, start: &[(OsString, OsString)]) -> Result<Generation> {
+        let mut files = Vec::new();
+        for file in &launch.env.files {
+            files.extend(program::read_env_file(file)?);
+        }
+        let base = env::base(start.iter().cloned(), files, &launch.env);
+        let (program, directory_path) = resolve(launch, &base)?;
+        let credentials = creds::resolve(launch.user.as_deref(), launch.group.as_deref())?;
+        if let Some(who) = credentials.as_ref().filter(|who| !creds::may_become(who)) {
+            let sentence = format!("cannot run workers as uid {}, gid {}: only root may", who.uid, who.gid);
+            return Err(Error::failed(sentence));
+        }
+        let mut argv = vec![c_string(&launch.program)?];
+        for argument in &launch.args {
+            argv.push(c_string(argument)?);
+        }
+        let nobody = GroupContext { sockets: &[], manager_pid: 0, control_path: None };
+        let template = Template::new(&base, &nobody, &launch.handoff);
+        Ok(Generation {
+            path: c_string(program.as_os_str())?,
+            program,
+            argv,
+            directory: directory_path.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
+            directory_path,
+            credentials,
+            base,
+            template,
+        })
+    }
+
+    /// Adds what workers are told of their sockets and their manager.
+    pub(super) fn hand_off(&mut self, group: &Group, manager_pid: i32) {
+        let context =
+            GroupContext { sockets: &group.handed, manager_pid, control_path: group.control_path.as_deref() };
+        self.template = Template::new(&self.base, &context, &group.spec.launch.handoff);
+    }
+
+    /// The uid of workers, if it is not the manager's own.
+    pub(super) fn other_user(&self) -> Option<u32> {
+        self.credentials.as_ref().map(|who| who.uid).filter(|&uid| uid != creds::our_uid())
+    }
+
+    /// If what was resolved is gone, resolves it again as it was written. Returns a sentence if it did.
+    pub(super) fn mend(&mut self, launch: &Launch) -> Option<String> {
+        let gone = |path: &Path| !path.exists();
+        let lost = if gone(&self.program) {
+            self.program.clone()
+        } else {
+            self.directory_path.clone().filter(|path| gone(path))?
+        };
+        // If it cannot be had again either, the spawn fails and says why.
+        let (program, directory) = resolve(launch, &self.base).ok()?;
+        self.path = c_string(program.as_os_str()).ok()?;
+        self.directory = directory.as_ref().and_then(|path| c_string(path.as_os_str()).ok());
+        (self.program, self.directory_path) = (program, directory);
+        Some(format!("{} is gone; using {} instead", lost.display(), self.program.display()))
+    }
+}
+
+fn resolve(launch: &Launch, base: &[(OsString, OsString)]) -> Result<(PathBuf, Option<PathBuf>)> {
+    let directory = launch.directory.as_deref().map(program::resolve_directory).transpose()?;
+    let search = base.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+    let search = search.unwrap_or(OsStr::new(DEFAULT_PATH));
+    Ok((program::resolve(&launch.program, directory.as_deref(), search)?, directory))
+}
+
+fn c_string(text: &OsStr) -> Result<CString> {
+    CString::new(text.to_os_string().into_vec()).map_err(|_| {
+        Error::failed(format!("{:?} has a NUL byte in it", String::from_utf8_lossy(text.as_bytes())))
+    })
+}

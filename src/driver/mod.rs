@@ -1,0 +1,301 @@
+//! The poll loop: what happens outside becomes events, what the machine asks for becomes system calls.
+//!
+//! One pass, in this order, because the other order loses something:
+//!
+//! 1. Perform every action the machine asks for; replies go into the buffers of their clients, then out.
+//! 2. poll(2) until a descriptor is ready or the machine's next deadline.
+//! 3. Drain the self-pipe, so that a signal that comes during the rest of the pass wakes the next one.
+//! 4. Reap, on every pass, whatever woke it: SIGCHLDs coalesce. For each dead worker first its status pipe is read to
+//!    the end (a failed exec is known by stage and errno before the death is told), then what is left of its process
+//!    group is killed (safe only while its pid is not reaped), then it is reaped.
+//! 5. Status pipes and READY=1 of the living; signals; requests of clients; the deadline. Deaths come before requests,
+//!    so that nobody is told of a worker that is gone.
+//!
+//! Nothing in the loop blocks, and nothing wakes it but what somebody asked for: with nothing to do it sits in poll(2).
+//!
+//! This folder owns every descriptor of the manager. It decides nothing: what it does on its own account is only what
+//! the machine cannot know of, such as connections that send garbage.
+
+mod clients;
+mod generation;
+mod journal;
+mod workers;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::env::HandedSocket;
+use crate::error::{Error, Result};
+use crate::plan::{Address, GroupSpec, Level, Plan};
+use crate::signame::Signal;
+use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
+use crate::supervisor::snapshot::SocketStatus;
+use crate::supervisor::{GroupStart, Identity, Supervisor};
+use crate::sys::control::Control;
+use crate::sys::pidfile::PidFile;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals::Signals;
+use crate::sys::socket::{self, Listener};
+use crate::sys::{clock, start};
+use clients::Clients;
+use generation::Generation;
+use journal::Journal;
+use workers::Workers;
+
+/// Runs a plan to its end and returns the status to exit with.
+///
+/// # Errors
+/// Whatever stands in the way of starting, before anything was started; later only a failure of poll(2) itself, after
+/// the workers were asked to stop.
+pub fn run(plan: Plan) -> Result<u8> {
+    start::open_standard().map_err(|error| Error::failed(format!("cannot open /dev/null: {error}")))?;
+    let sealed = start::seal_inherited(&inherited(&plan));
+    let mut driver = Driver::new(plan)?;
+    if let Err(error) = sealed {
+        let sentence = format!("workers may inherit descriptors that the manager was started with: {error}");
+        driver.journal.line(Level::Warn, &sentence);
+    }
+    let outcome = driver.serve();
+    driver.close();
+    outcome
+}
+
+/// Descriptors that the plan takes over from whoever started us.
+fn inherited(plan: &Plan) -> Vec<i32> {
+    let sockets = plan.groups.iter().flat_map(|group| &group.sockets);
+    sockets
+        .filter_map(|socket| match socket.address {
+            Address::Inherited(number) => i32::try_from(number).ok(),
+            Address::Tcp(_) | Address::Udp(_) | Address::UnixPath(_) | Address::UnixAbstract(_) => None,
+        })
+        .collect()
+}
+
+/// A group as the driver holds it.
+struct Group {
+    spec: GroupSpec,
+    listeners: Vec<Listener>,
+    handed: Vec<HandedSocket>,
+    /// Where its workers find the manager, for EINHORN_SOCK_PATH.
+    control_path: Option<OsString>,
+    generations: Vec<(GenerationId, Generation)>,
+}
+
+/// What others can see of the manager while it runs, and what must not be left behind.
+struct Opened {
+    groups: Vec<Group>,
+    clients: Clients,
+    pidfile: Option<PidFile>,
+}
+
+struct Driver {
+    core: Supervisor,
+    opened: Opened,
+    workers: Workers,
+    journal: Journal,
+    signals: Signals,
+    /// The environment that the manager was started with.
+    environment: Vec<(OsString, OsString)>,
+    poll: PollSet,
+}
+
+impl Driver {
+    /// Checks everything, then opens everything; what fails leaves nothing behind.
+    fn new(plan: Plan) -> Result<Driver> {
+        let signals =
+            Signals::install().map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
+        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let firsts = plan
+            .groups
+            .iter()
+            .map(|spec| Generation::prepare(&spec.launch, &environment).map_err(|e| e.within(&spec.name)))
+            .collect::<Result<Vec<Generation>>>()?;
+        let pid = own_pid();
+        let workers = Workers::new(*signals.saved(), pid)?;
+        let control = Control::open(&plan.control, &plan.name)?;
+        let mut opened = Opened { groups: Vec::new(), clients: Clients::new(control), pidfile: None };
+        if let Err(error) = opened.open(plan.groups, firsts, plan.pidfile.as_deref()) {
+            // Why we cannot start is what the user has to hear of.
+            opened.close(&mut |_| ());
+            return Err(error);
+        }
+        let now = Mono(clock::now_ms());
+        let starts = opened.groups.iter().map(Group::start).collect();
+        let identity = Identity { name: plan.name, pid };
+        // Only for the jitter of delays: two managers started at once shall not retry in step.
+        let seed = now.0.rotate_left(32) ^ u64::from(pid.unsigned_abs());
+        Ok(Driver {
+            core: Supervisor::new(identity, starts, now, seed),
+            opened,
+            workers,
+            journal: Journal::new(&plan.log),
+            signals,
+            environment,
+            poll: PollSet::new(),
+        })
+    }
+
+    /// The loop.
+    fn serve(&mut self) -> Result<u8> {
+        self.core.handle(Mono(clock::now_ms()), Event::Start);
+        loop {
+            if let Some(code) = self.perform() {
+                return Ok(code);
+            }
+            if let Err(error) = self.wait() {
+                self.workers.signal_all(Signal::TERM);
+                return Err(Error::failed(format!(
+                    "cannot wait for events: {error}; the workers were asked to stop"
+                )));
+            }
+        }
+    }
+
+    /// Performs actions until there are none. Returns the status to exit with when the machine asks for the end.
+    fn perform(&mut self) -> Option<u8> {
+        while let Some(action) = self.core.poll_action() {
+            let now = Mono(clock::now_ms());
+            match action {
+                Action::Prepare { group, generation } => {
+                    let outcome = self.prepare(group, generation).map_err(|error| error.message);
+                    self.core.handle(now, Event::Prepared { group, generation, outcome });
+                }
+                Action::Forget { group, generation } => {
+                    if let Some(group) = self.opened.groups.get_mut(group.0) {
+                        group.generations.retain(|(id, _)| *id != generation);
+                    }
+                }
+                Action::Spawn { child, group, generation, slot: _, index } => {
+                    if let Some(group) = self.opened.groups.get_mut(group.0) {
+                        let event = self.workers.spawn(child, group, generation, index, &mut self.journal);
+                        self.core.handle(now, event);
+                    }
+                }
+                Action::Signal { child, signal, to_group } => {
+                    if let Err(error) = self.workers.signal(child, signal, to_group) {
+                        self.journal.complain(&format!("cannot send {signal} to a worker: {error}"));
+                    }
+                }
+                Action::Reply { ticket, reply, last } => self.opened.clients.reply(ticket, &reply, last),
+                Action::Note(note) => self.journal.note(&note),
+                Action::SetLevel(level) => self.journal.set_level(level),
+                Action::ReopenLogs => self.journal.reopen(),
+                Action::Exit(code) => {
+                    self.opened.clients.flush();
+                    return Some(code);
+                }
+            }
+        }
+        None
+    }
+
+    /// Waits for something to happen and turns it into events.
+    fn wait(&mut self) -> std::io::Result<()> {
+        for gone in self.opened.clients.flush() {
+            self.core.handle(Mono(clock::now_ms()), Event::ClientGone(gone));
+        }
+        self.poll.clear();
+        let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
+        let workers_at = self.workers.watch(&mut self.poll);
+        let clients_at = self.opened.clients.watch(&mut self.poll);
+        self.poll.wait(self.core.next_deadline().map(|deadline| deadline.0))?;
+
+        let now = Mono(clock::now_ms());
+        let signals = if self.poll.readable(signals_at) { Some(self.signals.drain()) } else { None };
+        let core = &mut self.core;
+        self.workers.heard(&self.poll, workers_at, &mut self.journal, |event| core.handle(now, event));
+        self.workers.reap(&mut self.journal, |event| core.handle(now, event));
+        for signal in signals.into_iter().flatten() {
+            core.handle(now, Event::Signaled(signal));
+        }
+        let workers = &self.workers;
+        self.opened.clients.serve(
+            &self.poll,
+            &clients_at,
+            |pid| workers.is_worker(pid),
+            |event| core.handle(now, event),
+        );
+        if core.next_deadline().is_some_and(|deadline| deadline <= now) {
+            core.handle(now, Event::Timeout);
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {
+        let Some(group) = self.opened.groups.get_mut(id.0) else { return Ok(()) };
+        let mut prepared = Generation::prepare(&group.spec.launch, &self.environment)?;
+        prepared.hand_off(group, own_pid());
+        group.generations.push((generation, prepared));
+        Ok(())
+    }
+
+    /// Removes what has a name in the file system.
+    fn close(self) {
+        let mut journal = self.journal;
+        self.opened.close(&mut |sentence| journal.complain(sentence));
+    }
+}
+
+impl Opened {
+    fn open(&mut self, specs: Vec<GroupSpec>, firsts: Vec<Generation>, pidfile: Option<&Path>) -> Result<()> {
+        for (spec, first) in specs.into_iter().zip(firsts) {
+            self.groups.push(Group::open(spec, first, &mut self.clients)?);
+        }
+        self.pidfile = pidfile.map(PidFile::write).transpose()?;
+        Ok(())
+    }
+
+    fn close(self, complain: &mut dyn FnMut(&str)) {
+        for group in &self.groups {
+            group.remove_paths(complain);
+        }
+        if let Some(Err(error)) = self.pidfile.map(PidFile::remove) {
+            complain(&format!("cannot remove the pid file: {error}"));
+        }
+        if let Err(error) = self.clients.close() {
+            complain(&format!("cannot remove the control socket: {error}"));
+        }
+    }
+}
+
+impl Group {
+    fn open(spec: GroupSpec, mut first: Generation, clients: &mut Clients) -> Result<Group> {
+        let listeners = socket::bind_all(&spec.sockets).map_err(|error| error.within(&spec.name))?;
+        let handed = listeners.iter().map(Listener::handed).collect();
+        let mut group = Group { spec, listeners, handed, control_path: None, generations: Vec::new() };
+        let endpoint = match first.other_user() {
+            None => clients.endpoint().clone(),
+            Some(uid) => clients
+                .open_for_workers(&group.spec.name, uid)
+                .inspect_err(|_| group.remove_paths(&mut |_| ()))
+                .map_err(|error| error.within(&group.spec.name))?,
+        };
+        group.control_path = endpoint.path().map(|path| path.as_os_str().to_owned());
+        first.hand_off(&group, own_pid());
+        group.generations.push((GenerationId(1), first));
+        Ok(group)
+    }
+
+    /// Removes the paths of Unix sockets; what fails is handed to `complain`.
+    fn remove_paths(&self, complain: &mut dyn FnMut(&str)) {
+        for listener in &self.listeners {
+            if let Err(error) = listener.remove() {
+                complain(&format!("cannot remove {}: {error}", listener.address));
+            }
+        }
+    }
+
+    fn start(&self) -> GroupStart {
+        let sockets = self
+            .handed
+            .iter()
+            .map(|socket| SocketStatus { name: socket.descriptor_name(), address: socket.address.clone() })
+            .collect();
+        GroupStart { name: self.spec.name.clone(), policy: self.spec.policy.clone(), sockets }
+    }
+}
+
+fn own_pid() -> i32 {
+    // A pid fits: the kernel's limit is 2^22.
+    i32::try_from(std::process::id()).unwrap_or(0)
+}

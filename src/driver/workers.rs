@@ -1,0 +1,280 @@
+//! Processes: their pids, status pipes and notification sockets. From the machine's `Spawn` to the reaper.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::Group;
+use super::journal::Journal;
+use crate::env::WorkerContext;
+use crate::error::{Error, Result};
+use crate::plan::{Convention, Level, Readiness, Stdin};
+use crate::process::Stage;
+use crate::signame::Signal;
+use crate::supervisor::event::{ChildId, Event, GenerationId};
+use crate::sys::notify::{self, NotifySocket};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals::Saved;
+use crate::sys::spawn::{self, Limit, Spawn, Status};
+use crate::sys::{creds, reap, start};
+
+/// What the driver holds of a worker.
+struct Process {
+    child: ChildId,
+    /// It leads a process group of its own.
+    leads_group: bool,
+    /// What is left of its process group dies with it.
+    kill_group: bool,
+    /// Open until its program runs.
+    status: Option<OwnedFd>,
+    /// Where its READY=1 arrives. Open as long as it lives, or what it says later would fail.
+    notify: Option<NotifySocket>,
+    uid: u32,
+}
+
+/// Every process that is ours and not reaped, by pid.
+pub(super) struct Workers {
+    by_pid: BTreeMap<i32, Process>,
+    pids: BTreeMap<ChildId, i32>,
+    null: OwnedFd,
+    limits: Vec<Limit>,
+    saved: Saved,
+    manager: i32,
+    /// Processes that were given to us to reap and were never ours.
+    strangers: u64,
+}
+
+impl Workers {
+    pub(super) fn new(saved: Saved, manager: i32) -> Result<Workers> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| Error::failed(format!("cannot {what}: {error}"))
+        };
+        let original = start::raise_nofile().map_err(failed("read the limit of open files"))?;
+        Ok(Workers {
+            by_pid: BTreeMap::new(),
+            pids: BTreeMap::new(),
+            null: start::null_input().map_err(failed("open /dev/null"))?,
+            limits: vec![original],
+            saved,
+            manager,
+            strangers: 0,
+        })
+    }
+
+    /// Starts a worker and tells how that went.
+    pub(super) fn spawn(
+        &mut self,
+        child: ChildId,
+        group: &mut Group,
+        generation: GenerationId,
+        index: u32,
+        journal: &mut Journal,
+    ) -> Event {
+        match self.fork(child, group, generation, index, journal) {
+            Ok(pid) => Event::Forked { child, pid },
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                Event::SpawnFailed { child, stage: Stage::Fork, errno }
+            }
+        }
+    }
+
+    fn fork(
+        &mut self,
+        child: ChildId,
+        group: &mut Group,
+        generation: GenerationId,
+        index: u32,
+        journal: &mut Journal,
+    ) -> io::Result<i32> {
+        let launch = &group.spec.launch;
+        let Some((_, prepared)) = group.generations.iter_mut().find(|(known, _)| *known == generation) else {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        };
+        if let Some(sentence) = prepared.mend(launch) {
+            journal.line(Level::Warn, &format!("{}: {sentence}", group.spec.name));
+        }
+        let listens = group.spec.policy.ready == Readiness::Manual
+            && launch.handoff.conventions.contains(&Convention::Notify);
+        let notify = if listens { Some(NotifySocket::open()?) } else { None };
+        let environment = prepared.template.worker(&WorkerContext {
+            index,
+            generation: generation.0,
+            notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
+        });
+        let stdin = io::stdin();
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let input = match launch.stdin {
+            Stdin::Null => self.null.as_fd(),
+            Stdin::Inherit => stdin.as_fd(),
+        };
+        let standard = [input, stdout.as_fd(), stderr.as_fd()];
+        let sockets = group.listeners.iter().map(AsFd::as_fd);
+        let descriptors: Vec<BorrowedFd<'_>> = standard.into_iter().chain(sockets).collect();
+        let spawned = spawn::spawn(Spawn {
+            path: &prepared.path,
+            argv: &prepared.argv,
+            env: &environment,
+            descriptors: &descriptors,
+            process_group: launch.own_process_group,
+            limits: &self.limits,
+            nice: None,
+            oom_score_adj: None,
+            credentials: prepared.credentials.as_ref(),
+            directory: prepared.directory.as_deref(),
+            umask: launch.umask,
+            parent_death_signal: None,
+            keep_signals: launch.keep_signals.then_some(&self.saved),
+        })?;
+        let process = Process {
+            child,
+            leads_group: launch.own_process_group,
+            kill_group: launch.own_process_group && launch.kill_process_group,
+            status: Some(spawned.status),
+            notify,
+            uid: prepared.other_user().unwrap_or_else(creds::our_uid),
+        };
+        self.pids.insert(child, spawned.pid);
+        self.by_pid.insert(spawned.pid, process);
+        Ok(spawned.pid)
+    }
+
+    /// Signals a worker, or its process group where it leads one. A worker that is reaped is left alone, and so is
+    /// whoever has its pid by now.
+    pub(super) fn signal(&self, child: ChildId, signal: Signal, to_group: bool) -> io::Result<()> {
+        let Some(&pid) = self.pids.get(&child) else { return Ok(()) };
+        let leads = self.by_pid.get(&pid).is_some_and(|process| process.leads_group);
+        if to_group && leads { reap::kill_group(pid, signal) } else { reap::kill(pid, signal) }
+    }
+
+    /// Signals every worker, when the loop itself has failed and nothing more can be done.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for &pid in self.by_pid.keys() {
+            // The workers that are left are on their own now; there is nobody to tell.
+            let _ = reap::kill(pid, signal);
+        }
+    }
+
+    pub(super) fn is_worker(&self, pid: i32) -> bool {
+        self.by_pid.contains_key(&pid)
+    }
+
+    /// Puts what is listened to into the poll set, in an order that [`Workers::heard`] repeats.
+    pub(super) fn watch(&self, poll: &mut PollSet) -> Option<usize> {
+        let mut first = None;
+        for process in self.by_pid.values() {
+            for descriptor in process.watched() {
+                let at = poll.add(descriptor, Interest::READ);
+                first.get_or_insert(at);
+            }
+        }
+        first
+    }
+
+    /// Reads status pipes and notifications that have something to say.
+    pub(super) fn heard(
+        &mut self,
+        poll: &PollSet,
+        first: Option<usize>,
+        journal: &mut Journal,
+        mut tell: impl FnMut(Event),
+    ) {
+        let Some(mut at) = first else { return };
+        for (&pid, process) in &mut self.by_pid {
+            let (status, notify) = (process.status.is_some(), process.notify.is_some());
+            if status {
+                if poll.readable(at) {
+                    process.read_status(&mut tell);
+                }
+                at += 1;
+            }
+            if notify {
+                if poll.readable(at) {
+                    process.read_notify(pid, self.manager, journal, &mut tell);
+                }
+                at += 1;
+            }
+        }
+    }
+
+    /// Takes in every dead child.
+    pub(super) fn reap(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
+        loop {
+            let pid = match reap::peek() {
+                Ok(Some(pid)) => pid,
+                Ok(None) => return,
+                Err(error) => return journal.complain(&format!("cannot look for dead children: {error}")),
+            };
+            if let Some(process) = self.by_pid.get_mut(&pid) {
+                process.read_status(&mut tell);
+                if process.kill_group
+                    && let Err(error) = reap::kill_group(pid, Signal::KILL)
+                {
+                    journal.complain(&format!("cannot kill the process group of pid {pid}: {error}"));
+                }
+            }
+            let exit = match reap::reap(pid) {
+                Ok(exit) => exit,
+                Err(error) => return journal.complain(&format!("cannot reap pid {pid}: {error}")),
+            };
+            match self.by_pid.remove(&pid) {
+                Some(process) => {
+                    self.pids.remove(&process.child);
+                    tell(Event::Exited { child: process.child, exit });
+                }
+                None => {
+                    self.strangers += 1;
+                    let count = self.strangers;
+                    journal.line(Level::Debug, &format!("reaped pid {pid}, not a worker ({count} so far)"));
+                }
+            }
+        }
+    }
+}
+
+impl Process {
+    fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let status = self.status.as_ref().map(AsFd::as_fd);
+        let notify = self.notify.as_ref().map(AsFd::as_fd);
+        status.into_iter().chain(notify)
+    }
+
+    /// Looks whether the program runs. A pipe that is still open says nothing yet.
+    fn read_status(&mut self, tell: &mut impl FnMut(Event)) {
+        let child = self.child;
+        let Some(pipe) = &self.status else { return };
+        match spawn::read_status(pipe) {
+            Status::Pending => return,
+            Status::Running => tell(Event::Execed { child }),
+            Status::Failed(stage, errno) => tell(Event::SpawnFailed { child, stage, errno }),
+        }
+        self.status = None;
+    }
+
+    /// Reads what the worker, or a process of its group, has to say.
+    fn read_notify(&mut self, pid: i32, manager: i32, journal: &mut Journal, tell: &mut impl FnMut(Event)) {
+        loop {
+            let Some(socket) = &self.notify else { return };
+            let message = match socket.receive() {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => {
+                    journal.complain(&format!("cannot read the notifications of pid {pid}: {error}"));
+                    self.notify = None;
+                    return;
+                }
+            };
+            let ours = message.uid == self.uid || message.uid == 0 || message.uid == creds::our_uid();
+            if !ours || message.pid == manager {
+                journal.line(
+                    Level::Warn,
+                    &format!("ignored a notification for pid {pid} from uid {}", message.uid),
+                );
+            } else if notify::is_ready(&message.text) {
+                tell(Event::Ready { child: self.child });
+            }
+        }
+    }
+}
