@@ -57,6 +57,9 @@ pub mod snapshot;
 mod upgrade;
 mod waiter;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 pub use group::GroupStart;

@@ -1,0 +1,268 @@
+//! Keeping workers alive: back-off, streaks, giving up, restart policies, scaling, indices.
+
+use super::*;
+use crate::plan::{Restart, Success};
+
+fn with(restart: Restart, workers: u32) -> Policy {
+    Policy { restart, ..policy(workers) }
+}
+
+#[test]
+fn all_workers_are_started_at_once() {
+    let mut bench = Bench::new(policy(4));
+    assert_eq!(bench.spawns(), ids(0, 4));
+    let indices: Vec<u32> = bench.machine.children.iter().map(|child| child.index).collect();
+    assert_eq!((indices, bench.state()), (vec![0, 1, 2, 3], GroupState::Starting));
+}
+
+#[test]
+fn a_quiet_machine_waits_for_nothing() {
+    let bench = Bench::up(policy(4));
+    assert_eq!(bench.wait(), None);
+}
+
+#[test]
+fn a_healthy_death_is_answered_at_once_even_while_another_slot_backs_off() {
+    let mut bench = Bench::up(policy(2));
+    bench.pass(secs(5));
+    bench.code(ChildId(0), 1);
+    let failing = bench.spawn();
+    bench.fork(failing);
+    bench.code(failing, 1);
+    assert_eq!((bench.spawns(), bench.wait()), (vec![], Some(secs(1))));
+    bench.code(ChildId(1), 1);
+    let next = bench.spawn();
+    assert_eq!(bench.child(next).map(|child| (child.slot, child.index)), Some((1, 0)));
+}
+
+#[test]
+fn the_delay_grows_by_half_up_to_its_ceiling() {
+    let mut bench = Bench::new(policy(1));
+    let mut delays = Vec::new();
+    for _ in 0..12 {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.code(child, 1);
+        let delay = bench.wait().unwrap_or_default();
+        delays.push(delay.as_millis());
+        bench.pass(delay - Duration::from_millis(1));
+        assert_eq!(bench.spawned, []);
+        bench.pass(Duration::from_millis(1));
+    }
+    assert_eq!(delays[..5], [1000, 1500, 2250, 3375, 5062]);
+    assert_eq!(delays[10..], [30_000, 30_000]);
+    assert_eq!(bench.state(), GroupState::Failing);
+}
+
+#[test]
+fn one_attempt_at_a_time_while_failing() {
+    let mut bench = Bench::new(policy(4));
+    for child in bench.spawns() {
+        bench.fork(child);
+        bench.code(child, 1);
+    }
+    assert_eq!(bench.machine.groups[0].streak.length, 1, "deaths of one batch count once");
+    bench.pass(secs(1));
+    let probe = bench.spawn();
+    bench.pass(secs(30));
+    assert_eq!(bench.spawned, []);
+    bench.ready(probe);
+    assert_eq!(bench.spawns().len(), 3, "one that is ready ends the probation");
+}
+
+#[test]
+fn a_streak_outlives_a_worker_that_was_ready_for_less_than_a_minute() {
+    for (ready_for, length) in [(secs(59), 3), (secs(60), 1)] {
+        let mut bench = Bench::new(policy(1));
+        for _ in 0..2 {
+            let child = bench.spawn();
+            bench.fork(child);
+            bench.code(child, 1);
+            bench.pass(secs(2));
+        }
+        let child = bench.spawn();
+        bench.ready(child);
+        bench.pass(ready_for);
+        bench.code(child, 1);
+        let next = bench.spawn();
+        bench.fork(next);
+        bench.code(next, 1);
+        assert_eq!(bench.machine.groups[0].streak.length, length, "{ready_for:?}");
+    }
+}
+
+#[test]
+fn other_stable_workers_do_not_end_the_streak_of_a_failing_slot() {
+    let mut bench = Bench::up(policy(2));
+    bench.pass(secs(100));
+    bench.code(ChildId(0), 1);
+    for length in 1..5 {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.code(child, 1);
+        assert_eq!(bench.machine.groups[0].streak.length, length);
+        bench.pass(secs(40));
+    }
+}
+
+#[test]
+fn it_tries_for_ever_unless_told_to_give_up() {
+    let mut bench = Bench::new(policy(1));
+    for _ in 0..200 {
+        let child = bench.spawn();
+        bench.feed(Event::SpawnFailed { child, stage: Stage::Fork, errno: libc::EAGAIN });
+        bench.pass(secs(30));
+    }
+    assert_eq!((bench.spawns().len(), bench.exit), (1, None));
+}
+
+#[test]
+fn giving_up_ends_the_manager_if_nobody_is_left() {
+    let mut bench = Bench::new(Policy { give_up: Some(3), ..policy(1) });
+    for _ in 0..3 {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.code(child, 6);
+        bench.pass(secs(5));
+    }
+    assert_eq!((bench.spawned.len(), bench.noted("gave-up"), bench.exit), (0, 1, Some(6)));
+}
+
+#[test]
+fn a_group_that_gave_up_keeps_its_healthy_workers_and_start_tries_again() {
+    let mut bench = Bench::up(Policy { give_up: Some(1), ..policy(2) });
+    bench.pass(secs(2));
+    bench.code(ChildId(0), 1);
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.code(child, 1);
+    bench.pass(secs(3600));
+    assert_eq!((bench.spawns(), bench.state(), bench.exit), (vec![], GroupState::Failing, None));
+    bench.code(ChildId(1), 1);
+    let urgent = bench.spawn();
+    bench.ready(urgent);
+    bench.ask(Verb::Start(None, Wait::No));
+    let again = bench.spawn();
+    bench.ready(again);
+    assert_eq!(bench.state(), GroupState::Up);
+}
+
+#[test]
+fn always_answers_success_too() {
+    let mut bench = Bench::up(with(Restart::Always, 1));
+    bench.pass(secs(1));
+    bench.code(ChildId(0), 0);
+    assert_eq!(bench.spawns().len(), 1);
+}
+
+#[test]
+fn on_failure_is_content_with_success() {
+    let success = vec![Success::Exit(0), Success::Exit(3), Success::Signal(Signal::USR1)];
+    for exit in [Exit::Code(0), Exit::Code(3), Exit::Signal(Signal::USR1)] {
+        let mut bench = Bench::up(Policy { success: success.clone(), ..with(Restart::OnFailure, 2) });
+        bench.pass(secs(1));
+        bench.die(ChildId(0), exit);
+        assert_eq!((bench.spawns().len(), bench.noted("finished"), bench.exit), (0, 1, None));
+        bench.code(ChildId(1), 1);
+        let next = bench.spawn();
+        bench.ready(next);
+        bench.pass(secs(1));
+        bench.die(next, exit);
+        assert_eq!(bench.exit, Some(0), "all succeeded");
+    }
+}
+
+#[test]
+fn never_leaves_with_the_code_of_the_one_worker() {
+    for (exit, code) in
+        [(Exit::Code(0), 0), (Exit::Code(42), 42), (Exit::Signal(Signal::KILL), 137), (Exit::Unknown, 1)]
+    {
+        let mut bench = Bench::up(with(Restart::Never, 1));
+        bench.die(ChildId(0), exit);
+        assert_eq!((bench.spawns().len(), bench.exit), (0, Some(code)));
+    }
+}
+
+#[test]
+fn never_with_several_workers_tells_whether_all_succeeded() {
+    for (codes, code) in [([0, 0], 0), ([0, 5], 1), ([5, 0], 1)] {
+        let mut bench = Bench::up(with(Restart::Never, 2));
+        bench.code(ChildId(0), codes[0]);
+        assert_eq!(bench.exit, None);
+        bench.code(ChildId(1), codes[1]);
+        assert_eq!(bench.exit, Some(code));
+    }
+}
+
+#[test]
+fn other_groups_keep_the_manager() {
+    let mut bench = Bench::of(vec![("job", with(Restart::Never, 1)), ("web", policy(1))]);
+    bench.calm();
+    bench.code(ChildId(0), 0);
+    assert_eq!(bench.exit, None);
+    let states: Vec<GroupState> = bench.status().groups.iter().map(|group| group.state).collect();
+    assert_eq!(states, [GroupState::Stopped, GroupState::Up]);
+}
+
+#[test]
+fn scale_up_and_down_and_by_steps() {
+    use crate::supervisor::command::Scale;
+    let mut bench = Bench::up(policy(2));
+    let up = bench.ask(Verb::Scale(None, Scale::Up(2), Wait::Done));
+    let new = bench.spawns();
+    assert_eq!((new.len(), bench.verdict(up)), (2, None));
+    for child in new {
+        bench.ready(child);
+    }
+    assert_eq!(bench.verdict(up), Some(Code::Done));
+    let down = bench.ask(Verb::Scale(None, Scale::Down(3), Wait::Done));
+    assert_eq!(bench.signalled(), ids(1, 3).into_iter().map(|id| (id, Signal::TERM)).collect::<Vec<_>>());
+    for child in ids(1, 3) {
+        assert_eq!(bench.verdict(down), None);
+        bench.die(child, TERMED);
+    }
+    assert_eq!((bench.verdict(down), bench.spawns()), (Some(Code::Done), vec![]));
+    let zero = bench.ask(Verb::Scale(None, Scale::To(0), Wait::Done));
+    bench.calm();
+    assert_eq!((bench.verdict(zero), bench.exit, bench.wait()), (Some(Code::Done), None, None));
+    let back = bench.ask(Verb::Scale(None, Scale::To(1), Wait::Done));
+    bench.calm();
+    assert_eq!(bench.verdict(back), Some(Code::Done));
+    let absurd = bench.ask(Verb::Scale(None, Scale::To(u32::MAX), Wait::Done));
+    assert_eq!((bench.verdict(absurd), bench.web().target), (Some(Code::Refused), 1));
+}
+
+#[test]
+fn a_slot_scaled_away_and_back_waits_for_its_worker_to_go() {
+    use crate::supervisor::command::Scale;
+    let mut bench = Bench::up(policy(2));
+    bench.ask(Verb::Scale(None, Scale::To(1), Wait::No));
+    bench.ask(Verb::Scale(None, Scale::To(2), Wait::No));
+    assert_eq!((bench.signalled(), bench.spawns()), (vec![(ChildId(1), Signal::TERM)], vec![]));
+    bench.die(ChildId(1), TERMED);
+    assert_eq!(bench.spawns().len(), 1);
+}
+
+#[test]
+fn an_index_is_the_smallest_that_no_living_worker_has() {
+    let mut bench = Bench::up(policy(3));
+    bench.pass(secs(1));
+    bench.code(ChildId(1), 1);
+    let child = bench.spawn();
+    assert_eq!(bench.child(child).map(|child| (child.slot, child.index)), Some((1, 1)));
+    bench.ready(child);
+    bench.upgrade();
+    let new = bench.spawn();
+    assert_eq!(bench.child(new).map(|child| (child.slot, child.index)), Some((0, 3)));
+}
+
+#[test]
+fn the_status_of_a_slot_tells_restarts_and_the_last_exit() {
+    use crate::supervisor::snapshot::LastExit;
+    let mut bench = Bench::up(policy(1));
+    bench.pass(secs(1));
+    bench.code(ChildId(0), 9);
+    bench.calm();
+    let worker = bench.web().workers.remove(0);
+    assert_eq!((worker.restarts, worker.last_exit), (1, Some(LastExit::Code(9))));
+}

@@ -1,0 +1,155 @@
+//! Signals to the manager, and its end.
+
+use super::*;
+
+#[test]
+fn term_stops_gracefully_and_exits_with_zero() {
+    let mut bench = Bench::up(policy(2));
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM), (ChildId(1), Signal::TERM)]);
+    bench.die(ChildId(0), TERMED);
+    assert_eq!(bench.exit, None);
+    bench.code(ChildId(1), 0);
+    assert_eq!((bench.exit, bench.spawns()), (Some(0), vec![]));
+}
+
+#[test]
+fn a_worker_that_has_to_be_killed_makes_it_one() {
+    let mut bench = Bench::up(policy(1));
+    bench.signal(Signal::TERM);
+    bench.pass(secs(10));
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM), (ChildId(0), Signal::KILL)]);
+    bench.die(ChildId(0), KILLED);
+    assert_eq!(bench.exit, Some(1));
+}
+
+#[test]
+fn with_nobody_running_it_leaves_at_once() {
+    let mut bench = Bench::up(policy(0));
+    assert_eq!(bench.exit, None);
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.exit, Some(0));
+}
+
+#[test]
+fn nothing_cancels_a_shutdown() {
+    let mut bench = Bench::up(policy(2));
+    bench.signal(Signal::TERM);
+    bench.forget();
+    let before = bench.machine.next_deadline();
+    bench.pass(secs(3));
+    bench.signal(Signal::HUP);
+    bench.signal(Signal::TERM);
+    assert_eq!((bench.prepares.len(), bench.noted("signal-ignored"), bench.signals.len()), (0, 1, 0));
+    assert_eq!(bench.machine.next_deadline(), before, "nor prolongs it");
+    use crate::supervisor::command::Scale;
+    for verb in [
+        Verb::Upgrade(None, Wait::Done),
+        Verb::Restart(None, Wait::Done),
+        Verb::Start(None, Wait::Done),
+        Verb::Scale(None, Scale::Up(1), Wait::Done),
+    ] {
+        let request = bench.ask(verb);
+        assert_eq!(bench.verdict(request), Some(Code::Refused));
+    }
+    bench.code(ChildId(0), 1);
+    bench.code(ChildId(1), 1);
+    assert_eq!((bench.spawns(), bench.exit), (vec![], Some(0)));
+}
+
+#[test]
+fn a_second_interrupt_kills_and_a_second_term_does_not() {
+    for first in [Signal::INT, Signal::TERM] {
+        let mut bench = Bench::up(policy(1));
+        bench.signal(first);
+        bench.signalled();
+        bench.signal(Signal::TERM);
+        assert_eq!(bench.signalled(), []);
+        bench.signal(Signal::INT);
+        assert_eq!(bench.signals.len(), usize::from(first == Signal::INT));
+        bench.signals.clear();
+        bench.signal(Signal::INT);
+        assert_eq!(bench.signals.len(), usize::from(first == Signal::TERM));
+        bench.die(ChildId(0), KILLED);
+        assert_eq!(bench.exit, Some(1));
+    }
+}
+
+#[test]
+fn quit_kills_at_once_and_also_those_that_were_asked_to_go() {
+    let mut bench = Bench::up(policy(2));
+    bench.code(ChildId(1), 1);
+    bench.pass(secs(1));
+    let spawning = bench.spawn();
+    bench.signal(Signal::TERM);
+    bench.signalled();
+    bench.signal(Signal::QUIT);
+    assert_eq!(bench.signals, [(ChildId(0), Signal::KILL, true), (spawning, Signal::KILL, true)]);
+    bench.signal(Signal::QUIT);
+    assert_eq!(bench.signals.len(), 2);
+    bench.pass(secs(1));
+    assert_eq!(bench.signals.len(), 4, "again each second");
+}
+
+#[test]
+fn a_drain_does_not_outlast_the_shutdown() {
+    let mut bench = Bench::up(policy(1));
+    bench.upgrade();
+    let new = bench.spawn();
+    bench.ready(new);
+    assert_eq!(bench.wait(), Some(secs(60)));
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.wait(), Some(secs(10)));
+    bench.pass(secs(10));
+    assert_eq!(bench.signals.iter().filter(|signal| signal.1 == Signal::KILL).count(), 2);
+}
+
+#[test]
+fn a_group_stopped_long_ago_does_not_prolong_it() {
+    let mut bench = Bench::of(vec![("web", policy(1)), ("api", policy(1))]);
+    bench.calm();
+    bench.ask(Verb::Stop(Some("web".into()), Wait::No));
+    bench.pass(secs(4));
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.wait(), Some(secs(6)), "the one that was asked first");
+}
+
+#[test]
+fn hup_upgrades_all_running_groups() {
+    let mut bench = Bench::of(vec![("web", policy(1)), ("api", policy(1))]);
+    bench.calm();
+    bench.ask(Verb::Stop(Some("web".into()), Wait::No));
+    bench.calm();
+    bench.signal(Signal::HUP);
+    assert_eq!(bench.prepares, [(GroupId(1), GenerationId(2))]);
+    bench.calm();
+    assert_eq!(bench.status().groups[1].generation, 2);
+}
+
+#[test]
+fn usr1_reopens_logs_and_other_signals_are_told_of() {
+    let mut bench = Bench::up(policy(1));
+    bench.signal(Signal::USR1);
+    assert_eq!(bench.others, [Action::ReopenLogs]);
+    let before = bench.machine.clone();
+    bench.signal(Signal::USR2);
+    assert_eq!((bench.noted("signal-ignored"), bench.signals.len()), (1, 0));
+    assert!(bench.machine == before);
+}
+
+#[test]
+fn everybody_who_waits_is_answered_before_the_exit() {
+    let mut bench = Bench::up(policy(1));
+    let preparing = bench.ask(Verb::Upgrade(None, Wait::Done));
+    let drained = bench.ask(Verb::Start(None, Wait::Drained));
+    assert_eq!(bench.verdict(drained), Some(Code::Done));
+    let stop = bench.ask(Verb::Stop(None, Wait::Done));
+    let again = bench.ask(Verb::Stop(None, Wait::Drained));
+    assert_eq!(bench.verdict(preparing), Some(Code::Failed));
+    assert_eq!((bench.verdict(stop), bench.verdict(again)), (None, None));
+    bench.die(ChildId(0), TERMED);
+    assert_eq!((bench.verdict(stop), bench.verdict(again)), (Some(Code::Done), Some(Code::Done)));
+    assert_eq!(bench.exit, Some(0));
+    bench.prepared();
+    assert_eq!(bench.spawns(), []);
+}

@@ -1,0 +1,263 @@
+//! Requests: stop and start of groups, waiters, acks, events, status.
+
+use super::*;
+use crate::plan::Level;
+use crate::supervisor::command::Scale;
+use crate::supervisor::snapshot::WorkerPhase;
+
+fn web() -> Option<String> {
+    Some("web".into())
+}
+
+fn worker(pid: i32, process_group: i32) -> Origin {
+    Origin { pid, process_group, trusted: false }
+}
+
+#[test]
+fn a_stopped_group_stays_stopped_until_it_is_started() {
+    let mut bench = Bench::up(policy(2));
+    let stop = bench.ask(Verb::Stop(web(), Wait::Done));
+    assert_eq!((bench.signals.len(), bench.state()), (2, GroupState::Stopping));
+    bench.calm();
+    assert_eq!(
+        (bench.verdict(stop), bench.state(), bench.exit),
+        (Some(Code::Done), GroupState::Stopped, None)
+    );
+    assert_eq!(bench.noted("group-stopping"), 1);
+    let again = bench.ask(Verb::Stop(web(), Wait::Done));
+    assert_eq!(bench.verdict(again), Some(Code::Done), "repeating it is harmless");
+    bench.pass(secs(3600));
+    assert_eq!((bench.spawns(), bench.wait()), (vec![], None));
+    for verb in [Verb::Upgrade(web(), Wait::Done), Verb::Scale(web(), Scale::Up(1), Wait::Done)] {
+        let refused = bench.ask(verb);
+        assert_eq!(bench.verdict(refused), Some(Code::Refused));
+    }
+    let start = bench.ask(Verb::Start(web(), Wait::Done));
+    assert_eq!((bench.spawned.len(), bench.verdict(start)), (2, None));
+    bench.calm();
+    assert_eq!((bench.verdict(start), bench.noted("group-started")), (Some(Code::Done), 1));
+    let again = bench.ask(Verb::Start(web(), Wait::Done));
+    assert_eq!((bench.verdict(again), bench.noted("group-started")), (Some(Code::Done), 1));
+}
+
+#[test]
+fn a_restart_starts_a_stopped_group() {
+    let mut bench = Bench::up(policy(1));
+    bench.ask(Verb::Stop(web(), Wait::No));
+    bench.calm();
+    let restart = bench.ask(Verb::Restart(web(), Wait::Done));
+    bench.calm();
+    assert_eq!((bench.verdict(restart), bench.state()), (Some(Code::Done), GroupState::Up));
+}
+
+#[test]
+fn who_does_not_wait_is_answered_at_once() {
+    let mut bench = Bench::up(policy(1));
+    for verb in [
+        Verb::Upgrade(None, Wait::No),
+        Verb::Scale(None, Scale::Up(1), Wait::No),
+        Verb::Stop(web(), Wait::No),
+        Verb::Start(None, Wait::No),
+        Verb::Stop(None, Wait::No),
+    ] {
+        let request = bench.ask(verb);
+        assert_eq!(bench.verdict(request), Some(Code::Done));
+    }
+}
+
+#[test]
+fn who_hung_up_is_not_answered() {
+    let mut bench = Bench::up(policy(1));
+    let upgrade = bench.upgrade();
+    let events = bench.ask(Verb::Events(None));
+    bench.feed(Event::ClientGone(ClientId(upgrade)));
+    bench.feed(Event::ClientGone(ClientId(events)));
+    bench.replies.clear();
+    bench.calm();
+    assert_eq!((bench.replies.len(), bench.serving()), (0, vec![(0, 2)]));
+}
+
+#[test]
+fn waiting_for_workers_that_keep_failing_ends() {
+    let mut bench = Bench::up(policy(1));
+    let scale = bench.ask(Verb::Scale(None, Scale::To(2), Wait::Done));
+    for _ in 0..3 {
+        assert_eq!(bench.verdict(scale), None);
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.code(child, 1);
+        bench.pass(secs(5));
+    }
+    assert_eq!(bench.verdict(scale), Some(Code::Failed));
+}
+
+#[test]
+fn unknown_groups_are_refused_with_the_names_there_are() {
+    let mut bench = Bench::of(vec![("web", policy(1)), ("api", policy(1))]);
+    for verb in [
+        Verb::Status(Some("wbe".into())),
+        Verb::Events(Some("wbe".into())),
+        Verb::Upgrade(Some("wbe".into()), Wait::No),
+        Verb::Stop(Some("wbe".into()), Wait::Done),
+        Verb::Signal(Some("wbe".into()), Signal::HUP),
+    ] {
+        let request = bench.ask(verb);
+        assert_eq!(bench.sentence(request), "no group \"wbe\"; there is web, api");
+    }
+}
+
+#[test]
+fn a_signal_goes_to_every_worker_and_has_no_other_consequence() {
+    let mut bench = Bench::up(policy(2));
+    let before = bench.machine.clone();
+    let request = bench.ask(Verb::Signal(web(), Signal::HUP));
+    assert_eq!(bench.signals, [(ChildId(0), Signal::HUP, false), (ChildId(1), Signal::HUP, false)]);
+    assert_eq!(bench.sentence(request), "sent HUP to 2 workers");
+    assert!(bench.machine == before);
+}
+
+#[test]
+fn small_questions() {
+    let mut bench = Bench::up(policy(1));
+    let ping = bench.ask(Verb::Ping);
+    assert_eq!(bench.sentence(ping), "pong");
+    let version = bench.ask(Verb::Version);
+    assert!(matches!(bench.answer(version), Some(Reply::Version(version)) if version.starts_with("remuda ")));
+    bench.ask(Verb::LogLevel(Level::Debug));
+    assert_eq!(bench.others, [Action::SetLevel(Level::Debug)]);
+}
+
+// ---- acks --------------------------------------------------------------------------------------------------------
+
+/// One worker that waits for its ack, and its pid.
+fn starting() -> (Bench, ChildId, i32) {
+    let mut bench = Bench::new(policy(1));
+    let child = bench.spawn();
+    let pid = bench.fork(child);
+    bench.exec(child);
+    (bench, child, pid)
+}
+
+#[test]
+fn an_ack_without_a_pid_is_the_senders() {
+    for said in [None, Some(0)] {
+        let (mut bench, child, pid) = starting();
+        let ack = bench.ask_as(worker(pid, pid), Verb::Ack(said));
+        assert_eq!((bench.verdict(ack), bench.phase(child)), (Some(Code::Done), Some(Phase::Ready)));
+    }
+}
+
+#[test]
+fn an_ack_from_the_workers_process_group_is_the_workers() {
+    let (mut bench, child, pid) = starting();
+    let ack = bench.ask_as(worker(pid + 5000, pid), Verb::Ack(None));
+    assert_eq!((bench.verdict(ack), bench.phase(child)), (Some(Code::Done), Some(Phase::Ready)));
+}
+
+#[test]
+fn the_owner_may_ack_for_any_living_worker() {
+    let (mut bench, child, pid) = starting();
+    let ack = bench.ask(Verb::Ack(Some(pid)));
+    assert_eq!((bench.verdict(ack), bench.phase(child)), (Some(Code::Done), Some(Phase::Ready)));
+}
+
+#[test]
+fn an_ack_for_nobody_is_refused() {
+    let (mut bench, child, pid) = starting();
+    for (origin, said) in [
+        (OWNER, None),
+        (OWNER, Some(0)),
+        (OWNER, Some(-1)),
+        (OWNER, Some(-pid)),
+        (OWNER, Some(pid + 1)),
+        (worker(0, 0), None),
+        (worker(pid + 1, pid + 1), Some(pid)),
+        (worker(pid + 1, pid + 1), None),
+    ] {
+        let ack = bench.ask_as(origin, Verb::Ack(said));
+        assert_eq!((bench.verdict(ack), bench.phase(child)), (Some(Code::Refused), Some(Phase::Starting)));
+    }
+}
+
+#[test]
+fn a_spawn_without_a_pid_is_nobodys() {
+    let mut bench = Bench::new(policy(1));
+    let child = bench.spawn();
+    let ack = bench.ask_as(worker(0, 0), Verb::Ack(Some(0)));
+    assert_eq!((bench.verdict(ack), bench.phase(child)), (Some(Code::Refused), Some(Phase::Spawning)));
+}
+
+#[test]
+fn workers_of_another_user_may_only_ack_and_ping() {
+    let (mut bench, _, pid) = starting();
+    let ping = bench.ask_as(worker(pid, pid), Verb::Ping);
+    assert_eq!(bench.verdict(ping), Some(Code::Done));
+    for verb in [
+        Verb::Status(None),
+        Verb::Version,
+        Verb::Events(None),
+        Verb::Upgrade(None, Wait::No),
+        Verb::Stop(None, Wait::No),
+        Verb::Signal(None, Signal::KILL),
+        Verb::LogLevel(Level::Debug),
+    ] {
+        let refused = bench.ask_as(worker(pid, pid), verb);
+        assert_eq!(bench.verdict(refused), Some(Code::Refused));
+    }
+    assert_eq!((bench.signals.len(), bench.prepares.len(), bench.others.len()), (0, 0, 0));
+}
+
+// ---- events and status -------------------------------------------------------------------------------------------
+
+#[test]
+fn events_begin_with_the_status_and_tell_of_the_groups_asked_for() {
+    let mut bench = Bench::of(vec![("web", policy(1)), ("api", policy(1))]);
+    bench.calm();
+    bench.forget();
+    let all = bench.ask(Verb::Events(None));
+    let one = bench.ask(Verb::Events(web()));
+    assert!(bench.replies.iter().all(|(_, reply, last)| matches!(reply, Reply::Status(_)) && !last));
+    bench.replies.clear();
+    bench.code(ChildId(1), 1);
+    bench.signal(Signal::USR2);
+    let told = |bench: &Bench, request: u64| {
+        let tags = bench.replies.iter().filter(|(number, ..)| *number == request).map(|(_, reply, last)| {
+            assert!(!last);
+            let Reply::Event(note) = reply else { panic!("{reply:?}") };
+            note.what.name()
+        });
+        tags.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&bench, all), ["died", "back-off", "signal-ignored"]);
+    assert_eq!(told(&bench, one), ["signal-ignored"]);
+    let names: Vec<&str> = bench.notes.iter().map(|note| note.what.name()).collect();
+    assert_eq!(names, told(&bench, all), "the log hears the same");
+}
+
+#[test]
+fn status_tells_each_worker_and_how_long_it_is_so() {
+    let mut bench = Bench::up(policy(2));
+    bench.pass(secs(3));
+    let upgrade = bench.upgrade();
+    let new = bench.spawn();
+    bench.ready(new);
+    bench.pass(secs(1));
+    assert_eq!(bench.verdict(upgrade), None);
+    let group = bench.web();
+    let workers: Vec<_> = group
+        .workers
+        .iter()
+        .map(|worker| (worker.slot, worker.generation, worker.phase, worker.since_ms))
+        .collect();
+    assert_eq!(
+        workers,
+        [
+            (0, 2, WorkerPhase::Ready, 1000),
+            (0, 1, WorkerPhase::Stopping, 1000),
+            (1, 2, WorkerPhase::Starting, 1000),
+            (1, 1, WorkerPhase::Ready, 4000)
+        ]
+    );
+    assert_eq!((group.state, group.generation, group.target), (GroupState::Upgrading, 2, 2));
+    assert_eq!(bench.status().uptime_ms, 4000);
+}
