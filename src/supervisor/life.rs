@@ -181,6 +181,7 @@ impl Supervisor {
     /// A worker did not become ready in time.
     pub(super) fn miss_deadline(&mut self, id: ChildId) {
         let Some(child) = self.child(id).cloned() else { return };
+        self.forget_streak(child.group);
         if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
             slot.restarts = slot.restarts.saturating_add(1);
         }

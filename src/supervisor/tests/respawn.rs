@@ -92,6 +92,26 @@ fn a_streak_outlives_a_worker_that_was_ready_for_less_than_a_minute() {
 }
 
 #[test]
+fn a_missed_ack_long_after_a_streak_starts_a_new_one() {
+    let mut bench = Bench::new(policy(1));
+    for _ in 0..3 {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.code(child, 1);
+        bench.pass(secs(10));
+    }
+    let child = bench.spawn();
+    bench.ready(child);
+    bench.pass(secs(3600));
+    bench.ask(Verb::Scale(None, crate::supervisor::command::Scale::To(2), Wait::No));
+    let mute = bench.spawn();
+    bench.fork(mute);
+    bench.exec(mute);
+    bench.pass(secs(60));
+    assert_eq!(bench.machine.groups[0].streak.length, 1);
+}
+
+#[test]
 fn other_stable_workers_do_not_end_the_streak_of_a_failing_slot() {
     let mut bench = Bench::up(policy(2));
     bench.pass(secs(100));
