@@ -184,6 +184,7 @@ impl Supervisor {
         self.forget_streak(child.group);
         if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
             slot.restarts = slot.restarts.saturating_add(1);
+            slot.vacancy = Vacancy::Open;
         }
         self.stop_child(id, Reason::NotReady);
         self.count_failure(&child);

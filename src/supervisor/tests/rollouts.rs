@@ -251,6 +251,21 @@ fn giving_up_ends_an_upgrade() {
     assert_eq!((bench.verdict(request), bench.serving()), (Some(Code::UpgradeFailed), vec![(0, 1)]));
 }
 
+#[test]
+fn a_missed_deadline_is_no_way_round_the_back_off() {
+    let mut bench = Bench::up(rolling(1, 1));
+    bench.pass(secs(5));
+    bench.upgrade();
+    let new = bench.spawn();
+    bench.fork(new);
+    bench.exec(new);
+    // A healthy death would be answered at once, had the slot not got its new worker before.
+    bench.code(ChildId(0), 1);
+    bench.pass(secs(60));
+    bench.die(new, TERMED);
+    assert_eq!((bench.spawns(), bench.wait()), (vec![], Some(secs(1))));
+}
+
 // ---- restart -----------------------------------------------------------------------------------------------------
 
 #[test]
