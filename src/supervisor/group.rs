@@ -38,7 +38,7 @@ pub(super) struct Slot {
     pub(super) restarts: u32,
     /// How the last worker of the slot ended, for clients.
     pub(super) last_exit: Option<LastExit>,
-    /// The same, for the manager's own exit code.
+    /// How the last one ended that had not been asked to go, for the manager's own exit code.
     pub(super) last: Option<Exit>,
     /// A worker of the rollout under way has been ready here.
     pub(super) taken: bool,

@@ -111,12 +111,12 @@ impl Supervisor {
             Restart::Never => false,
         } || (in_rollout && child.ready_at.is_none());
         if let Some(slot) = group.slot_mut(child.slot) {
-            slot.last = Some(ended);
             slot.last_exit = Some(match child.failure {
                 Some((stage, errno)) => LastExit::Spawn(Happening::SpawnFailed(stage, errno).to_string()),
                 None => last_exit(ended),
             });
             if !asked {
+                slot.last = Some(ended);
                 slot.vacancy = match (again, healthy) {
                     (false, _) => Vacancy::Finished,
                     (true, true) => Vacancy::Urgent,

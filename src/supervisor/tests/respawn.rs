@@ -168,6 +168,18 @@ fn a_group_that_gave_up_keeps_its_healthy_workers_and_start_tries_again() {
 }
 
 #[test]
+fn giving_up_on_a_missed_deadline_exits_once_the_worker_is_gone() {
+    let mut bench = Bench::new(Policy { give_up: Some(1), ..policy(1) });
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.exec(child);
+    bench.pass(secs(60));
+    assert_eq!((bench.noted("gave-up"), bench.exit), (1, None));
+    bench.die(child, TERMED);
+    assert_eq!(bench.exit, Some(1));
+}
+
+#[test]
 fn always_answers_success_too() {
     let mut bench = Bench::up(with(Restart::Always, 1));
     bench.pass(secs(1));
@@ -212,6 +224,17 @@ fn never_with_several_workers_tells_whether_all_succeeded() {
         bench.code(ChildId(1), codes[1]);
         assert_eq!(bench.exit, Some(code));
     }
+}
+
+#[test]
+fn a_worker_that_drains_does_not_decide_the_exit_code() {
+    let mut bench = Bench::up(with(Restart::Never, 1));
+    bench.upgrade();
+    let new = bench.spawn();
+    bench.ready(new);
+    bench.code(new, 3);
+    bench.die(ChildId(0), KILLED);
+    assert_eq!(bench.exit, Some(3));
 }
 
 #[test]
