@@ -162,6 +162,7 @@ impl Group {
     pub(super) fn max_unready(&self) -> u32 {
         match &self.rollout {
             None => u32::MAX,
+            Some(rollout) if rollout.purpose == Purpose::Restart => u32::MAX,
             Some(_) => self.policy.max_unacked.unwrap_or_else(|| self.surge()).max(1),
         }
     }

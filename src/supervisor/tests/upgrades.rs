@@ -73,6 +73,28 @@ fn surge_bounds_the_new_ones_beside_the_old_ones() {
 }
 
 #[test]
+fn max_unacked_bounds_the_unready_ones_in_upgrades_only() {
+    let limited = Policy { max_unacked: Some(1), upgrade: UpgradeMode::Fleet, ..policy(3) };
+    let mut bench = Bench::new(limited);
+    assert_eq!(bench.spawned.len(), 3, "not at the start");
+    bench.calm();
+    bench.upgrade();
+    for _ in 0..3 {
+        let child = bench.spawn();
+        bench.ready(child);
+    }
+    bench.calm();
+    for child in ids(0, 3) {
+        bench.die(child, TERMED);
+    }
+    bench.ask(Verb::Restart(None, Wait::No));
+    for (child, _) in bench.signalled() {
+        bench.die(child, TERMED);
+    }
+    assert_eq!(bench.spawned.len(), 3, "nor in a restart");
+}
+
+#[test]
 fn max_draining_holds_back_the_next_old_one() {
     let mut bench = Bench::up(Policy { max_draining: Some(1), ..rolling(3, 3) });
     let request = bench.upgrade();
