@@ -7,7 +7,7 @@ use super::event::{Action, ChildId, GroupId};
 use super::group::Slot;
 use super::note::Happening;
 use super::snapshot::{GroupStatus, Status, WorkerStatus};
-use super::waiter::{Goal, Part, Waiter};
+use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
 use crate::plan::{Level, Readiness};
 
@@ -165,20 +165,27 @@ impl Supervisor {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
         };
-        let now = self.now;
         for &id in &groups {
-            let group = &mut self.groups[id.0];
-            if group.stopped.is_none() {
-                group.stopped = Some(now);
-                group.rollout = None;
-                if group.generation != group.committed {
-                    group.generation = group.committed;
-                }
-                self.note(id, Level::Info, Happening::GroupStopping);
-            }
+            self.stop_one(id);
         }
         let accepted = format!("stopping {}", self.names(&groups));
         self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Stopped)).collect(), accepted);
+    }
+
+    /// Stops a group for good: neither a rollout nor one that is being prepared outlives it.
+    fn stop_one(&mut self, id: GroupId) {
+        let group = &mut self.groups[id.0];
+        if group.stopped.is_some() {
+            return;
+        }
+        group.stopped = Some(self.now);
+        group.generation = group.committed;
+        let rollout = group.rollout.take().map(|rollout| rollout.serial);
+        let preparing = group.preparing.take().map(|(_, serial)| serial);
+        for serial in rollout.into_iter().chain(preparing) {
+            self.conclude(id, serial, Outcome::Failed(Code::Failed, "stopped meanwhile".into()));
+        }
+        self.note(id, Level::Info, Happening::GroupStopping);
     }
 
     fn start_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {

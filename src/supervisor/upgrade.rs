@@ -73,7 +73,7 @@ impl Supervisor {
             return;
         }
         group.prepared.push(generation);
-        if group.stopped.is_some() || self.shutdown.is_some() {
+        if self.shutdown.is_some() {
             self.conclude(id, serial, Outcome::Failed(Code::Refused, "stopped meanwhile".into()));
             return;
         }

@@ -62,6 +62,9 @@ impl Supervisor {
             group.gave_up || (group.streak.probation && group.streak.length >= group.policy.upgrade_failures);
         let outcome = |goal: Goal| match goal {
             Goal::Stopped if children == 0 => Some(Outcome::Done("stopped".into())),
+            Goal::Stopped if !stopping => {
+                Some(Outcome::Failed(Code::Failed, "started again meanwhile".into()))
+            }
             Goal::Stopped => None,
             Goal::Rollout(_) | Goal::Filled if stopping => {
                 Some(Outcome::Failed(Code::Failed, "stopped meanwhile".into()))

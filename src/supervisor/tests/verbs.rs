@@ -51,6 +51,54 @@ fn a_restart_starts_a_stopped_group() {
 }
 
 #[test]
+fn a_stop_ends_an_upgrade_for_good() {
+    let mut bench = Bench::up(policy(2));
+    let running = bench.upgrade();
+    bench.ask(Verb::Stop(web(), Wait::No));
+    assert_eq!(bench.verdict(running), Some(Code::Failed));
+    bench.calm();
+    bench.ask(Verb::Start(web(), Wait::No));
+    bench.calm();
+    assert_eq!(bench.serving(), [(0, 1), (1, 1)]);
+
+    let preparing = bench.ask(Verb::Upgrade(web(), Wait::Done));
+    bench.ask(Verb::Stop(web(), Wait::No));
+    assert_eq!(bench.verdict(preparing), Some(Code::Failed));
+    bench.ask(Verb::Start(web(), Wait::No));
+    bench.forget();
+    bench.prepared();
+    assert_eq!(
+        (bench.forgotten, bench.machine.groups[0].generation),
+        (vec![GenerationId(3)], GenerationId(1))
+    );
+}
+
+#[test]
+fn a_stop_and_a_start_in_one_pass_leave_nobody_waiting() {
+    let mut bench = Bench::up(policy(1));
+    let upgrade = bench.upgrade();
+    let request = |request, verb| Event::Request {
+        ticket: Ticket { client: ClientId(request), request },
+        origin: OWNER,
+        verb,
+    };
+    bench.machine.handle(bench.now, request(50, Verb::Stop(web(), Wait::No)));
+    bench.feed(request(51, Verb::Start(web(), Wait::No)));
+    assert_eq!(bench.verdict(upgrade), Some(Code::Failed));
+}
+
+#[test]
+fn a_group_started_while_it_stops_waits_for_its_old_workers() {
+    let mut bench = Bench::up(policy(1));
+    let stop = bench.ask(Verb::Stop(web(), Wait::Done));
+    let start = bench.ask(Verb::Start(web(), Wait::Done));
+    assert_eq!(bench.spawns(), []);
+    assert_eq!(bench.verdict(stop), Some(Code::Failed), "it will not come to that any more");
+    bench.calm();
+    assert_eq!((bench.verdict(start), bench.serving()), (Some(Code::Done), vec![(0, 1)]));
+}
+
+#[test]
 fn who_does_not_wait_is_answered_at_once() {
     let mut bench = Bench::up(policy(1));
     for verb in [
