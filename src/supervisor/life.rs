@@ -91,14 +91,21 @@ impl Supervisor {
 
     /// Takes a child out of the table and draws the consequences. `exit` is absent if it never was a process.
     fn remove(&mut self, id: ChildId, exit: Option<Exit>) {
-        let now = self.now;
         let Some(at) = self.position(id) else { return };
-        self.forget_streak(self.children[at].group);
+        let group = self.children[at].group;
+        self.forget_streak(group);
         let child = self.children.remove(at);
+        self.account_for(&child, exit);
+        self.note_if_stopped(group);
+    }
+
+    /// Draws the end of a child into the account of its slot, its group and the rollout under way.
+    fn account_for(&mut self, child: &Child, exit: Option<Exit>) {
+        let now = self.now;
         let group = &mut self.groups[child.group.0];
         group.dirty = true;
         let ended = exit.unwrap_or(Exit::Unknown);
-        let (modern, restart) = (group.is_modern(&child), group.policy.restart);
+        let (modern, restart) = (group.is_modern(child), group.policy.restart);
         let success = is_success(&group.policy.success, ended) && child.failure.is_none();
         let in_rollout = group.rollout.is_some();
         let asked = !child.phase.is_serving();
@@ -139,10 +146,20 @@ impl Supervisor {
         if !again {
             self.note_worker(child.group, Level::Info, worker, Happening::Finished(ended));
         } else if !healthy {
-            self.count_failure(&child);
+            self.count_failure(child);
         }
         if modern && !stable && again {
-            self.rollout_failure(&child, &sentence);
+            self.rollout_failure(child, &sentence);
+        }
+    }
+
+    /// Tells when the last worker of a group that is to have none is gone.
+    pub(super) fn note_if_stopped(&mut self, id: GroupId) {
+        let group = &self.groups[id.0];
+        let empty = !self.children.iter().any(|child| child.group == id);
+        let over = || group.is_over(&group.views(&self.children));
+        if empty && (group.stopped.is_some() || self.shutdown.is_some() || over()) {
+            self.note(id, Level::Info, Happening::GroupStopped);
         }
     }
 

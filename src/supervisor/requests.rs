@@ -186,6 +186,7 @@ impl Supervisor {
             self.conclude(id, serial, Outcome::Failed(Code::Failed, "stopped meanwhile".into()));
         }
         self.note(id, Level::Info, Happening::GroupStopping);
+        self.note_if_stopped(id);
     }
 
     fn start_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {

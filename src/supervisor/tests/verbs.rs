@@ -23,9 +23,10 @@ fn a_stopped_group_stays_stopped_until_it_is_started() {
         (bench.verdict(stop), bench.state(), bench.exit),
         (Some(Code::Done), GroupState::Stopped, None)
     );
-    assert_eq!(bench.noted("group-stopping"), 1);
+    assert_eq!((bench.noted("group-stopping"), bench.noted("group-stopped")), (1, 1));
     let again = bench.ask(Verb::Stop(web(), Wait::Done));
     assert_eq!(bench.verdict(again), Some(Code::Done), "repeating it is harmless");
+    assert_eq!(bench.noted("group-stopped"), 1);
     bench.pass(secs(3600));
     assert_eq!((bench.spawns(), bench.wait()), (vec![], None));
     for verb in [Verb::Upgrade(web(), Wait::Done), Verb::Scale(web(), Scale::Up(1), Wait::Done)] {
