@@ -183,6 +183,12 @@ impl Group {
         }
     }
 
+    /// Failures in a row after which no more attempts are made. A roll-back goes on: there is nothing else to go back to.
+    pub(super) fn give_up(&self) -> Option<u32> {
+        let rolls_back = |rollout: &Rollout| matches!(rollout.purpose, Purpose::RollBack(..));
+        self.policy.give_up.filter(|_| !self.rollout.as_ref().is_some_and(rolls_back))
+    }
+
     /// Forgets failures: what comes now has nothing to do with what failed.
     pub(super) fn forgive(&mut self, next_child: ChildId) {
         self.streak = Streak::none(next_child);

@@ -163,11 +163,15 @@ impl Supervisor {
         }
     }
 
-    /// Adds a failure of `child` to the streak of its group.
+    /// Adds a failure of `child` to the streak of its group. How a worker ends that is to be replaced says nothing about
+    /// the one that is to come.
     fn count_failure(&mut self, child: &Child) {
         let (now, next_child, random) = (self.now, self.next_child, self.random.next());
         let group = &mut self.groups[child.group.0];
-        let (backoff, limit) = (group.policy.backoff, group.policy.give_up);
+        if !group.is_modern(child) {
+            return;
+        }
+        let (backoff, limit) = (group.policy.backoff, group.give_up());
         let pause =
             group.streak.fail(child.id, next_child, now, limit, |n| backoff::pause(&backoff, n, random));
         let length = group.streak.length;

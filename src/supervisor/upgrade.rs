@@ -157,11 +157,15 @@ impl Supervisor {
                     failed.0, group.generation.0
                 );
                 let serial = rollout.serial;
-                group.retry_for_ever();
                 self.conclude(child.group, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
             }
             Purpose::Restart if ended => {
-                let (sentence, serial) = (format!("{reason}; still trying"), rollout.serial);
+                let serial = rollout.serial;
+                let next = if gave_up { "gave up" } else { "still trying" };
+                if gave_up {
+                    group.rollout = None;
+                }
+                let sentence = format!("{reason}; {next}");
                 self.conclude(child.group, serial, Outcome::Failed(Code::Failed, sentence));
             }
             Purpose::Upgrade | Purpose::RollBack(..) | Purpose::Restart => {}
@@ -309,12 +313,5 @@ fn is_passing(stage: Stage, errno: i32) -> bool {
         | libc::EBUSY => true,
         libc::EIO => stage != Stage::Exec,
         _ => false,
-    }
-}
-
-impl super::group::Group {
-    /// The roll-back goes on whatever `give_up` says: there is nothing else to go back to.
-    fn retry_for_ever(&mut self) {
-        self.gave_up = false;
     }
 }

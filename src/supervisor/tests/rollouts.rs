@@ -240,6 +240,31 @@ fn a_roll_back_that_fails_is_told_and_goes_on() {
 }
 
 #[test]
+fn a_roll_back_does_not_give_up() {
+    let (mut bench, _) = half_failed_with(Policy { give_up: Some(1), ..rolling(2, 1) });
+    bench.notes.clear();
+    for _ in 0..5 {
+        let child = next_attempt(&mut bench);
+        bench.fork(child);
+        bench.code(child, 1);
+    }
+    assert_eq!((bench.noted("gave-up"), bench.exit), (0, None));
+}
+
+#[test]
+fn deaths_of_old_workers_neither_delay_nor_give_up_the_upgrade() {
+    let mut bench = Bench::up(Policy { give_up: Some(1), ..rolling(2, 1) });
+    let request = bench.upgrade();
+    let first = bench.spawn();
+    bench.code(ChildId(0), 1);
+    bench.code(ChildId(1), 1);
+    bench.ready(first);
+    let second = bench.spawn();
+    bench.ready(second);
+    assert_eq!((bench.verdict(request), bench.noted("gave-up")), (Some(Code::Done), 0));
+}
+
+#[test]
 fn giving_up_ends_an_upgrade() {
     let mut bench = Bench::up(Policy { give_up: Some(2), ..rolling(1, 1) });
     let request = bench.upgrade();
@@ -334,4 +359,16 @@ fn a_restart_that_fails_is_told_and_goes_on() {
     let child = next_attempt(&mut bench);
     bench.ready(child);
     assert_eq!(bench.state(), GroupState::Up);
+}
+
+#[test]
+fn a_restart_that_gives_up_is_over_and_the_manager_leaves() {
+    let mut bench = Bench::up(Policy { give_up: Some(1), ..rolling(1, 1) });
+    let request = bench.ask(Verb::Restart(None, Wait::Done));
+    bench.die(ChildId(0), TERMED);
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.code(child, 4);
+    assert!(!bench.sentence(request).contains("still trying"));
+    assert_eq!(bench.exit, Some(4));
 }
