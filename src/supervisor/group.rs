@@ -48,6 +48,11 @@ impl Slot {
     pub(super) fn new() -> Self {
         Slot { vacancy: Vacancy::Open, restarts: 0, last_exit: None, last: None, taken: false }
     }
+
+    /// Has its ready modern worker, or wants none.
+    pub(super) fn is_content(&self, view: &SlotView) -> bool {
+        view.modern_ready() || self.vacancy == Vacancy::Finished
+    }
 }
 
 /// What is known of a group beside its children.
@@ -214,21 +219,18 @@ impl Group {
 
     /// Every slot has its ready modern worker, or wants none, and nothing else serves.
     pub(super) fn is_filled(&self, views: &[SlotView]) -> bool {
-        self.slots.iter().zip(views).all(|(slot, view)| {
-            view.old.is_empty() && (view.modern_ready() || slot.vacancy == Vacancy::Finished)
-        })
+        self.slots.iter().zip(views).all(|(slot, view)| view.old.is_empty() && slot.is_content(view))
     }
 
     /// What the group is about, for clients.
     pub(super) fn state(&self, views: &[SlotView], empty: bool, shutdown: bool) -> GroupState {
-        let ready = |slot: &Slot, view: &SlotView| slot.vacancy == Vacancy::Finished || view.modern_ready();
         if self.stopped.is_some() || shutdown {
             return if empty { GroupState::Stopped } else { GroupState::Stopping };
         }
         if self.preparing.is_some() || self.rollout.as_ref().is_some_and(|r| r.purpose != Purpose::Restart) {
             return GroupState::Upgrading;
         }
-        if self.slots.iter().zip(views).all(|(slot, view)| ready(slot, view)) {
+        if self.slots.iter().zip(views).all(|(slot, view)| slot.is_content(view)) {
             let finished = self.slots.iter().all(|slot| slot.vacancy == Vacancy::Finished);
             return if finished && empty { GroupState::Stopped } else { GroupState::Up };
         }

@@ -116,13 +116,15 @@ impl Supervisor {
             Restart::Always => true,
             Restart::OnFailure => !success,
             Restart::Never => false,
-        } || (in_rollout && child.ready_at.is_none());
+        } || (in_rollout && child.ready_at.is_none())
+            || !modern;
         if let Some(slot) = group.slot_mut(child.slot) {
             slot.last_exit = Some(match child.failure {
                 Some((stage, errno)) => LastExit::Spawn(Happening::SpawnFailed(stage, errno).to_string()),
                 None => last_exit(ended),
             });
-            if !asked {
+            // What a worker that is to be replaced leaves does not call back one that has finished after it.
+            if !asked && (modern || slot.vacancy != Vacancy::Finished) {
                 slot.last = Some(ended);
                 slot.vacancy = match (again, healthy) {
                     (false, _) => Vacancy::Finished,

@@ -231,8 +231,10 @@ impl Supervisor {
         let restart = group.rollout.as_ref().is_some_and(|rollout| rollout.purpose == Purpose::Restart);
         let mut room = group.max_draining().saturating_sub(self.draining(id));
         let mut empty_room = group.surge().saturating_sub(count(views, |view| !view.any_ready()));
-        let fleet_ready = views.iter().all(SlotView::modern_ready);
-        for view in views {
+        let content: Vec<bool> =
+            group.slots.iter().zip(&*views).map(|(slot, view)| slot.is_content(view)).collect();
+        let fleet_content = content.iter().all(|&content| content);
+        for (view, content) in views.iter_mut().zip(content) {
             // An unready worker of an upgrade that was given up serves nobody.
             let unready: Vec<ChildId> =
                 view.old.iter().filter(|(_, ready)| !ready).map(|&(old, _)| old).collect();
@@ -242,8 +244,8 @@ impl Supervisor {
                 view.leaving += 1;
             }
             let replaced = match mode {
-                UpgradeMode::Rolling | UpgradeMode::StopFirst => view.modern_ready(),
-                UpgradeMode::Fleet => fleet_ready,
+                UpgradeMode::Rolling | UpgradeMode::StopFirst => content,
+                UpgradeMode::Fleet => fleet_content,
             };
             // Of two that an abandoned upgrade left in one slot the older one had been replaced by the younger.
             let keep = usize::from(!replaced);

@@ -247,6 +247,26 @@ fn an_upgrade_of_finished_workers_runs_them_again_and_ends() {
 }
 
 #[test]
+fn a_new_worker_that_finishes_at_once_has_still_replaced_the_old_one() {
+    for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet] {
+        let limits = Policy { max_draining: Some(1), surge: Share::Count(2), ..mode(2, upgrade) };
+        let mut bench = Bench::up(Policy { restart: Restart::OnFailure, ..limits });
+        let request = bench.upgrade();
+        for child in bench.spawns() {
+            bench.ready(child);
+            bench.pass(secs(2));
+        }
+        // Slot 1 waits for the drain of slot 0, and its new worker is done before that.
+        bench.code(ChildId(3), 0);
+        for child in ids(0, 2) {
+            bench.die(child, TERMED);
+        }
+        assert_eq!(bench.verdict(request), Some(Code::Done), "{upgrade:?}");
+        assert_eq!(bench.serving(), [(0, 2)]);
+    }
+}
+
+#[test]
 fn an_upgrade_of_no_workers_is_done() {
     let mut bench = Bench::up(policy(0));
     let request = bench.upgrade();
