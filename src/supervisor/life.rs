@@ -150,7 +150,8 @@ impl Supervisor {
         } else if !healthy {
             self.count_failure(child);
         }
-        if modern && !stable && again {
+        let recycled = healthy && success;
+        if modern && !stable && !recycled && again {
             self.rollout_failure(child, &sentence);
         }
     }

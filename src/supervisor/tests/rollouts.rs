@@ -113,6 +113,26 @@ fn a_slot_taken_forgives_the_failures_before_it() {
 }
 
 #[test]
+fn workers_that_recycle_themselves_do_not_end_the_upgrade() {
+    let mut bench = Bench::up(rolling(2, 1));
+    let request = bench.upgrade();
+    let mut recycling = bench.spawn();
+    bench.ready(recycling);
+    let second = bench.spawn();
+    for _ in 0..5 {
+        bench.pass(secs(5));
+        bench.code(recycling, 0);
+        if let Some(next) = bench.take_spawn() {
+            recycling = next;
+            bench.ready(recycling);
+        }
+    }
+    bench.ready(second);
+    bench.calm();
+    assert_eq!(bench.verdict(request), Some(Code::Done));
+}
+
+#[test]
 fn failures_of_old_workers_do_not_end_the_upgrade() {
     let mut bench = Bench::up(Policy { upgrade_failures: 1, ..rolling(2, 2) });
     let request = bench.upgrade();
