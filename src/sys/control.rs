@@ -317,7 +317,8 @@ mod tests {
 
     #[test]
     fn a_client_is_accepted_with_its_credentials() {
-        for spec in [at(&scratch("control-accept").join("a.sock")), abstract_spec("accept")] {
+        let directory = scratch("control-accept");
+        for spec in [at(&directory.join("a.sock")), abstract_spec("accept")] {
             let control = Control::open(&spec, "web").unwrap();
             assert!(control.accept().unwrap().is_none());
             let mut client = connect(control.endpoint()).unwrap();
@@ -345,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_second_one_of_the_same_name_is_told_who_runs() {
-        for spec in [at(&scratch("control-second").join("a.sock")), abstract_spec("second")] {
+        let directory = scratch("control-second");
+        for spec in [at(&directory.join("a.sock")), abstract_spec("second")] {
             let _first = Control::open(&spec, "web").unwrap();
             let refused = Control::open(&spec, "web").unwrap_err();
             assert_eq!(refused.message, format!("remuda \"web\" is already running (pid {})", us()));
@@ -354,7 +356,8 @@ mod tests {
 
     #[test]
     fn what_a_killed_manager_left_is_replaced() {
-        let path = scratch("control-stale").join("a.sock");
+        let directory = scratch("control-stale");
+        let path = directory.join("a.sock");
         leave_stale(&path);
         fs::write(path.with_extension("sock.lock"), format!("{}\n", us())).unwrap();
         let control = Control::open(&at(&path), "web").unwrap();
@@ -374,7 +377,8 @@ mod tests {
 
     #[test]
     fn the_socket_of_a_successor_stays() {
-        let path = scratch("control-successor").join("a.sock");
+        let directory = scratch("control-successor");
+        let path = directory.join("a.sock");
         let first = Control::open(&at(&path), "web").unwrap();
         fs::remove_file(&path).unwrap();
         fs::remove_file(path.with_extension("sock.lock")).unwrap();
@@ -386,7 +390,8 @@ mod tests {
 
     #[test]
     fn of_two_starts_at_once_one_wins() {
-        let path = scratch("control-race").join("a.sock");
+        let directory = scratch("control-race");
+        let path = directory.join("a.sock");
         for round in 0..50 {
             leave_stale(&path);
             // A new name each time: a child that another test has just forked may hold the old one a moment longer.

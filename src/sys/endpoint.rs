@@ -227,15 +227,16 @@ mod tests {
         ] {
             assert_eq!(directories_for(runtime, xdg, uid), wanted);
         }
-        let root = scratch("endpoint-link").canonicalize().unwrap();
+        let root = scratch("endpoint-link");
         symlink(&root, root.join("link")).unwrap();
         let link = root.join("link").into_os_string();
-        assert_eq!(directories_for(Some(link), None, 1), [root]);
+        assert_eq!(directories_for(Some(link), None, 1), [root.to_path_buf()]);
     }
 
     #[test]
     fn a_directory_is_made_for_us_alone() {
-        let path = scratch("endpoint-make").join("remuda");
+        let directory = scratch("endpoint-make");
+        let path = directory.join("remuda");
         assert_eq!(first_usable(std::slice::from_ref(&path), uid()), Some(path.clone()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(first_usable(std::slice::from_ref(&path), uid()), Some(path));
@@ -291,7 +292,7 @@ mod tests {
         let name = format!("endpoint-test-{}", std::process::id());
         let hidden = ControlSpec::Path(format!("@remuda/{}/{name}", uid()).into());
         let _abstract = Control::open(&hidden, &name).unwrap();
-        let found: Vec<_> = running_in(std::slice::from_ref(&directory), uid())
+        let found: Vec<_> = running_in(std::slice::from_ref(&*directory), uid())
             .into_iter()
             .filter(|(_, endpoint)| match endpoint {
                 Endpoint::Path(path) => path.starts_with(&directory),

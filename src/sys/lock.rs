@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_second_taker_is_told_the_pid_of_the_first() {
-        let path = scratch("lock-twice").join("a.lock");
+        let directory = scratch("lock-twice");
+        let path = directory.join("a.lock");
         let lock = Lock::take(&path).unwrap();
         assert_eq!(Lock::take(&path).unwrap_err(), Refusal::Held { pid: Some(our_pid()) });
         // The number in the file does not count: the kernel knows.
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_file_left_behind_is_no_obstacle_whatever_it_holds() {
-        let path = scratch("lock-stale").join("a.lock");
+        let directory = scratch("lock-stale");
+        let path = directory.join("a.lock");
         for content in [String::new(), "garbage".into(), format!("{}\n", std::process::id()), "1\n".into()] {
             fs::write(&path, content).unwrap();
             let lock = Lock::take(&path).unwrap();
@@ -185,7 +187,8 @@ mod tests {
 
     #[test]
     fn the_file_of_a_successor_is_left_alone() {
-        let path = scratch("lock-successor").join("a.lock");
+        let directory = scratch("lock-successor");
+        let path = directory.join("a.lock");
         let first = Lock::take(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let _second = Lock::take(&path).unwrap();
@@ -195,7 +198,8 @@ mod tests {
 
     #[test]
     fn of_many_takers_at_once_one_wins_each_time() {
-        let path = scratch("lock-race").join("a.lock");
+        let directory = scratch("lock-race");
+        let path = directory.join("a.lock");
         let owners = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -51,18 +51,41 @@ pub fn reason(error: impl Into<io::Error>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::ops::Deref;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
-    /// An empty directory for one test; the name has to be that test's own. What an earlier run left is removed.
-    pub(super) fn scratch(test: &str) -> PathBuf {
+    /// An empty directory for one test, removed with what is in it when the test is done.
+    pub(super) struct Scratch(PathBuf);
+
+    /// Makes a directory; the name has to be that test's own.
+    pub(super) fn scratch(test: &str) -> Scratch {
         let directory = std::env::temp_dir().join(format!("remuda-{}-{test}", std::process::id()));
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("{directory:?}: {error}"),
-            _ => std::fs::create_dir_all(&directory).unwrap(),
+        std::fs::create_dir_all(&directory).unwrap();
+        Scratch(directory.canonicalize().unwrap())
+    }
+
+    impl Deref for Scratch {
+        type Target = PathBuf;
+
+        fn deref(&self) -> &PathBuf {
+            &self.0
         }
-        directory
+    }
+
+    impl AsRef<Path> for Scratch {
+        fn as_ref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            if let Err(error) = std::fs::remove_dir_all(&self.0) {
+                eprintln!("{}: {error}", self.0.display());
+            }
+        }
     }
 
     #[test]

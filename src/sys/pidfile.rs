@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_running_owner_keeps_it_and_is_named() {
-        let path = scratch("pidfile-live").join("web.pid");
+        let directory = scratch("pidfile-live");
+        let path = directory.join("web.pid");
         let _file = PidFile::write(&path).unwrap();
         let error = PidFile::write(&path).unwrap_err();
         assert!(
@@ -171,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_file_of_a_successor_stays() {
-        let path = scratch("pidfile-successor").join("web.pid");
+        let directory = scratch("pidfile-successor");
+        let path = directory.join("web.pid");
         let first = PidFile::write(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let _second = PidFile::write(&path).unwrap();

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_path_is_relative_to_the_workers_directory_and_keeps_its_release() {
-        let root = scratch("program-path").canonicalize().unwrap();
+        let root = scratch("program-path");
         place(&root.join("releases/1/app"), 0o755);
         place(&root.join("releases/2/app"), 0o755);
         symlink("releases/1", root.join("current")).unwrap();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_name_is_the_first_executable_file_of_path() {
-        let root = scratch("program-name").canonicalize().unwrap();
+        let root = scratch("program-name");
         place(&root.join("a/app"), 0o644);
         fs::create_dir_all(root.join("b/app")).unwrap();
         place(&root.join("c/app"), 0o755);
@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn environment_files_are_read_line_by_line() {
-        let path = scratch("env-file").join("env");
+        let directory = scratch("env-file");
+        let path = directory.join("env");
         let text =
             b"# comment\n\n A=1 \r\nexport B=two words\nC=\"q # u\"\nD='x\"y'\nE=\nF=a=b\nexport=1\nG=\xff\n";
         fs::write(&path, text).unwrap();
@@ -248,7 +249,8 @@ mod tests {
 
     #[test]
     fn errors_in_environment_files_name_the_line_and_not_its_content() {
-        let path = scratch("env-file-bad").join("env");
+        let directory = scratch("env-file-bad");
+        let path = directory.join("env");
         for bad in ["sesame", "=sesame", "A B=sesame", "A=\"sesame", "A='", "A=se\0same", "$A=sesame"] {
             fs::write(&path, format!("FINE=1\n{bad}\n")).unwrap();
             let error = read_env_file(&path).unwrap_err().message;

@@ -384,7 +384,8 @@ mod tests {
 
     #[test]
     fn a_path_is_bound_and_removed_only_while_ours() {
-        let path = scratch("socket-path").join("a.sock");
+        let directory = scratch("socket-path");
+        let path = directory.join("a.sock");
         leave_stale(&path);
         let text = format!("unix:{},mode=0640", path.display());
         let listener = open(&text).unwrap();
@@ -400,7 +401,8 @@ mod tests {
 
     #[test]
     fn all_or_none_are_bound() {
-        let path = scratch("socket-all").join("a.sock");
+        let directory = scratch("socket-all");
+        let path = directory.join("a.sock");
         let taken = open("0").unwrap();
         let specs = [format!("unix:{}", path.display()), taken.address.clone()];
         let specs: Vec<_> = specs.iter().map(|text| parse(text).unwrap()).collect();

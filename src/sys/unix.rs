@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 use nix::unistd::{Gid, Uid, fchownat};
 
 use super::creds::{Peer, peer};
@@ -77,14 +77,17 @@ pub fn listen_at(
     let _directory = hold_directory(path);
     clear(path, &address)?;
     let fd = stream_socket(flags).map_err(reason)?;
-    with_umask(access.mode, || {
-        fault::hit("bind")?;
-        bind(fd.as_raw_fd(), &address).map_err(io::Error::from)
-    })
-    .map_err(reason)?;
+    if let Some(mode) = access.mode {
+        // Linux creates the name with the mode of the socket less the umask: it is never wider than asked. Changing the
+        // umask itself would reach every other file that is made meanwhile.
+        fault::hit("fchmod").map_err(reason)?;
+        fchmod(&fd, Mode::from_bits_truncate(mode)).map_err(reason)?;
+    }
+    fault::hit("bind").map_err(reason)?;
+    bind(fd.as_raw_fd(), &address).map_err(reason)?;
     let made = fs::symlink_metadata(path).map_err(reason)?;
     let bound = BoundPath { path: path.to_owned(), device: made.dev(), inode: made.ino() };
-    let finished = own(path, access).and_then(|()| listen(&fd, backlog));
+    let finished = own(path, made.mode(), access).and_then(|()| listen(&fd, backlog));
     match finished {
         Ok(()) => Ok((fd, bound)),
         Err(error) => {
@@ -195,23 +198,19 @@ fn hold_directory(path: &Path) -> Option<File> {
     None
 }
 
-/// A socket is created with all permissions but those in the umask: so it has its mode from the first moment. The umask
-/// is the whole process's, which has one thread.
-fn with_umask<T>(mode: Option<u32>, create: impl FnOnce() -> T) -> T {
-    let Some(mode) = mode else { return create() };
-    let earlier = umask(Mode::from_bits_truncate(!mode & 0o777));
-    let created = create();
-    umask(earlier);
-    created
-}
-
-fn own(path: &Path, access: Access) -> io::Result<()> {
-    if access.uid.is_none() && access.gid.is_none() {
-        return Ok(());
+/// Gives the name mode and owner as asked, if it has not got them at its creation.
+fn own(path: &Path, found: u32, access: Access) -> io::Result<()> {
+    if let Some(mode) = access.mode.filter(|mode| found & 0o777 != *mode) {
+        fault::hit("chmod")?;
+        let mode = Mode::from_bits_truncate(mode);
+        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
     }
-    fault::hit("chown")?;
-    let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
-    Ok(fchownat(AT_FDCWD, path, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    if access.uid.is_some() || access.gid.is_some() {
+        fault::hit("chown")?;
+        let (uid, gid) = (access.uid.map(Uid::from_raw), access.gid.map(Gid::from_raw));
+        fchownat(AT_FDCWD, path, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -235,7 +234,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-        let path = scratch("unix-stale").join("a.sock");
+        let directory = scratch("unix-stale");
+        let path = directory.join("a.sock");
         leave_stale(&path);
         let (_fd, _bound) = open(&path).unwrap();
         UnixStream::connect(&path).unwrap();
@@ -266,7 +266,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_name_is_removed_only_while_it_is_ours() {
-        let path = scratch("unix-remove").join("a.sock");
+        let directory = scratch("unix-remove");
+        let path = directory.join("a.sock");
         let (_fd, bound) = open(&path).unwrap();
         fs::rename(&path, path.with_extension("old")).unwrap();
         let (_other, successor) = open(&path).unwrap();
@@ -279,14 +280,19 @@ pub(super) mod tests {
 
     #[test]
     fn mode_and_owner_are_as_asked() {
-        let path = scratch("unix-mode").join("a.sock");
+        let directory = scratch("unix-mode");
+        let path = directory.join("a.sock");
         let (owner, group) = ((super::super::creds::our_uid() == 0).then_some(1234), None);
-        let access = Access { mode: Some(0o620), uid: owner, gid: group };
-        let (_fd, _bound) = listen_at(&path, access, 5, SockFlag::empty()).unwrap();
-        let made = fs::symlink_metadata(&path).unwrap();
-        assert_eq!(made.permissions().mode() & 0o777, 0o620);
-        if let Some(owner) = owner {
-            assert_eq!(made.uid(), owner);
+        // Narrower and wider than any usual umask.
+        for mode in [0o600, 0o620, 0o777] {
+            let access = Access { mode: Some(mode), uid: owner, gid: group };
+            let (_fd, bound) = listen_at(&path, access, 5, SockFlag::empty()).unwrap();
+            let made = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(made.permissions().mode() & 0o777, mode);
+            if let Some(owner) = owner {
+                assert_eq!(made.uid(), owner);
+            }
+            bound.remove().unwrap();
         }
     }
 
@@ -301,7 +307,8 @@ pub(super) mod tests {
 
     #[test]
     fn of_two_that_start_at_once_one_has_the_path() {
-        let path = scratch("unix-race").join("a.sock");
+        let directory = scratch("unix-race");
+        let path = directory.join("a.sock");
         for _ in 0..50 {
             leave_stale(&path);
             let results: Vec<_> = thread::scope(|scope| {
