@@ -33,7 +33,7 @@ use super::{fault, reason};
 use crate::error::{Code, Error, Result};
 use crate::plan::ControlSpec;
 
-pub use super::endpoint::{Endpoint, candidates, endpoint, running, runtime_directory};
+pub use super::endpoint::{Endpoint, candidates, endpoint, running};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;

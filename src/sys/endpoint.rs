@@ -66,7 +66,7 @@ impl fmt::Display for Endpoint {
 
 /// The directory for the control socket of a manager that runs as we do, created if need be; `None` where there is none
 /// that can be written and that is safe.
-pub fn runtime_directory() -> Option<PathBuf> {
+fn runtime_directory() -> Option<PathBuf> {
     first_usable(&directories(), creds::our_uid())
 }
 
@@ -75,10 +75,9 @@ pub fn endpoint(spec: &ControlSpec, name: &str) -> Result<Endpoint> {
     match spec {
         ControlSpec::Default => {
             check_name(name)?;
-            let uid = creds::our_uid();
-            Ok(match first_usable(&directories(), uid) {
+            Ok(match runtime_directory() {
                 Some(directory) => in_directory(&directory, name),
-                None => abstract_name(uid, name),
+                None => abstract_name(creds::our_uid(), name),
             })
         }
         ControlSpec::Path(path) => match path.as_os_str().as_bytes() {
