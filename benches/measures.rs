@@ -124,22 +124,31 @@ pub(crate) fn start_of_many(stage: &Stage, rounds: usize, how: &str) -> io::Resu
     )
 }
 
-/// From the first of 100 kills to the first instruction of the last of 100 replacements. The floor program is killed
-/// at as well: it reaps, forks and executes.
-pub(crate) fn death_of_many(stage: &Stage, rounds: usize, how: &str) -> io::Result<Pairs> {
+/// From the first of 100 kills to the first instruction of the last of 100 replacements, beside three loops: one that
+/// only forks and executes 100 times, as at a start; one that is killed at in the same way, so that it reaps as well;
+/// and the same with vfork.
+pub(crate) fn death_of_many(stage: &Stage, rounds: usize) -> io::Result<[Pairs; 3]> {
     let (manager, manager_stamps) = start(stage, MANY)?;
-    let pairs = alternate(
-        rounds,
-        || {
-            let (worker, stamps) = stage.worker("floor.stamps")?;
-            let _floor = stage.floor(how, &["keep", &MANY.to_string()], &worker)?;
-            kill_all_and_wait(&stamps)
-        },
-        || {
-            wait_until_healthy(&manager)?;
-            kill_all_and_wait(&manager_stamps)
-        },
-    )?;
+    let floors: [(&str, bool); 3] = [("fork", false), ("fork", true), ("vfork", true)];
+    let [start, fork, vfork] = floors.map(|(how, killed)| {
+        alternate(
+            rounds,
+            || {
+                let (worker, stamps) = stage.worker("floor.stamps")?;
+                let start = now_ns();
+                let _floor = stage.floor(how, &["keep", &MANY.to_string()], &worker)?;
+                match killed {
+                    true => kill_all_and_wait(&stamps),
+                    false => Ok(vec![ms(start, last_ns(&stamps.wait_for(MANY)?))]),
+                }
+            },
+            || {
+                wait_until_healthy(&manager)?;
+                kill_all_and_wait(&manager_stamps)
+            },
+        )
+    });
+    let pairs = [start?, fork?, vfork?];
     stop(manager)?;
     Ok(pairs)
 }
