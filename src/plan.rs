@@ -3,7 +3,7 @@
 //! A front door (`cli/`) ends in a [`Plan`]; nothing behind it knows which door it was. Where two doors want
 //! different behaviour, the difference is a field here. Pure data: nothing in this file touches the system.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,10 +20,69 @@ pub struct Plan {
     pub groups: Vec<GroupSpec>,
     /// Where the manager listens for requests.
     pub control: ControlSpec,
+    /// What signals mean, and what the manager's end says.
+    pub manager: ManagerPolicy,
     /// How the manager speaks about itself.
     pub log: LogSpec,
     /// File that holds the manager's pid while it runs.
     pub pidfile: Option<PathBuf>,
+}
+
+/// How the manager itself behaves; the part of the plan beside the groups that the core reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ManagerPolicy {
+    /// What the signals it handles mean. SIGCHLD is its own affair.
+    pub signals: BTreeMap<Signal, Meaning>,
+    /// What its exit code tells.
+    pub exit: ExitPolicy,
+}
+
+impl Default for ManagerPolicy {
+    fn default() -> Self {
+        let signals = BTreeMap::from([
+            (Signal::TERM, Meaning::Stop),
+            (Signal::INT, Meaning::Interrupt),
+            (Signal::QUIT, Meaning::StopNow),
+            (Signal::HUP, Meaning::Upgrade),
+            (Signal::USR1, Meaning::ReopenLogs),
+            (Signal::USR2, Meaning::Nothing),
+        ]);
+        ManagerPolicy { signals, exit: ExitPolicy::Worker }
+    }
+}
+
+/// What a signal to the manager means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Meaning {
+    /// Stop gracefully; repeating it changes nothing.
+    Stop,
+    /// Stop gracefully; the second one means at once.
+    Interrupt,
+    /// Kill the workers, then end.
+    StopNow,
+    /// Stop, and send the workers this very signal, each time it comes.
+    Forward,
+    /// Stop, and send the workers this signal, each time it comes.
+    StopWith(Signal),
+    /// Send the workers this very signal, without any other consequence.
+    Relay,
+    /// Upgrade every group that is not stopped.
+    Upgrade,
+    /// Open log files again.
+    ReopenLogs,
+    /// Nothing, but it is noted.
+    Nothing,
+}
+
+/// What the exit code of the manager tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExitPolicy {
+    /// After a stop 1 if a worker had to be killed; else the code of the one worker, or whether all succeeded.
+    Worker,
+    /// 0 after a stop, or if all workers succeeded, else 1.
+    Success,
+    /// Always 0.
+    Zero,
 }
 
 /// One group: N workers of one program on shared sockets.
@@ -264,10 +323,12 @@ pub struct Policy {
     pub ack_deadline: Duration,
     /// Signal that asks a worker to finish and go.
     pub graceful_signal: Signal,
-    /// Time from the graceful signal to SIGKILL.
+    /// Time from the graceful signal to the first of `stop_steps`, or to SIGKILL.
     pub stop_timeout: Duration,
     /// The same for old workers of an upgrade.
     pub drain_timeout: Duration,
+    /// Signals to try before SIGKILL on a worker that did not go, each with the time it is given.
+    pub stop_steps: Vec<(Signal, Duration)>,
     /// How workers are replaced.
     pub upgrade: UpgradeMode,
     /// How many new workers may stand beside the old ones in a rolling upgrade; how many slots may be empty in a
@@ -302,6 +363,7 @@ impl Default for Policy {
             graceful_signal: Signal::TERM,
             stop_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(60),
+            stop_steps: Vec::new(),
             upgrade: UpgradeMode::Rolling,
             surge: Share::Percent(25),
             max_unacked: None,

@@ -315,7 +315,8 @@ fn signals_are_reset_or_kept_whatever_the_manager_was_started_with() {
         let spawned = spawn(Spawn { keep_signals: Some(&state), ..case.plain(&descriptors) }).unwrap();
         return case.end(spawned).passed();
     }
-    let signals = Signals::install().unwrap();
+    let signals =
+        Signals::install([Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1, Signal::USR2]).unwrap();
     assert_eq!(signals.saved(), &state, "as started, SIGPIPE before Rust's runtime included");
 
     let own = fs::read_to_string("/proc/thread-self/status").unwrap();
@@ -342,7 +343,12 @@ fn a_clean_start_is_seen_as_such_although_rust_ignores_sigpipe() {
     if !is_again() {
         return Case::again("a_clean_start_is_seen_as_such_although_rust_ignores_sigpipe").run().passed();
     }
-    assert_eq!(Signals::install().unwrap().saved(), &Saved::default());
+    assert_eq!(
+        Signals::install([Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1, Signal::USR2])
+            .unwrap()
+            .saved(),
+        &Saved::default()
+    );
 }
 
 #[test]

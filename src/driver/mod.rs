@@ -102,8 +102,8 @@ struct Driver {
 impl Driver {
     /// Checks everything, then opens everything; what fails leaves nothing behind.
     fn new(plan: Plan) -> Result<Driver> {
-        let signals =
-            Signals::install().map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
+        let signals = Signals::install(plan.manager.signals.keys().copied())
+            .map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let firsts = plan
             .groups
@@ -125,7 +125,7 @@ impl Driver {
         // Only for the jitter of delays: two managers started at once shall not retry in step.
         let seed = now.0.rotate_left(32) ^ u64::from(pid.unsigned_abs());
         Ok(Driver {
-            core: Supervisor::new(identity, starts, now, seed),
+            core: Supervisor::new(identity, starts, now, seed).with_policy(plan.manager),
             opened,
             workers,
             journal: Journal::new(&plan.log),

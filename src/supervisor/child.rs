@@ -61,6 +61,8 @@ pub(super) struct Child {
     pub(super) ready_at: Option<Mono>,
     /// What the phase waits for at the latest. Only a ready worker waits for nothing.
     pub(super) deadline: Option<Mono>,
+    /// How many of the policy's further signals it was sent while stopping.
+    pub(super) steps: u32,
     /// Asked to go because another worker has taken its place, or is to take it.
     pub(super) retired: bool,
     /// Why its program never ran.

@@ -234,6 +234,7 @@ impl Supervisor {
             born: now,
             ready_at: None,
             deadline: Some(now.after(group.policy.ack_deadline)),
+            steps: 0,
             retired: false,
             failure: None,
         });
@@ -258,12 +259,16 @@ impl Supervisor {
         let Some(child) = self.child_mut(id) else { return };
         let group = child.group;
         let policy = &self.groups[group.0].policy;
-        let signal = policy.graceful_signal;
+        let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
+        let signal = forced.filter(|_| reason == Reason::Stop).unwrap_or(policy.graceful_signal);
         let timeout = match reason {
             Reason::Replaced => policy.drain_timeout,
-            Reason::Scale | Reason::Restart | Reason::Stop | Reason::NotReady | Reason::Abandoned => {
-                policy.stop_timeout
-            }
+            Reason::Scale
+            | Reason::Restart
+            | Reason::Stop
+            | Reason::NotReady
+            | Reason::Abandoned
+            | Reason::Stubborn => policy.stop_timeout,
         };
         let Some(child) = self.child_mut(id) else { return };
         child.enter(Phase::Stopping, now, Some(now.after(timeout)));
@@ -278,6 +283,22 @@ impl Supervisor {
             child.retired = true;
         }
         self.stop_child(id, reason);
+    }
+
+    /// Sends a stopping child the next signal of its policy, or SIGKILL after the last one.
+    pub(super) fn press_child(&mut self, id: ChildId) {
+        let now = self.now;
+        let Some(child) = self.child(id) else { return };
+        let (group, worker, step) = (child.group, child.worker(), child.steps);
+        let Some(&(signal, wait)) = self.groups[group.0].policy.stop_steps.get(step as usize) else {
+            return self.kill_child(id);
+        };
+        if let Some(child) = self.child_mut(id) {
+            child.steps += 1;
+            child.deadline = Some(now.after(wait));
+        }
+        self.act(Action::Signal { child: id, signal, to_group: false });
+        self.note_worker(group, Level::Info, worker, Happening::Stopping(signal, Reason::Stubborn));
     }
 
     /// Sends SIGKILL to a child and what it has started; again later if that is not enough.

@@ -65,7 +65,7 @@ use std::collections::VecDeque;
 pub use group::GroupStart;
 pub use requests::MAX_WORKERS;
 
-use crate::plan::{Level, Readiness, Success};
+use crate::plan::{ExitPolicy, Level, ManagerPolicy, Meaning, Readiness, Success};
 use crate::process::Exit;
 use crate::signame::Signal;
 use backoff::Random;
@@ -89,6 +89,8 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Shutdown {
     since: Mono,
+    /// Sent to workers instead of their graceful signal.
+    signal: Option<Signal>,
     /// An interrupt was among the reasons: the next one means at once.
     interrupted: bool,
     at_once: bool,
@@ -102,6 +104,7 @@ struct Shutdown {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Supervisor {
     identity: Identity,
+    policy: ManagerPolicy,
     started: Mono,
     now: Mono,
     groups: Vec<Group>,
@@ -141,6 +144,7 @@ impl Supervisor {
             groups.into_iter().enumerate().map(|(at, start)| Group::new(GroupId(at), start)).collect();
         Supervisor {
             identity,
+            policy: ManagerPolicy::default(),
             started: now,
             now,
             groups,
@@ -153,6 +157,13 @@ impl Supervisor {
             random: Random::new(seed),
             actions: Actions::default(),
         }
+    }
+
+    /// The same machine, behaving by this policy instead of the default one.
+    #[must_use]
+    pub fn with_policy(mut self, policy: ManagerPolicy) -> Self {
+        self.policy = policy;
+        self
     }
 
     /// Takes an event into account. `now` never goes back; events of one pass carry the same moment.
@@ -241,9 +252,10 @@ impl Supervisor {
 
     fn signaled(&mut self, signal: Signal) {
         self.touch_all();
-        match signal {
-            Signal::TERM => self.begin_shutdown(Some(signal)),
-            Signal::INT => {
+        let stopping = self.shutdown.is_some();
+        match self.policy.signals.get(&signal).copied().unwrap_or(Meaning::Nothing) {
+            Meaning::Stop => self.begin_shutdown(Some(signal)),
+            Meaning::Interrupt => {
                 if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.interrupted) {
                     return self.kill_all(Some(signal));
                 }
@@ -252,8 +264,15 @@ impl Supervisor {
                     shutdown.interrupted = true;
                 }
             }
-            Signal::QUIT => self.kill_all(Some(signal)),
-            Signal::HUP if self.shutdown.is_none() => {
+            Meaning::StopNow => self.kill_all(Some(signal)),
+            Meaning::Forward => self.stop_with(signal, signal),
+            Meaning::StopWith(other) => self.stop_with(signal, other),
+            Meaning::Relay => {
+                for child in self.all_children() {
+                    self.act(Action::Signal { child, signal, to_group: false });
+                }
+            }
+            Meaning::Upgrade if !stopping => {
                 let running: Vec<GroupId> = self
                     .groups
                     .iter()
@@ -265,17 +284,45 @@ impl Supervisor {
                     let _serial = self.request_upgrade(id);
                 }
             }
-            Signal::USR1 => self.act(Action::ReopenLogs),
-            _ => self.note_manager(Level::Info, Happening::SignalIgnored(signal)),
+            Meaning::ReopenLogs => self.act(Action::ReopenLogs),
+            Meaning::Upgrade | Meaning::Nothing => {
+                self.note_manager(Level::Info, Happening::SignalIgnored(signal));
+            }
         }
+    }
+
+    fn all_children(&self) -> Vec<ChildId> {
+        self.children.iter().map(|child| child.id).collect()
     }
 
     /// Begins a graceful stop of everything; a second time changes nothing.
     fn begin_shutdown(&mut self, signal: Option<Signal>) {
         if self.shutdown.is_none() {
-            self.shutdown =
-                Some(Shutdown { since: self.now, interrupted: false, at_once: false, killed: false });
+            self.shutdown = Some(Shutdown {
+                since: self.now,
+                signal: None,
+                interrupted: false,
+                at_once: false,
+                killed: false,
+            });
             self.note_manager(Level::Info, Happening::ShuttingDown(signal));
+        }
+    }
+
+    /// Stops everything with a signal of its own; those who are stopping already get it too, each time.
+    fn stop_with(&mut self, received: Signal, signal: Signal) {
+        self.begin_shutdown(Some(received));
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.signal = Some(signal);
+        }
+        let stopping: Vec<ChildId> = self
+            .children
+            .iter()
+            .filter(|child| child.phase == Phase::Stopping)
+            .map(|child| child.id)
+            .collect();
+        for child in stopping {
+            self.act(Action::Signal { child, signal, to_group: false });
         }
     }
 
@@ -339,7 +386,8 @@ impl Supervisor {
                 Phase::Starting if timer => self.mark_ready(child),
                 Phase::Spawning | Phase::Starting => self.miss_deadline(child),
                 Phase::Ready => {}
-                Phase::Stopping | Phase::Killed => self.kill_child(child),
+                Phase::Stopping => self.press_child(child),
+                Phase::Killed => self.kill_child(child),
             }
         }
     }
@@ -360,7 +408,7 @@ impl Supervisor {
                 }
                 Phase::Spawning | Phase::Starting | Phase::Ready => self.stop_child(child, Reason::Stop),
                 Phase::Stopping => {
-                    if let Some(child) = self.child_mut(child) {
+                    if let Some(child) = self.child_mut(child).filter(|child| child.steps == 0) {
                         child.deadline =
                             Some(child.deadline.map_or(latest, |deadline| deadline.min(latest.max(now))));
                     }
@@ -412,7 +460,7 @@ impl Supervisor {
             return None;
         }
         if let Some(shutdown) = &self.shutdown {
-            return Some(u8::from(shutdown.killed));
+            return Some(u8::from(shutdown.killed && self.policy.exit == ExitPolicy::Worker));
         }
         let over = self.groups.iter().all(|group| group.is_over(&group.views(&self.children)));
         if !over {
@@ -424,8 +472,11 @@ impl Supervisor {
             slot.vacancy == Vacancy::Finished
                 && slot.last.is_some_and(|exit| is_success(&group.policy.success, exit))
         };
+        if self.policy.exit == ExitPolicy::Zero {
+            return Some(0);
+        }
         match (slots.next(), slots.next()) {
-            (Some((_, slot)), None) => Some(match slot.last {
+            (Some((_, slot)), None) if self.policy.exit == ExitPolicy::Worker => Some(match slot.last {
                 Some(Exit::Code(0)) if slot.vacancy != Vacancy::Finished => 1,
                 Some(Exit::Code(code)) => code,
                 Some(Exit::Signal(signal)) => u8::try_from(128 + signal.0).unwrap_or(1),

@@ -97,6 +97,8 @@ pub enum Reason {
     NotReady,
     /// It belongs to an upgrade that failed or was superseded.
     Abandoned,
+    /// It did not go when it was asked before.
+    Stubborn,
 }
 
 impl fmt::Display for Reason {
@@ -108,6 +110,7 @@ impl fmt::Display for Reason {
             Reason::Stop => "stop",
             Reason::NotReady => "not ready in time",
             Reason::Abandoned => "upgrade abandoned",
+            Reason::Stubborn => "did not go",
         })
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use libc::{
     O_CLOEXEC, O_NONBLOCK, SA_NOCLDSTOP, SA_RESTART, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK,
-    SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, c_int, sigset_t,
+    SIGCHLD, SIGPIPE, c_int, sigset_t,
 };
 use nix::unistd;
 
@@ -26,9 +26,6 @@ const LAST: c_int = 64;
 
 /// Those that the C library keeps for itself: two in glibc, three in musl.
 const OF_C_LIBRARY: std::ops::RangeInclusive<c_int> = 32..=34;
-
-/// What the manager handles.
-const HANDLED: [c_int; 7] = [SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
 
 /// No pipe: no handler is in place.
 const NOWHERE: c_int = -1;
@@ -171,12 +168,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Handles CHLD, TERM, INT, QUIT, HUP (unless it was ignored, as nohup(1) does), USR1 and USR2, ignores PIPE, and
-    /// unblocks what is handled, whatever mask the process was started with.
+    /// Handles CHLD and these (HUP not if it was ignored, as nohup(1) does), ignores PIPE, and unblocks what is handled,
+    /// whatever mask the process was started with.
     ///
     /// # Errors
     /// No descriptors for the pipe; or handlers are in place already, as there is one set in a process.
-    pub fn install() -> io::Result<Signals> {
+    pub fn install(handled: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
         let saved = Saved::at_start()?;
         fault::hit("pipe2")?;
         let (reader, writer) = unistd::pipe2(nix::fcntl::OFlag::from_bits_retain(O_CLOEXEC | O_NONBLOCK))?;
@@ -185,8 +182,9 @@ impl Signals {
         }
         let mut signals = Signals { saved, before: Vec::new(), reader, _writer: writer };
         signals.set(SIGPIPE, &plain_action(SIG_IGN))?;
-        let ignored = |&number: &c_int| number == SIGHUP && saved.ignored.contains(Signal(number));
-        let handled: SignalSet = HANDLED.into_iter().filter(|number| !ignored(number)).map(Signal).collect();
+        let ignored = |&signal: &Signal| signal == Signal::HUP && saved.ignored.contains(signal);
+        let handled: SignalSet =
+            handled.into_iter().filter(|signal| !ignored(signal)).chain([Signal(SIGCHLD)]).collect();
         for signal in handled {
             let mut action = plain_action(on_signal as *const () as usize);
             action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
@@ -209,8 +207,9 @@ impl Signals {
         let mut bytes = [0; 64];
         // Ends when the pipe is empty. Should it end otherwise, the marks are taken all the same.
         while fault::hit("read").is_ok() && unistd::read(&self.reader, &mut bytes) == Ok(bytes.len()) {}
-        let taken = |number: &c_int| RECEIVED[*number as usize].swap(false, Ordering::SeqCst);
-        HANDLED.into_iter().filter(taken).filter(|&number| number != SIGCHLD).map(Signal).collect()
+        let taken = |mark: &AtomicBool| mark.load(Ordering::Relaxed) && mark.swap(false, Ordering::SeqCst);
+        let received = (0..).zip(&RECEIVED).filter(|(_, mark)| taken(mark));
+        received.map(|(number, _)| Signal(number)).filter(|&signal| signal != Signal(SIGCHLD)).collect()
     }
 
     /// What the process was started with.
@@ -356,8 +355,8 @@ mod tests {
 
     #[test]
     fn signals_wake_the_loop_and_are_told_once() {
-        let signals = Signals::install().unwrap();
-        assert_eq!(Signals::install().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let signals = Signals::install([Signal::USR2]).unwrap();
+        assert_eq!(Signals::install([Signal::USR2]).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         let mut set = PollSet::new();
         let index = set.add(signals.fd(), Interest::READ);
         for _ in 0..3 {
