@@ -2,7 +2,11 @@
 //!
 //! Whatever a client sends or does not send, it costs the manager little and the others nothing: lines, replies that
 //! nobody reads and the number of connections are bounded. At the limit the connection that has been silent longest
-//! makes room; only if every one of them waits for an answer do newcomers wait in the backlog.
+//! makes room, but not before it had time to speak; until then newcomers wait in the backlog. Only if every one of them
+//! waits for an answer is a newcomer refused.
+//!
+//! Workers share nothing with all this: each may have a few connections, however many workers and people there are. An
+//! ack that is lost in a crowd would be a worker lost.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,8 +20,15 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::{reap, stream};
 use crate::wire::{Codec, Decoded, Line, LineBuffer, REQUEST_LINE_MAX};
 
-/// Most connections at a time of people and their programs; workers have as many of their own.
+/// Most connections at a time of people and their programs.
 const CLIENTS_MAX: usize = 64;
+
+/// Most connections at a time of one worker, with what it has started in its process group.
+const WORKER_CLIENTS_MAX: usize = 8;
+
+/// Milliseconds that a connection may be silent before it has to make room for another. A client that has just
+/// connected may be kept from writing by all the others that do the same.
+const SILENCE_MS: u64 = 200;
 
 /// Bytes of replies that may wait for a slow reader before it is dropped.
 const UNREAD_MAX: usize = 256 * 1024;
@@ -25,23 +36,36 @@ const UNREAD_MAX: usize = 256 * 1024;
 /// Bytes taken from one connection in one pass, so that a flood on one does not keep the others waiting.
 const PIECE: usize = 16 * 1024;
 
-/// Who a connection belongs to, for its share of the limit.
+/// Who a connection belongs to: each has a share of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Owner {
+    /// People and their programs.
     Person,
-    Worker,
+    /// Somebody of a worker's user who is no worker.
+    Stranger,
+    /// The worker with this pid, or a process of its group.
+    Worker(i32),
+}
+
+impl Owner {
+    fn share(self) -> usize {
+        match self {
+            Owner::Person | Owner::Stranger => CLIENTS_MAX,
+            Owner::Worker(_) => WORKER_CLIENTS_MAX,
+        }
+    }
 }
 
 /// One connection.
 struct Client {
     socket: OwnedFd,
     peer: Peer,
-    kind: Kind,
+    owner: Owner,
     trusted: bool,
     input: LineBuffer,
     codec: Codec,
     output: Vec<u8>,
-    /// The pass in which it last sent something.
+    /// When it last sent something, or connected.
     heard: u64,
     /// It will send nothing more.
     silent: bool,
@@ -62,7 +86,6 @@ pub(super) struct Clients {
     doors: Vec<Door>,
     table: BTreeMap<ClientId, Client>,
     next: u64,
-    pass: u64,
     /// Connections that were closed since the machine was last told.
     gone: Vec<ClientId>,
     /// Given up for a moment when there are no descriptors left: a connection that is not even accepted would keep its
@@ -74,13 +97,15 @@ pub(super) struct Clients {
 pub(super) struct Watched {
     doors: Vec<(usize, usize)>,
     clients: Vec<(ClientId, usize)>,
+    /// When a door that was left out is to be watched again.
+    pub(super) reopen: Option<u64>,
 }
 
 impl Clients {
     pub(super) fn new(control: Control) -> Self {
         let spare = control.as_fd().try_clone_to_owned().ok();
         let doors = vec![Door { control, trusted: true }];
-        Clients { doors, table: BTreeMap::new(), next: 1, pass: 0, gone: Vec::new(), spare }
+        Clients { doors, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare }
     }
 
     /// Where the manager listens.
@@ -96,16 +121,16 @@ impl Clients {
         Ok(endpoint)
     }
 
-    /// Puts doors and connections into the poll set. A door is left out while nobody else can be let in.
-    pub(super) fn watch(&self, poll: &mut PollSet) -> Watched {
-        let full = self.table.len() >= 2 * CLIENTS_MAX && !self.table.values().any(Client::is_idle);
-        let doors = self
-            .doors
-            .iter()
-            .enumerate()
-            .filter(|_| !full)
-            .map(|(at, door)| (at, poll.add(door.control.as_fd(), Interest::READ)))
-            .collect();
+    /// Puts doors and connections into the poll set. A door is left out while newcomers have to wait.
+    pub(super) fn watch(&self, poll: &mut PollSet, now: u64) -> Watched {
+        let mut doors = Vec::with_capacity(self.doors.len());
+        let mut reopen = None;
+        for (at, door) in self.doors.iter().enumerate() {
+            match self.crowded_until(door.trusted, now) {
+                None => doors.push((at, poll.add(door.control.as_fd(), Interest::READ))),
+                until => reopen = reopen.into_iter().chain(until).min(),
+            }
+        }
         let clients = self
             .table
             .iter()
@@ -114,7 +139,7 @@ impl Clients {
                 (id, poll.add(client.socket.as_fd(), interest))
             })
             .collect();
-        Watched { doors, clients }
+        Watched { doors, clients, reopen }
     }
 
     /// Reads what has arrived, lets newcomers in, and hands requests over.
@@ -122,20 +147,22 @@ impl Clients {
         &mut self,
         poll: &PollSet,
         watched: &Watched,
+        now: u64,
         is_worker: impl Fn(i32) -> bool,
         mut tell: impl FnMut(Event),
     ) {
-        self.pass += 1;
-        for &(id, _) in watched.clients.iter().filter(|&&(_, at)| poll.readable(at)) {
+        for &(id, at) in watched.clients.iter().filter(|&&(_, at)| poll.readable(at)) {
             let Some(client) = self.table.get_mut(&id) else { continue };
-            client.heard = self.pass;
-            if !client.receive(id, &mut tell) {
+            client.heard = now;
+            let usable = client.receive(id, &mut tell);
+            // At once, so that a newcomer of this very pass finds room.
+            if !usable || (client.silent && poll.hung_up(at)) {
                 self.drop_client(id);
             }
         }
         for &(door, at) in &watched.doors {
             if poll.readable(at) {
-                self.accept(door, &is_worker);
+                self.accept(door, now, &is_worker);
             }
         }
         for id in std::mem::take(&mut self.gone) {
@@ -176,38 +203,42 @@ impl Clients {
     }
 
     /// Lets in who waits at a door, as far as there is room.
-    fn accept(&mut self, door: usize, is_worker: &impl Fn(i32) -> bool) {
+    fn accept(&mut self, door: usize, now: u64, is_worker: &impl Fn(i32) -> bool) {
+        let trusted = self.doors[door].trusted;
         // Bounded: whoever is left over is there on the next pass.
         for _ in 0..CLIENTS_MAX {
-            let trusted = self.doors[door].trusted;
+            if self.crowded_until(trusted, now).is_some() {
+                return;
+            }
             let (socket, peer) = match self.doors[door].control.accept() {
                 Ok(Some(accepted)) => accepted,
                 Ok(None) => return,
                 Err(error) => return self.turn_away(door, &error),
             };
-            let worker =
-                !trusted || is_worker(peer.pid) || reap::process_group_of(peer.pid).is_some_and(is_worker);
-            let kind = if worker { Kind::Worker } else { Kind::Person };
-            if !self.make_room(kind) {
-                return;
+            let leader = || reap::process_group_of(peer.pid).filter(|&pid| is_worker(pid));
+            let owner = match Some(peer.pid).filter(|&pid| is_worker(pid)).or_else(leader) {
+                Some(worker) => Owner::Worker(worker),
+                None if trusted => Owner::Person,
+                None => Owner::Stranger,
+            };
+            let mut client = Client {
+                socket,
+                peer,
+                owner,
+                trusted,
+                input: LineBuffer::new(REQUEST_LINE_MAX),
+                codec: Codec::native(),
+                output: Vec::new(),
+                heard: now,
+                silent: false,
+                closing: false,
+            };
+            if !self.make_room(owner) {
+                client.output.extend(client.codec.crowded(owner.share()));
+                (client.closing, client.silent) = (true, true);
             }
-            let id = ClientId(self.next);
+            self.table.insert(ClientId(self.next), client);
             self.next += 1;
-            self.table.insert(
-                id,
-                Client {
-                    socket,
-                    peer,
-                    kind,
-                    trusted,
-                    input: LineBuffer::new(REQUEST_LINE_MAX),
-                    codec: Codec::native(),
-                    output: Vec::new(),
-                    heard: self.pass,
-                    silent: false,
-                    closing: false,
-                },
-            );
         }
     }
 
@@ -220,15 +251,36 @@ impl Clients {
         }
     }
 
-    /// Closes the connection that has been silent longest if there are too many of a kind.
-    fn make_room(&mut self, kind: Kind) -> bool {
-        if self.table.values().filter(|client| client.kind == kind).count() < CLIENTS_MAX {
+    /// When a door has room for people again, if it has none now and there is something to wait for: that one of them
+    /// has been silent for long enough. Who waits for an answer may do so for hours, and is not waited for.
+    fn crowded_until(&self, trusted: bool, now: u64) -> Option<u64> {
+        let owner = if trusted { Owner::Person } else { Owner::Stranger };
+        if self.count(owner) < owner.share() {
+            return None;
+        }
+        let (_, heard) = self.silent_longest(owner)?;
+        Some(heard + SILENCE_MS).filter(|&until| until > now)
+    }
+
+    /// Closes the connection that has been silent longest if its owner has no room for another; false if all of them
+    /// wait for answers.
+    fn make_room(&mut self, owner: Owner) -> bool {
+        if self.count(owner) < owner.share() {
             return true;
         }
-        let idle = self.table.iter().filter(|(_, client)| client.kind == kind && client.is_idle());
-        let Some((&silent, _)) = idle.min_by_key(|(id, client)| (client.heard, **id)) else { return false };
+        let Some((silent, _)) = self.silent_longest(owner) else { return false };
         self.drop_client(silent);
         true
+    }
+
+    fn count(&self, owner: Owner) -> usize {
+        self.table.values().filter(|client| client.owner == owner).count()
+    }
+
+    /// Of the connections on which nothing goes on, the one that was last heard of the longest time ago.
+    fn silent_longest(&self, owner: Owner) -> Option<(ClientId, u64)> {
+        let idle = self.table.iter().filter(|(_, client)| client.owner == owner && client.is_idle());
+        idle.map(|(&id, client)| (id, client.heard)).min_by_key(|&(id, heard)| (heard, id))
     }
 }
 

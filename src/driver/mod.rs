@@ -197,8 +197,9 @@ impl Driver {
         self.poll.clear();
         let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
         let workers_at = self.workers.watch(&mut self.poll);
-        let clients_at = self.opened.clients.watch(&mut self.poll);
-        self.poll.wait(self.core.next_deadline().map(|deadline| deadline.0))?;
+        let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
+        let deadline = self.core.next_deadline().map(|deadline| deadline.0);
+        self.poll.wait(deadline.into_iter().chain(clients_at.reopen).min())?;
 
         let now = Mono(clock::now_ms());
         let signals = if self.poll.readable(signals_at) { Some(self.signals.drain()) } else { None };
@@ -212,6 +213,7 @@ impl Driver {
         self.opened.clients.serve(
             &self.poll,
             &clients_at,
+            now.0,
             |pid| workers.is_worker(pid),
             |event| core.handle(now, event),
         );

@@ -82,6 +82,11 @@ impl PollSet {
         self.entries[index].revents & (POLLIN | POLLHUP | POLLERR) != 0
     }
 
+    /// The other end has closed both directions: nobody reads what is written any more.
+    pub fn hung_up(&self, index: usize) -> bool {
+        self.entries[index].revents & (POLLHUP | POLLERR) != 0
+    }
+
     /// Writing was asked for, and there is room, or a hang-up or error to learn of by writing.
     pub fn writable(&self, index: usize) -> bool {
         let entry = self.entries[index];

@@ -78,6 +78,13 @@ impl Codec {
         }
     }
 
+    /// What a client is told for which there is no room beside that many others, before its connection is closed.
+    pub fn crowded(&self, connections: usize) -> Vec<u8> {
+        match self {
+            Codec::Native(_) => native::crowded(connections),
+        }
+    }
+
     /// Requests without a last reply.
     pub fn pending(&self) -> usize {
         match self {

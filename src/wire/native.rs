@@ -171,6 +171,11 @@ pub(super) fn too_long() -> Vec<u8> {
     )
 }
 
+/// The answer to a connection for which there is no room.
+pub(super) fn crowded(connections: usize) -> Vec<u8> {
+    refusal(None, Code::Refused, &format!("{connections} connections wait for answers: no room for another"))
+}
+
 /// JSON of a value that has string keys and no maps of its own, which is all that this module makes.
 pub(super) fn to_json<T: Serialize>(value: &T) -> String {
     // Serialising such a value into memory cannot fail; an empty line is ignored on both sides.
