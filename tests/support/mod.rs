@@ -288,7 +288,10 @@ impl Drop for Manager {
         // First, so that it starts nothing while its workers are being killed.
         self.process.end();
         if std::thread::panicking() {
-            eprintln!("the manager's log:\n{}", self.log.text());
+            let text = self.log.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(40)..];
+            eprintln!("the end of the manager's log:\n{}", last.join("\n"));
         }
     }
 }

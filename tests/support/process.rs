@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -127,7 +127,7 @@ fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// What a manager writes to its standard error, line by line; workers may write there too.
+/// What processes write into a pipe, line by line, such as a manager and its workers to standard error.
 #[derive(Clone)]
 pub(crate) struct Log {
     lines: Arc<(Mutex<Lines>, Condvar)>,
@@ -141,7 +141,7 @@ struct Lines {
 
 impl Log {
     /// Reads until the last process has closed it.
-    pub(crate) fn follow(stream: ChildStderr) -> Log {
+    pub(crate) fn follow(stream: impl Read + Send + 'static) -> Log {
         let log = Log { lines: Arc::default() };
         let shared = log.clone();
         thread::spawn(move || {
