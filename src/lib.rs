@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cli::native::{self, Outcome};
+use cli::{Outcome, Refusal, Stream};
 use error::{Code, Error, Result};
 
 pub mod addr;
@@ -47,11 +47,10 @@ pub mod supervisor;
 pub mod sys;
 pub mod wire;
 
-/// The program: reads the command line (`args` begins with the program's own name), does what it says, tells errors on
-/// standard error.
+/// The program: reads the command line (`args` begins with the program's own name, which may be that of a door), does
+/// what it says, tells errors on standard error.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let words = args.into_iter().skip(1).collect();
-    match native::parse(words).and_then(perform) {
+    match cli::parse(args).and_then(perform) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             // Where standard error is closed there is nobody left to tell; the exit code still does.
@@ -65,16 +64,23 @@ fn perform(outcome: Outcome) -> Result<u8> {
     match outcome {
         Outcome::Run(plan) => driver::run(*plan),
         Outcome::Ask(ask) => client::ask(&ask),
-        Outcome::Print(page) => print(&page),
+        Outcome::Print(page) => print(Stream::Output, &page),
+        Outcome::Refuse(Refusal { page, stream, status }) => {
+            print(stream, &page)?;
+            Ok(status)
+        }
     }
 }
 
-/// Writes a page to standard output. A reader that has seen enough and closed its end is content.
-fn print(page: &str) -> Result<u8> {
-    let mut out = io::stdout().lock();
-    match out.write_all(page.as_bytes()).and_then(|()| out.flush()) {
+/// Writes a page. A reader that has seen enough and closed its end is content.
+fn print(stream: Stream, page: &str) -> Result<u8> {
+    let written = match stream {
+        Stream::Output => io::stdout().write_all(page.as_bytes()).and_then(|()| io::stdout().flush()),
+        Stream::Error => io::stderr().write_all(page.as_bytes()),
+    };
+    match written {
         Ok(()) => Ok(Code::Done.status()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Code::Done.status()),
-        Err(error) => Err(Error::failed(format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(Error::failed(format!("cannot write to {stream}: {error}"))),
     }
 }

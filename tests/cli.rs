@@ -11,9 +11,9 @@ use std::time::Duration;
 use std::{env, fs};
 
 use remuda::ask::{Ask, AskVerb};
-use remuda::cli::help;
-use remuda::cli::native::{Outcome, parse};
+use remuda::cli::native::parse;
 use remuda::cli::options::{self, COMMANDS, Id, Kind, Opt, RUN};
+use remuda::cli::{Outcome, help};
 use remuda::error::Code;
 use remuda::plan::{Level, Plan};
 use remuda::signame::Signal;

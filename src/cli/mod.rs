@@ -1,4 +1,15 @@
 //! The front doors: each command line ends in a plan, in something to ask, or in something to print.
+//!
+//! A door is known by a name. Whoever calls the program by that name, or says it as the first word, speaks the dialect
+//! of the door; everything else is remuda's own command line (`native`).
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::Path;
+
+use crate::ask::Ask;
+use crate::error::Result;
+use crate::plan::Plan;
 
 mod given;
 pub mod help;
@@ -6,3 +17,73 @@ pub mod native;
 pub mod options;
 pub mod table;
 mod values;
+
+/// What a command line comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Be a manager.
+    Run(Box<Plan>),
+    /// Ask a running one.
+    Ask(Ask),
+    /// Write this to standard output, and that is all.
+    Print(String),
+    /// The line is refused, in the words, at the place and with the status of the program whose door it is.
+    Refuse(Refusal),
+}
+
+/// How a program other than remuda says no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// All that is written, with the end of its last line.
+    pub page: String,
+    /// Where.
+    pub stream: Stream,
+    /// The status to exit with.
+    pub status: u8,
+}
+
+/// Where a page is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stream::Output => "standard output",
+            Stream::Error => "standard error",
+        })
+    }
+}
+
+/// What a door makes of the words after its name.
+type Parse = fn(Vec<OsString>) -> Result<Outcome>;
+
+/// The doors beside remuda's own, by name.
+const DOORS: &[(&str, Parse)] = &[];
+
+/// Reads a whole command line, the program's own name first.
+///
+/// # Errors
+/// [`crate::error::Code::Usage`], with what is wrong and how to get help. Nothing was done by then.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Outcome> {
+    let mut args = args.into_iter();
+    let called = args.next();
+    let mut words: Vec<OsString> = args.collect();
+    if let Some(parse) = called.as_deref().and_then(|called| door(Path::new(called).file_name()?)) {
+        return parse(words);
+    }
+    if let Some(parse) = words.first().and_then(|word| door(word)) {
+        words.remove(0);
+        return parse(words);
+    }
+    native::parse(words)
+}
+
+fn door(name: &OsStr) -> Option<Parse> {
+    DOORS.iter().find(|(known, _)| name == *known).map(|&(_, parse)| parse)
+}

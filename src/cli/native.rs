@@ -8,23 +8,12 @@ use std::ffi::OsString;
 use lexopt::{Arg, Parser};
 
 use super::given::Given;
-use super::help;
 use super::options::{COMMANDS, Command, Id, Kind, Opt, Question, RUN, command};
+use super::{Outcome, help};
 use crate::ask::Ask;
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
 use crate::plan::Plan;
-
-/// What a command line comes to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// Be a manager.
-    Run(Box<Plan>),
-    /// Ask a running one.
-    Ask(Ask),
-    /// Write this to standard output, and that is all.
-    Print(String),
-}
 
 /// Reads the words after the program's name.
 ///
