@@ -92,7 +92,7 @@ pub struct GroupContext<'a> {
     pub sockets: &'a [HandedSocket],
     /// Pid of the manager: the parent of every worker.
     pub manager_pid: i32,
-    /// Path of the control socket; absent where it has none in the file system.
+    /// Path of the control socket, or `@NAME`; absent if there is none.
     pub control_path: Option<&'a OsStr>,
 }
 

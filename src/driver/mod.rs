@@ -272,7 +272,7 @@ impl Group {
                 .inspect_err(|_| group.remove_paths(&mut |_| ()))
                 .map_err(|error| error.within(&group.spec.name))?,
         };
-        group.control_path = endpoint.path().map(|path| path.as_os_str().to_owned());
+        group.control_path = Some(endpoint.variable());
         first.hand_off(&group, own_pid());
         group.generations.push((GenerationId(1), first));
         Ok(group)

@@ -452,7 +452,7 @@ mod tests {
             let endpoint = second.endpoint().clone();
             let _client = as_user(STRANGER, || connect(&endpoint).unwrap());
             assert_eq!(second.accept().unwrap().unwrap().1.uid, STRANGER);
-            let other = as_user(STRANGER + 1, || UnixStream::connect(endpoint.path()?).ok()).flatten();
+            let other = as_user(STRANGER + 1, || UnixStream::connect(endpoint.variable()).ok()).flatten();
             assert!(other.is_none());
             let main_endpoint = main.endpoint().clone();
             let _refused = as_user(STRANGER, || connect(&main_endpoint).ok()).flatten();

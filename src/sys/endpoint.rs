@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -37,11 +37,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The path, as EINHORN_SOCK_PATH has it; an abstract name has none.
-    pub fn path(&self) -> Option<&Path> {
+    /// What workers find in EINHORN_SOCK_PATH: the path, or `@` and the name.
+    pub fn variable(&self) -> OsString {
         match self {
-            Endpoint::Path(path) => Some(path),
-            Endpoint::Abstract(_) => None,
+            Endpoint::Path(path) => path.clone().into(),
+            Endpoint::Abstract(name) => OsString::from_vec([b"@", &name[..]].concat()),
         }
     }
 
@@ -275,9 +275,10 @@ mod tests {
     #[test]
     fn a_path_given_by_the_user_is_made_absolute() {
         let at = |path: &str| endpoint(&ControlSpec::Path(path.into()), "web").unwrap();
-        assert_eq!(at("/run/x.sock").path(), Some(Path::new("/run/x.sock")));
-        assert_eq!(at("x.sock").path(), Some(std::env::current_dir().unwrap().join("x.sock").as_path()));
+        assert_eq!(at("/run/x.sock").variable(), "/run/x.sock");
+        assert_eq!(at("x.sock").variable(), std::env::current_dir().unwrap().join("x.sock"));
         assert_eq!(at("@x"), Endpoint::Abstract(b"x".to_vec()));
+        assert_eq!(at("@x").variable(), "@x");
         assert!(endpoint(&ControlSpec::Path("".into()), "web").is_err());
     }
 
