@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use remuda::cli::native::{self, Outcome};
 use remuda::cli::options::{COMMANDS, Opt, RUN, Section};
+use remuda::cli::{self, Outcome};
 use remuda::error::Code;
 
 /// An option as a document tells it: names, argument, default.
@@ -207,31 +207,30 @@ fn the_page_has_every_exit_code() {
 
 #[test]
 fn every_command_line_in_the_documents_can_be_read() {
-    let mut lines = markdown_blocks(&read("README.md"));
+    let mut lines = markdown_commands(&read("README.md"));
     let from_readme = remuda_lines(&lines).len();
     assert!(from_readme >= 10, "README.md has only {from_readme} command lines of remuda");
     for page in pages() {
         lines.extend(literal_displays(&fs::read_to_string(page).expect("a page")));
     }
     for line in remuda_lines(&lines) {
-        match native::parse(words(&line)) {
+        match cli::parse(words(&line)) {
             Ok(Outcome::Run(_) | Outcome::Ask(_) | Outcome::Print(_)) => {}
+            Ok(Outcome::Refuse(refusal)) => panic!("{line}\n{}", refusal.page),
             Err(error) => panic!("{line}\n{error}"),
         }
     }
 }
 
-/// The lines of fenced and of indented code.
-fn markdown_blocks(text: &str) -> Vec<String> {
-    let mut fenced = false;
+/// The lines of code for a shell, and those of other code that show a prompt.
+fn markdown_commands(text: &str) -> Vec<String> {
+    let mut shell = false;
     let mut found = Vec::new();
     for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if fenced {
+        if line.starts_with("```") {
+            shell = line == "```sh";
+        } else if shell || line.starts_with("    $ ") {
             found.push(line.to_owned());
-        } else if let Some(code) = line.strip_prefix("    ") {
-            found.push(code.to_owned());
         }
     }
     found
@@ -262,11 +261,8 @@ fn remuda_lines(lines: &[String]) -> Vec<String> {
             line.pop();
             line += lines.next().map_or("", |next| next.trim());
         }
-        if let Some(words) = line.strip_prefix("remuda ")
-            // A line of the manager's log, or an error.
-            && !words.starts_with(':')
-        {
-            found.push(words.to_owned());
+        if line.starts_with("remuda ") {
+            found.push(line);
         }
     }
     found
