@@ -212,7 +212,7 @@ fn a_client_that_does_not_read_answers_is_dropped() {
     let mut sent = 0;
     // Sooner or later the manager has enough of it.
     let dropped = loop {
-        match (&*deaf.stream()).write(&line) {
+        match deaf.stream().write(&line) {
             Ok(count) => sent += count,
             Err(error) => break error,
         }
