@@ -63,7 +63,7 @@ fn run() -> io::Result<bool> {
     for number in 1..=UPGRADES {
         show.say(&format!("$ remuda upgrade --wait-drained    # {number} of {UPGRADES}"));
         show.load.enter(Phase::Upgrade);
-        manager.verb(&["upgrade", "--wait-drained", "-q"], UPGRADE_LIMIT, || show.step())?;
+        manager.verb(&["upgrade", "--wait-drained"], UPGRADE_LIMIT, || show.step())?;
         show.load.enter(Phase::Quiet);
         show.watch_for(QUIET)?;
     }

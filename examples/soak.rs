@@ -132,7 +132,7 @@ fn run(settings: Settings) -> io::Result<bool> {
         }
         upgrades += 1;
         load.enter(Phase::Upgrade);
-        manager.verb(&["upgrade", "--wait-drained", "-q"], LIMIT, manager::pause)?;
+        manager.verb(&["upgrade", "--wait-drained"], LIMIT, manager::pause)?;
         load.enter(Phase::Quiet);
         let report = load.report();
         println!(

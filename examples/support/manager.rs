@@ -158,6 +158,7 @@ impl Manager {
     ) -> io::Result<()> {
         let mut process = Command::new(&self.binary)
             .args(verb)
+            .arg("-q")
             .arg("--control")
             .arg(self.directory.join("control"))
             .stdin(Stdio::null())
