@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind as bind_to, getsockname,
     getsockopt, setsockopt, socket, sockopt,
@@ -208,7 +208,7 @@ fn abstract_holder(name: &[u8], address: &UnixAddr) -> Option<holder::Holder> {
     unix::holder_of(&[b"@", name].concat(), listener)
 }
 
-/// Takes over a socket that we were started with. The original stays as it is; ours is a copy.
+/// Takes over a socket that we were started with. Ours is a copy; the original stays open and becomes close-on-exec.
 fn adopt(spec: &SocketSpec, descriptor: u32) -> Result<Listener, String> {
     let number = i32::try_from(descriptor).map_err(|_| "there is no such descriptor")?;
     // SAFETY: the borrow ends with this function, in which nothing is closed; if the descriptor is not open, fcntl(2)
@@ -220,6 +220,8 @@ fn adopt(spec: &SocketSpec, descriptor: u32) -> Result<Listener, String> {
         return Err("no such descriptor was open at the start".into());
     }
     let copy = fcntl(original, FcntlArg::F_DUPFD_CLOEXEC(FIRST_FREE)).map_err(reason)?;
+    // Workers get the copy in its place; at this number they would have it a second time.
+    fcntl(original, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(reason)?;
     // SAFETY: fcntl(2) has just made this descriptor, and nothing else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(copy) };
     let kind = getsockopt(&fd, sockopt::SockType).map_err(|errno| match errno {
