@@ -311,8 +311,13 @@ fn each_wrong_value_is_refused_with_the_option_the_value_and_what_is_right() {
         ("--umask", "1777", "'1777' is not an octal number"),
         ("--stdin", "tty", "unknown 'tty' (null, inherit)"),
         ("--log-format", "jsno", "unknown 'jsno' (did you mean 'json'?)"),
-        ("--name", "a/b", "'a/b' is not a name (1 to 64 of letters, digits, '_', '.' and '-')"),
+        (
+            "--name",
+            "a/b",
+            "'a/b' is not a name (1 to 64 of letters, digits, '_', '-' and '.', the first no '.')",
+        ),
         ("--name", "", "'' is not a name"),
+        ("--name", ".hidden", "'.hidden' is not a name"),
         ("--control", "", "the path is empty"),
         ("--pidfile", "", "the path is empty"),
     ] {
@@ -486,7 +491,10 @@ fn verbs_read_their_operands() {
         ("version web", "unexpected word 'web'"),
         ("ping x", "unexpected word 'x'"),
         ("ack 12", "unexpected word '12'"),
-        ("stop a/b", "GROUP: 'a/b' is not a name (1 to 64 of letters, digits, '_', '.' and '-')"),
+        (
+            "stop a/b",
+            "GROUP: 'a/b' is not a name (1 to 64 of letters, digits, '_', '-' and '.', the first no '.')",
+        ),
     ] {
         assert_eq!(refused(line), told, "{line}");
     }

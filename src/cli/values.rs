@@ -159,13 +159,14 @@ pub(super) fn conventions(list: &str) -> Result<Vec<Convention>> {
     Ok(sets.concat())
 }
 
-/// An instance or group name.
+/// An instance or group name. It is part of a file name, so it does not begin with a dot.
 pub(super) fn name(word: &str) -> Result<String> {
-    if !word.is_empty() && word.len() <= NAME_MAX && word.chars().all(of_a_name) {
+    let fits = (1..=NAME_MAX).contains(&word.len());
+    if fits && word.chars().all(of_a_name) && !word.starts_with('.') {
         return Ok(word.to_owned());
     }
     Err(Error::usage(format!(
-        "'{word}' is not a name (1 to {NAME_MAX} of letters, digits, '_', '.' and '-')"
+        "'{word}' is not a name (1 to {NAME_MAX} of letters, digits, '_', '-' and '.', the first no '.')"
     )))
 }
 
@@ -174,6 +175,7 @@ pub(super) fn name_of_program(program: &OsStr) -> String {
     let base =
         program.as_bytes().rsplit(|&byte| byte == b'/').find(|part| !part.is_empty()).unwrap_or_default();
     let name: String = String::from_utf8_lossy(base)
+        .trim_start_matches('.')
         .chars()
         .take(NAME_MAX)
         .map(|letter| if of_a_name(letter) { letter } else { '-' })
