@@ -20,6 +20,8 @@ pub struct Plan {
     pub groups: Vec<GroupSpec>,
     /// Where the manager listens for requests.
     pub control: ControlSpec,
+    /// What is spoken there.
+    pub dialect: Dialect,
     /// What signals mean, and what the manager's end says.
     pub manager: ManagerPolicy,
     /// How the manager speaks about itself.
@@ -35,6 +37,8 @@ pub struct ManagerPolicy {
     pub signals: BTreeMap<Signal, Meaning>,
     /// What its exit code tells.
     pub exit: ExitPolicy,
+    /// End when the last worker is gone and none is wanted. Otherwise a group that was scaled to none waits for more.
+    pub exit_when_empty: bool,
 }
 
 impl Default for ManagerPolicy {
@@ -47,7 +51,7 @@ impl Default for ManagerPolicy {
             (Signal::USR1, Meaning::ReopenLogs),
             (Signal::USR2, Meaning::Nothing),
         ]);
-        ManagerPolicy { signals, exit: ExitPolicy::Worker }
+        ManagerPolicy { signals, exit: ExitPolicy::Worker, exit_when_empty: false }
     }
 }
 
@@ -323,6 +327,8 @@ pub struct Policy {
     pub ack_deadline: Duration,
     /// Signal that asks a worker to finish and go.
     pub graceful_signal: Signal,
+    /// The same for one that did not ack in time; `graceful_signal` if absent.
+    pub overdue_signal: Option<Signal>,
     /// Time from the graceful signal to the first of `stop_steps`, or to SIGKILL.
     pub stop_timeout: Duration,
     /// The same for old workers of an upgrade.
@@ -361,6 +367,7 @@ impl Default for Policy {
             ready: Readiness::Timer(Duration::from_secs(1)),
             ack_deadline: Duration::from_secs(60),
             graceful_signal: Signal::TERM,
+            overdue_signal: None,
             stop_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(60),
             stop_steps: Vec::new(),
@@ -391,6 +398,16 @@ pub enum ControlSpec {
     Default,
     /// At this path.
     Path(PathBuf),
+}
+
+/// What the clients of a control socket speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// remuda-protocol(7).
+    #[default]
+    Native,
+    /// The protocol of einhyrningsins: requests are JSON objects, answers JSON strings, a line each.
+    Einhyrningsins,
 }
 
 /// How the manager speaks about itself.

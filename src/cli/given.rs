@@ -11,8 +11,8 @@ use crate::ask::{Ask, AskVerb};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::plan::{
-    ControlSpec, Convention, EnvSpec, GroupSpec, Handoff, Launch, Level, LogFormat, LogSpec, ManagerPolicy,
-    Plan, Policy, Restart, SocketSpec, Stdin, UpgradeMode,
+    ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Launch, Level, LogFormat, LogSpec,
+    ManagerPolicy, Plan, Policy, Restart, SocketSpec, Stdin, UpgradeMode,
 };
 
 /// Every option with its default. Which of them a command can set says the table.
@@ -173,6 +173,7 @@ impl Given {
             name: name.clone(),
             groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy: self.policy }],
             control: self.control.map_or(ControlSpec::Default, ControlSpec::Path),
+            dialect: Dialect::Native,
             manager: ManagerPolicy::default(),
             log: LogSpec { level, format: self.format },
             pidfile: self.pidfile,

@@ -90,6 +90,15 @@ pub enum Verb {
 pub enum Reply {
     /// Done as asked, with a sentence where there is something to say.
     Done(String),
+    /// Accepted: the number of workers wanted, over all groups meant, is another one, or the same.
+    Scaled {
+        /// Before.
+        from: u32,
+        /// From now on.
+        to: u32,
+        /// As for [`Reply::Done`].
+        message: String,
+    },
     /// Not done.
     Failed(Code, String),
     /// The answer to [`Verb::Status`].

@@ -204,12 +204,13 @@ impl Group {
         }
     }
 
-    /// Nothing runs and nothing will, by the group's own policy.
-    pub(super) fn is_over(&self, views: &[SlotView]) -> bool {
+    /// Nothing runs and nothing will, by the group's own policy; `none_will_do` if that holds also where no worker is
+    /// wanted.
+    pub(super) fn is_over(&self, views: &[SlotView], none_will_do: bool) -> bool {
         self.stopped.is_none()
             && self.preparing.is_none()
             && self.rollout.is_none()
-            && !self.slots.is_empty()
+            && (none_will_do || !self.slots.is_empty())
             && self.slots.iter().zip(views).all(|(slot, view)| {
                 view.modern.is_none()
                     && view.old.is_empty()

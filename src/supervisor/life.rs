@@ -160,7 +160,7 @@ impl Supervisor {
     pub(super) fn note_if_stopped(&mut self, id: GroupId) {
         let group = &self.groups[id.0];
         let empty = !self.children.iter().any(|child| child.group == id);
-        let over = || group.is_over(&group.views(&self.children));
+        let over = || self.is_over(group);
         if empty && (group.stopped.is_some() || self.shutdown.is_some() || over()) {
             self.note(id, Level::Info, Happening::GroupStopped);
         }
@@ -260,7 +260,12 @@ impl Supervisor {
         let group = child.group;
         let policy = &self.groups[group.0].policy;
         let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
-        let signal = forced.filter(|_| reason == Reason::Stop).unwrap_or(policy.graceful_signal);
+        let own = match reason {
+            Reason::Stop => forced,
+            Reason::NotReady => policy.overdue_signal,
+            Reason::Replaced | Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
+        };
+        let signal = own.unwrap_or(policy.graceful_signal);
         let timeout = match reason {
             Reason::Replaced => policy.drain_timeout,
             Reason::Scale

@@ -454,6 +454,12 @@ impl Supervisor {
         }
     }
 
+    /// Nothing of a group runs and nothing will, by the policies of the group and of the manager.
+    fn is_over(&self, group: &Group) -> bool {
+        let had_some = self.next_child > ChildId(0);
+        group.is_over(&group.views(&self.children), self.policy.exit_when_empty && had_some)
+    }
+
     /// The status to exit with, if nothing is left to do.
     fn exit_code(&self) -> Option<u8> {
         if !self.children.is_empty() {
@@ -462,8 +468,7 @@ impl Supervisor {
         if let Some(shutdown) = &self.shutdown {
             return Some(u8::from(shutdown.killed && self.policy.exit == ExitPolicy::Worker));
         }
-        let over = self.groups.iter().all(|group| group.is_over(&group.views(&self.children)));
-        if !over {
+        if !self.groups.iter().all(|group| self.is_over(group)) {
             return None;
         }
         let mut slots =

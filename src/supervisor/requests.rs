@@ -1,6 +1,7 @@
 //! Requests of clients: each is refused with a reason, answered at once, or leaves a [`Waiter`] behind.
 
 use super::Supervisor;
+use super::backoff::Streak;
 use super::child::Phase;
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
@@ -93,9 +94,9 @@ impl Supervisor {
     }
 
     /// Answers at once if nobody wants to wait, else when the goals are reached.
-    fn promise(&mut self, ticket: Ticket, wait: Wait, goals: Vec<(GroupId, Goal)>, accepted: String) {
+    fn promise(&mut self, ticket: Ticket, wait: Wait, goals: Vec<(GroupId, Goal)>, accepted: Reply) {
         match wait {
-            Wait::No => self.act(Action::Reply { ticket, reply: Reply::Done(accepted), last: true }),
+            Wait::No => self.act(Action::Reply { ticket, reply: accepted, last: true }),
             Wait::Done | Wait::Drained => {
                 let parts =
                     goals.into_iter().map(|(group, goal)| Part { group, goal, outcome: None }).collect();
@@ -157,7 +158,7 @@ impl Supervisor {
     fn stop_all(&mut self, ticket: Ticket, wait: Wait) {
         self.begin_shutdown(None);
         let goals = self.groups.iter().map(|group| (group.id, Goal::Stopped)).collect();
-        self.promise(ticket, wait, goals, "stopping".into());
+        self.promise(ticket, wait, goals, Reply::Done("stopping".into()));
     }
 
     fn stop_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
@@ -168,7 +169,7 @@ impl Supervisor {
         for &id in &groups {
             self.stop_one(id);
         }
-        let accepted = format!("stopping {}", self.names(&groups));
+        let accepted = Reply::Done(format!("stopping {}", self.names(&groups)));
         self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Stopped)).collect(), accepted);
     }
 
@@ -204,7 +205,7 @@ impl Supervisor {
                 self.note(id, Level::Info, Happening::GroupStarted);
             }
         }
-        let accepted = format!("starting {}", self.names(&groups));
+        let accepted = Reply::Done(format!("starting {}", self.names(&groups)));
         self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Filled)).collect(), accepted);
     }
 
@@ -213,7 +214,7 @@ impl Supervisor {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
         };
-        let accepted = format!("upgrading {}", self.names(&groups));
+        let accepted = Reply::Done(format!("upgrading {}", self.names(&groups)));
         let goals = groups.into_iter().map(|id| (id, Goal::Rollout(self.request_upgrade(id)))).collect();
         self.promise(ticket, wait, goals, accepted);
     }
@@ -227,7 +228,7 @@ impl Supervisor {
         if let Some(reason) = busy {
             return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
         }
-        let accepted = format!("restarting {}", self.names(&groups));
+        let accepted = Reply::Done(format!("restarting {}", self.names(&groups)));
         let mut goals = Vec::with_capacity(groups.len());
         for id in groups {
             if self.groups[id.0].stopped.take().is_some() {
@@ -257,15 +258,25 @@ impl Supervisor {
             }
             targets.push((id, now, target));
         }
+        let (mut from, mut to) = (0, 0);
         for (id, before, target) in targets {
+            // A few groups of at most MAX_WORKERS.
+            (from, to) = (from + before, to + target);
+            let next_child = self.next_child;
+            let group = &mut self.groups[id.0];
+            if target > before && std::mem::take(&mut group.gave_up) {
+                // Who wants more workers wants them tried.
+                group.streak = Streak::none(next_child);
+            }
             if before != target {
                 // The number was checked against MAX_WORKERS, which any usize holds.
-                self.groups[id.0].slots.resize_with(target as usize, Slot::new);
+                group.slots.resize_with(target as usize, Slot::new);
                 self.note(id, Level::Info, Happening::Scaled(before, target));
             }
         }
-        let accepted = format!("scaling {}", self.names(&groups));
-        self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Filled)).collect(), accepted);
+        let message = format!("scaling {}", self.names(&groups));
+        let goals = groups.into_iter().map(|id| (id, Goal::Filled)).collect();
+        self.promise(ticket, wait, goals, Reply::Scaled { from, to, message });
     }
 
     fn status(&self, selector: &Selector) -> Result<Reply, Reply> {

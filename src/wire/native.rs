@@ -137,7 +137,7 @@ fn reply_line(id: Option<&RawValue>, reply: &Reply, last: bool) -> String {
     let answer = Answer { id, done: Some(last), ..Answer::default() };
     let sentence = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
     match reply {
-        Reply::Done(message) => {
+        Reply::Done(message) | Reply::Scaled { message, .. } => {
             let message = sentence(message);
             to_json(&Answer { ok: last.then_some(true), message: message.as_deref(), ..answer })
         }

@@ -1,7 +1,8 @@
 //! What a plan may change: the meaning of signals, the way a stubborn worker is pressed, the exit code of the manager.
 
 use super::*;
-use crate::plan::{ExitPolicy, ManagerPolicy, Meaning, Restart};
+use crate::plan::{Backoff, ExitPolicy, ManagerPolicy, Meaning, Restart};
+use crate::supervisor::command::Scale;
 
 fn with(policy: Policy, manager: ManagerPolicy) -> Bench {
     let mut bench = Bench::up(policy);
@@ -10,7 +11,11 @@ fn with(policy: Policy, manager: ManagerPolicy) -> Bench {
 }
 
 fn meaning(signal: Signal, meaning: Meaning) -> ManagerPolicy {
-    ManagerPolicy { signals: [(signal, meaning)].into(), exit: ExitPolicy::Success }
+    ManagerPolicy {
+        signals: [(signal, meaning)].into(),
+        exit: ExitPolicy::Success,
+        ..ManagerPolicy::default()
+    }
 }
 
 #[test]
@@ -88,4 +93,75 @@ fn the_exit_code_tells_what_the_plan_wants_it_to() {
     bench.signal(Signal::QUIT);
     bench.die(ChildId(0), KILLED);
     assert_eq!(bench.exit, Some(0));
+}
+
+#[test]
+fn an_overdue_worker_may_get_a_signal_of_its_own() {
+    let policy = Policy {
+        graceful_signal: Signal::USR2,
+        overdue_signal: Some(Signal::TERM),
+        ack_deadline: secs(3),
+        give_up: Some(1),
+        ..policy(1)
+    };
+    let mut bench = Bench::new(policy);
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.exec(child);
+    bench.pass(secs(3));
+    assert_eq!(bench.signalled(), [(child, Signal::TERM)]);
+    bench.die(child, TERMED);
+    assert_eq!((bench.spawns(), bench.exit), (vec![], Some(1)));
+}
+
+#[test]
+fn a_manager_that_is_to_end_when_empty_does_so_once_it_had_a_worker() {
+    let when_empty = || ManagerPolicy { exit_when_empty: true, ..ManagerPolicy::default() };
+    let mut bench = with(policy(0), when_empty());
+    bench.ask(Verb::Status(None));
+    assert_eq!(bench.exit, None);
+    bench.ask(Verb::Scale(None, Scale::Up(1), Wait::No));
+    bench.calm();
+    bench.ask(Verb::Scale(None, Scale::Down(1), Wait::No));
+    assert_eq!(bench.exit, None);
+    bench.calm();
+    assert_eq!(bench.exit, Some(0));
+    // By default it waits for more.
+    let mut bench = Bench::up(policy(1));
+    bench.ask(Verb::Scale(None, Scale::Down(1), Wait::No));
+    bench.calm();
+    assert_eq!((bench.exit, bench.ids()), (None, vec![]));
+}
+
+#[test]
+fn a_change_of_scale_is_told_in_numbers() {
+    let mut bench = Bench::up(policy(2));
+    for (scale, from, to) in [(Scale::Up(3), 2, 5), (Scale::Down(9), 5, 0), (Scale::Down(1), 0, 0)] {
+        let request = bench.ask(Verb::Scale(None, scale, Wait::No));
+        let message = "scaling web".to_owned();
+        assert_eq!(bench.answer(request), Some(Reply::Scaled { from, to, message }));
+    }
+}
+
+#[test]
+fn a_group_that_gave_up_tries_again_when_more_workers_are_wanted() {
+    let mut bench = Bench::up(Policy { give_up: Some(1), healthy_after: secs(5), ..policy(2) });
+    bench.code(ChildId(0), 1);
+    bench.pass(secs(60));
+    assert_eq!(bench.spawns(), []);
+    bench.ask(Verb::Scale(None, Scale::Up(1), Wait::No));
+    assert_eq!(bench.spawns().len(), 2, "the slot that was given up, and the new one");
+}
+
+#[test]
+fn without_delays_a_failing_worker_is_started_again_at_once_and_given_up_in_the_end() {
+    let none = Backoff { base: Duration::ZERO, factor_milli: 1000, max: Duration::ZERO, jitter_percent: 0 };
+    let mut bench = Bench::new(Policy { give_up: Some(3), backoff: none, ..policy(1) });
+    for _ in 0..3 {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.exec(child);
+        bench.code(child, 1);
+    }
+    assert_eq!((bench.spawns(), bench.exit), (vec![], Some(1)));
 }

@@ -247,7 +247,7 @@ impl Bench {
     /// Whether a request was answered as done, and with which code if not.
     fn verdict(&mut self, request: u64) -> Option<Code> {
         match self.answer(request)? {
-            Reply::Done(_) => Some(Code::Done),
+            Reply::Done(_) | Reply::Scaled { .. } => Some(Code::Done),
             Reply::Failed(code, _) => Some(code),
             reply => panic!("no verdict: {reply:?}"),
         }
