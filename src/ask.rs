@@ -30,6 +30,15 @@ pub struct Ask {
     pub quiet: bool,
 }
 
+/// A line shell of einhyrningsins: commands go to a manager as they are typed, answers come back as they are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shell {
+    /// The control socket of the manager.
+    pub socket: PathBuf,
+    /// The one command to give; those on standard input if absent.
+    pub execute: Option<String>,
+}
+
 /// The verbs, with the operand of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskVerb {

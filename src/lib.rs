@@ -64,6 +64,7 @@ fn perform(outcome: Outcome) -> Result<u8> {
     match outcome {
         Outcome::Run(plan) => driver::run(*plan),
         Outcome::Ask(ask) => client::ask(&ask),
+        Outcome::Shell(shell) => client::shell(&shell),
         Outcome::Print(page) => print(Stream::Output, &page),
         Outcome::Refuse(Refusal { page, stream, status }) => {
             print(stream, &page)?;

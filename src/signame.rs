@@ -27,6 +27,12 @@ impl Signal {
     pub const USR1: Signal = Signal(libc::SIGUSR1);
     /// Without a fixed meaning.
     pub const USR2: Signal = Signal(libc::SIGUSR2);
+    /// A process in the background reads from the terminal; einhorn and unicorn: one worker more.
+    pub const TTIN: Signal = Signal(libc::SIGTTIN);
+    /// A process in the background writes to the terminal; einhorn and unicorn: one worker fewer.
+    pub const TTOU: Signal = Signal(libc::SIGTTOU);
+    /// Lets a stopped process go on.
+    pub const CONT: Signal = Signal(libc::SIGCONT);
 }
 
 /// Other names for signals that `kill -l` and old manuals know.

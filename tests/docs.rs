@@ -215,7 +215,7 @@ fn every_command_line_in_the_documents_can_be_read() {
     }
     for line in remuda_lines(&lines) {
         match cli::parse(words(&line)) {
-            Ok(Outcome::Run(_) | Outcome::Ask(_) | Outcome::Print(_)) => {}
+            Ok(Outcome::Run(_) | Outcome::Ask(_) | Outcome::Shell(_) | Outcome::Print(_)) => {}
             Ok(Outcome::Refuse(refusal)) => panic!("{line}\n{}", refusal.page),
             Err(error) => panic!("{line}\n{error}"),
         }

@@ -7,10 +7,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Shell};
 use crate::error::Result;
 use crate::plan::Plan;
 
+mod einhyrningsins;
+mod einhyrningsinsctl;
+mod getopts;
 mod given;
 pub mod help;
 pub mod native;
@@ -25,6 +28,8 @@ pub enum Outcome {
     Run(Box<Plan>),
     /// Ask a running one.
     Ask(Ask),
+    /// Hand commands on to a running one.
+    Shell(Shell),
     /// Write this to standard output, and that is all.
     Print(String),
     /// The line is refused, in the words, at the place and with the status of the program whose door it is.
@@ -64,7 +69,8 @@ impl fmt::Display for Stream {
 type Parse = fn(Vec<OsString>) -> Result<Outcome>;
 
 /// The doors beside remuda's own, by name.
-const DOORS: &[(&str, Parse)] = &[];
+const DOORS: &[(&str, Parse)] =
+    &[("einhyrningsins", einhyrningsins::parse), ("einhyrningsinsctl", einhyrningsinsctl::parse)];
 
 /// Reads a whole command line, the program's own name first.
 ///

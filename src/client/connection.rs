@@ -40,6 +40,11 @@ impl Connection {
         Ok(Connection { stream, lines: LineBuffer::new(REPLY_LINE_MAX), deadline })
     }
 
+    /// From here on talks until `deadline` at most.
+    pub(super) fn until(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
     /// Sends whole lines. They are few and short, so that they fit into the socket's buffer.
     pub(super) fn send(&mut self, lines: &[u8]) -> Result<()> {
         match self.stream.write_all(lines) {

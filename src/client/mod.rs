@@ -9,6 +9,7 @@
 //! too: then its name and its sockets are free again.
 
 mod connection;
+mod einhyrningsinsctl;
 mod find;
 mod progress;
 mod table;
@@ -22,6 +23,7 @@ use crate::error::{Code, Error};
 use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, request_line};
 use crate::wire::{Scale, Verb, Wait};
 use connection::{Connection, Received};
+pub use einhyrningsinsctl::shell;
 use progress::Progress;
 
 /// How long a manager that said that it stops may take to be gone.

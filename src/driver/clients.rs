@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::plan::Dialect;
 use crate::supervisor::command::{ClientId, Origin, Reply, Ticket};
 use crate::supervisor::event::Event;
 use crate::sys::control::{Control, Endpoint};
@@ -84,6 +85,8 @@ struct Door {
 pub(super) struct Clients {
     /// The main one first.
     doors: Vec<Door>,
+    /// What is spoken behind all of them.
+    dialect: Dialect,
     table: BTreeMap<ClientId, Client>,
     next: u64,
     /// Connections that were closed since the machine was last told.
@@ -102,10 +105,10 @@ pub(super) struct Watched {
 }
 
 impl Clients {
-    pub(super) fn new(control: Control) -> Self {
+    pub(super) fn new(control: Control, dialect: Dialect) -> Self {
         let spare = control.as_fd().try_clone_to_owned().ok();
         let doors = vec![Door { control, trusted: true }];
-        Clients { doors, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare }
+        Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare }
     }
 
     /// Where the manager listens.
@@ -227,7 +230,7 @@ impl Clients {
                 owner,
                 trusted,
                 input: LineBuffer::new(REQUEST_LINE_MAX),
-                codec: Codec::native(),
+                codec: Codec::new(self.dialect),
                 output: Vec::new(),
                 heard: now,
                 silent: false,

@@ -113,7 +113,8 @@ impl Driver {
         let pid = own_pid();
         let workers = Workers::new(*signals.saved(), pid)?;
         let control = Control::open(&plan.control, &plan.name)?;
-        let mut opened = Opened { groups: Vec::new(), clients: Clients::new(control), pidfile: None };
+        let mut opened =
+            Opened { groups: Vec::new(), clients: Clients::new(control, plan.dialect), pidfile: None };
         if let Err(error) = opened.open(plan.groups, firsts, plan.pidfile.as_deref()) {
             // Why we cannot start is what the user has to hear of.
             opened.close(&mut |_| ());

@@ -66,7 +66,9 @@ impl Control {
             Endpoint::Path(path) => {
                 let lock =
                     Lock::take(&lock_path(path, in_runtime_directory)).map_err(|refusal| match refusal {
-                        Refusal::Held { pid } => already_running(name, pid),
+                        Refusal::Held { pid } if in_runtime_directory => already_running(name, pid),
+                        // Whoever has the path need not have our name.
+                        Refusal::Held { pid } => running_at(path, pid),
                         Refusal::Failed(error) => error.within("cannot open the control socket"),
                     })?;
                 match listen_at(path, None) {
@@ -226,10 +228,15 @@ fn worker_path(main: &Path, group: &str) -> PathBuf {
 }
 
 fn already_running(name: &str, pid: Option<i32>) -> Error {
-    Error::failed(match pid {
-        Some(pid) => format!("remuda {name:?} is already running (pid {pid})"),
-        None => format!("remuda {name:?} is already running"),
-    })
+    Error::failed(format!("remuda {name:?} is already running{}", in_brackets(pid)))
+}
+
+fn running_at(path: &Path, pid: Option<i32>) -> Error {
+    Error::failed(format!("a remuda is already running at {}{}", path.display(), in_brackets(pid)))
+}
+
+fn in_brackets(pid: Option<i32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
 fn listen_at(path: &Path, owner: Option<u32>) -> Result<(OwnedFd, BoundPath)> {
@@ -347,10 +354,14 @@ mod tests {
     #[test]
     fn a_second_one_of_the_same_name_is_told_who_runs() {
         let directory = scratch("control-second");
-        for spec in [at(&directory.join("a.sock")), abstract_spec("second")] {
+        let path = directory.join("a.sock");
+        for (spec, who) in [
+            (at(&path), format!("a remuda is already running at {}", path.display())),
+            (abstract_spec("second"), "remuda \"web\" is already running".to_owned()),
+        ] {
             let _first = Control::open(&spec, "web").unwrap();
             let refused = Control::open(&spec, "web").unwrap_err();
-            assert_eq!(refused.message, format!("remuda \"web\" is already running (pid {})", us()));
+            assert_eq!(refused.message, format!("{who} (pid {})", us()));
         }
     }
 

@@ -8,9 +8,10 @@
 //! ids that clients choose. Each connection has one codec, which remembers what its pending requests want echoed.
 //!
 //! `native` is the manager's side of remuda's own protocol, `ask` the client's side, `event` the object that both the
-//! event stream and `--log-format json` are made of.
+//! event stream and `--log-format json` are made of. `einhyrningsins` is both sides of that protocol.
 
 pub mod ask;
+pub mod einhyrningsins;
 pub mod event;
 mod line;
 pub mod native;
@@ -18,6 +19,8 @@ pub mod native;
 pub use crate::supervisor::command::{Reply, Scale, Verb, Wait};
 pub use crate::supervisor::snapshot::{GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus};
 pub use line::{Line, LineBuffer};
+
+use crate::plan::Dialect;
 
 /// Longest line that a client may send, in bytes without its end.
 pub const REQUEST_LINE_MAX: usize = 64 * 1024;
@@ -48,10 +51,20 @@ pub enum Decoded {
 pub enum Codec {
     /// One JSON object a line (remuda-protocol(7)).
     Native(native::Native),
+    /// A JSON object a line, answered by a JSON string.
+    Einhyrningsins(einhyrningsins::Einhyrningsins),
 }
 
 impl Codec {
-    /// The codec of a new connection to the manager's own control socket.
+    /// The codec of a new connection to a control socket where this is spoken.
+    pub fn new(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Native => Codec::native(),
+            Dialect::Einhyrningsins => Codec::Einhyrningsins(einhyrningsins::Einhyrningsins::default()),
+        }
+    }
+
+    /// The codec of remuda's own protocol.
     pub fn native() -> Self {
         Codec::Native(native::Native::default())
     }
@@ -60,6 +73,7 @@ impl Codec {
     pub fn decode(&mut self, line: &[u8]) -> Decoded {
         match self {
             Codec::Native(native) => native.decode(line),
+            Codec::Einhyrningsins(codec) => codec.decode(line),
         }
     }
 
@@ -68,6 +82,7 @@ impl Codec {
     pub fn encode(&mut self, request: u64, reply: &Reply, last: bool, out: &mut Vec<u8>) {
         match self {
             Codec::Native(native) => native.encode(request, reply, last, out),
+            Codec::Einhyrningsins(codec) => codec.encode(request, reply, last, out),
         }
     }
 
@@ -75,6 +90,7 @@ impl Codec {
     pub fn too_long(&self) -> Vec<u8> {
         match self {
             Codec::Native(_) => native::too_long(),
+            Codec::Einhyrningsins(_) => einhyrningsins::too_long(),
         }
     }
 
@@ -82,6 +98,7 @@ impl Codec {
     pub fn crowded(&self, connections: usize) -> Vec<u8> {
         match self {
             Codec::Native(_) => native::crowded(connections),
+            Codec::Einhyrningsins(_) => einhyrningsins::crowded(connections),
         }
     }
 
@@ -89,6 +106,7 @@ impl Codec {
     pub fn pending(&self) -> usize {
         match self {
             Codec::Native(native) => native.pending(),
+            Codec::Einhyrningsins(codec) => codec.pending(),
         }
     }
 }
