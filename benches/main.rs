@@ -2,9 +2,11 @@
 //!
 //! Every time is taken in pairs, remuda and a loop in C that does nothing but fork, exec, kill and wait, one right after
 //! the other, so that a busy machine slows down both. A worker notes the moment of its first instruction by itself.
-//! What stands in the table is the median, with the least and the greatest behind it. `BENCH_ROUNDS` sets the number
-//! of pairs, and `cargo bench --bench manager -- start memory` takes some measures only: start, deaths, death, memory,
-//! idle, size. The exit status is 1 if a figure is worse than what is accepted.
+//! What stands in the table is the median, with the least and the greatest behind it; a ratio is the median of those of
+//! the pairs. The exit status is 1 if a figure is worse than what is accepted.
+//!
+//! `BENCH_ROUNDS` sets the number of pairs. `cargo bench --bench manager -- start memory` takes some measures only:
+//! start, deaths, death, memory, idle, size.
 //!
 //! On a machine that has other work to do, `nice -n -15 make bench` as root keeps the others from taking the processor
 //! at the moment of a wake-up.
@@ -203,7 +205,9 @@ struct Table {
 
 impl Table {
     fn ratio(&mut self, what: &str, pairs: &Pairs, wanted: Wanted) {
-        let ratio = median(&pairs.remuda) / median(&pairs.floor);
+        // Of each pair, since what slows down both for a while does not change their ratio.
+        let ratios = pairs.remuda.iter().zip(&pairs.floor).map(|(remuda, floor)| remuda / floor);
+        let ratio = median(&ratios.collect::<Vec<_>>());
         let figure = if wanted.by_ratio { ratio } else { median(&pairs.remuda) };
         self.row(what, spread(&pairs.floor), spread(&pairs.remuda), format!("{ratio:.2}x"), wanted, figure);
     }
