@@ -15,7 +15,7 @@ use remuda::signame::Signal;
 use remuda::supervisor::command::{Reply, Scale, Verb, Wait};
 use remuda::supervisor::note::{Counts, Happening, Note, Reason, Worker};
 use remuda::supervisor::snapshot::{
-    GroupState, GroupStatus, LastExit, SocketStatus, Status, WorkerPhase, WorkerStatus,
+    GroupState, GroupStatus, LastExit, SocketStatus, Status, VacantSlot, WorkerPhase, WorkerStatus,
 };
 use remuda::wire::ask::{self, Body};
 use remuda::wire::event::EventObject;
@@ -292,6 +292,8 @@ fn status() -> Status {
                     last_exit: None,
                 },
             ],
+            vacant: vec![VacantSlot { slot: 1, restarts: 3, last_exit: Some(LastExit::Code(1)) }],
+            next_attempt_ms: Some(1500),
         }],
     }
 }
@@ -388,9 +390,10 @@ prop_compose! {
         ],
         sockets in proptest::collection::vec(any::<(String, String)>(), 0..3),
         workers in proptest::collection::vec(any_worker(), 0..4),
+        next_attempt_ms in any::<Option<u64>>(),
     ) -> GroupStatus {
         let sockets = sockets.into_iter().map(|(name, address)| SocketStatus { name, address }).collect();
-        GroupStatus { name, target, generation, state, sockets, workers }
+        GroupStatus { name, target, generation, state, sockets, workers, vacant: Vec::new(), next_attempt_ms }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::printable;
 use crate::duration::Human;
-use crate::wire::{GroupState, GroupStatus, Status, WorkerPhase, WorkerStatus};
+use crate::wire::{GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus};
 
 /// The columns.
 const HEADS: [&str; 8] = ["GROUP", "SLOT", "PID", "GEN", "PHASE", "SINCE", "RESTARTS", "LAST EXIT"];
@@ -62,10 +62,13 @@ pub(super) fn colour() -> bool {
 /// The whole page.
 pub(super) fn status(status: &Status, colour: bool) -> String {
     let mut page = heads(status, colour);
-    let rows: Vec<(&WorkerStatus, [String; 8])> = status
+    let rows: Vec<(Option<WorkerPhase>, [String; 8])> = status
         .groups
         .iter()
-        .flat_map(|group| group.workers.iter().map(move |worker| (worker, cells(&group.name, worker))))
+        .flat_map(|group| {
+            let workers = group.workers.iter().map(|worker| (Some(worker.phase), cells(&group.name, worker)));
+            workers.chain(group.vacant.iter().map(|slot| (None, vacant_cells(&group.name, slot))))
+        })
         .collect();
     if rows.is_empty() {
         return page;
@@ -76,8 +79,8 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     });
     page.push('\n');
     write_row(&mut page, &HEADS.map(str::to_owned), &widths, None);
-    for (worker, cells) in &rows {
-        write_row(&mut page, cells, &widths, paint(colour, phase_colour(worker.phase)));
+    for (phase, cells) in &rows {
+        write_row(&mut page, cells, &widths, phase.and_then(|phase| paint(colour, phase_colour(phase))));
     }
     page
 }
@@ -98,9 +101,30 @@ pub(super) fn heads(status: &Status, colour: bool) -> String {
             page.push_str(", ");
             page.push_str(&printable(&socket.address));
         }
+        if let Some(next) = group.next_attempt_ms {
+            page.push_str(&format!(", next attempt in {}", span(next)));
+        }
         page.push('\n');
     }
     page
+}
+
+fn vacant_cells(group: &str, vacant: &VacantSlot) -> [String; 8] {
+    let nothing = || "-".to_owned();
+    [
+        printable(group),
+        vacant.slot.to_string(),
+        nothing(),
+        nothing(),
+        "vacant".to_owned(),
+        nothing(),
+        vacant.restarts.to_string(),
+        ended(vacant.last_exit.as_ref()),
+    ]
+}
+
+fn ended(exit: Option<&LastExit>) -> String {
+    exit.map_or_else(|| "-".to_owned(), |exit| printable(&exit.to_string()))
 }
 
 fn cells(group: &str, worker: &WorkerStatus) -> [String; 8] {
@@ -112,7 +136,7 @@ fn cells(group: &str, worker: &WorkerStatus) -> [String; 8] {
         worker.phase.name().to_owned(),
         span(worker.since_ms),
         worker.restarts.to_string(),
-        worker.last_exit.as_ref().map_or_else(|| "-".to_owned(), |exit| printable(&exit.to_string())),
+        ended(worker.last_exit.as_ref()),
     ]
 }
 

@@ -104,6 +104,10 @@ impl SlotView {
         matches!(self.modern, Some((_, Phase::Ready)))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.modern.is_none() && self.old.is_empty() && self.leaving == 0
+    }
+
     pub(super) fn any_ready(&self) -> bool {
         self.modern_ready() || self.old.iter().any(|&(_, ready)| ready)
     }

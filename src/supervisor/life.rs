@@ -146,14 +146,14 @@ impl Supervisor {
         let sentence = format!("{how}");
         self.note_worker(child.group, level, worker, how);
         if !again {
-            self.note_worker(child.group, Level::Info, worker, Happening::Finished(ended));
-        } else if !healthy {
-            self.count_failure(child);
+            return self.note_worker(child.group, Level::Info, worker, Happening::Finished(ended));
         }
+        let next = if healthy { None } else { self.count_failure(child) };
         let recycled = healthy && success;
-        if modern && !stable && !recycled && again {
+        if modern && !stable && !recycled {
             self.rollout_failure(child, &sentence);
         }
+        self.note_next(child, next);
     }
 
     /// Tells when the last worker of a group that is to have none is gone.
@@ -166,25 +166,31 @@ impl Supervisor {
         }
     }
 
-    /// Adds a failure of `child` to the streak of its group. How a worker ends that is to be replaced says nothing about
-    /// the one that is to come.
-    fn count_failure(&mut self, child: &Child) {
+    /// Adds a failure of `child` to the streak of its group, and says what comes of it. How a worker ends that is to be
+    /// replaced says nothing about the one that is to come.
+    fn count_failure(&mut self, child: &Child) -> Option<Happening> {
         let (now, next_child, random) = (self.now, self.next_child, self.random.next());
         let group = &mut self.groups[child.group.0];
         if !group.is_modern(child) {
-            return;
+            return None;
         }
         let (backoff, limit) = (group.policy.backoff, group.give_up());
         let pause =
             group.streak.fail(child.id, next_child, now, limit, |n| backoff::pause(&backoff, n, random));
         let length = group.streak.length;
-        let Some(pause) = pause else { return };
+        let pause = pause?;
         if limit.is_some_and(|limit| length >= limit) && !group.gave_up {
             group.gave_up = true;
-            self.note(child.group, Level::Error, Happening::GaveUp(length));
-        } else {
-            self.note(child.group, Level::Info, Happening::BackOff(pause));
+            return Some(Happening::GaveUp(length));
         }
+        Some(Happening::BackOff(pause))
+    }
+
+    /// Tells what comes of a failure, unless it has ended an upgrade: then there is no next attempt of its kind.
+    fn note_next(&mut self, child: &Child, next: Option<Happening>) {
+        let Some(next) = next.filter(|_| self.groups[child.group.0].is_modern(child)) else { return };
+        let level = if matches!(next, Happening::GaveUp(_)) { Level::Error } else { Level::Info };
+        self.note(child.group, level, next);
     }
 
     /// Ends a streak of failures if a worker started since the last one has been ready long enough.
@@ -211,8 +217,9 @@ impl Supervisor {
             slot.vacancy = Vacancy::Open;
         }
         self.stop_child(id, Reason::NotReady);
-        self.count_failure(&child);
+        let next = self.count_failure(&child);
         self.rollout_failure(&child, "not ready in time");
+        self.note_next(&child, next);
     }
 
     /// Asks for a new worker of the wanted generation.

@@ -1,5 +1,7 @@
 //! Requests of clients: each is refused with a reason, answered at once, or leaves a [`Waiter`] behind.
 
+use std::time::Duration;
+
 use super::Supervisor;
 use super::backoff::Streak;
 use super::child::Phase;
@@ -7,7 +9,7 @@ use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
 use super::group::Slot;
 use super::note::Happening;
-use super::snapshot::{GroupStatus, Status, WorkerStatus};
+use super::snapshot::{GroupStatus, Status, VacantSlot, WorkerStatus};
 use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
 use crate::plan::{Level, Readiness};
@@ -285,7 +287,7 @@ impl Supervisor {
             version: 1,
             pid: self.identity.pid,
             name: self.identity.name.clone(),
-            uptime_ms: self.now.since(self.started).as_millis().try_into().unwrap_or(u64::MAX),
+            uptime_ms: millis(self.now.since(self.started)),
             groups,
         })))
     }
@@ -293,7 +295,17 @@ impl Supervisor {
     fn group_status(&self, id: GroupId) -> GroupStatus {
         let group = &self.groups[id.0];
         let mut children: Vec<_> = self.children.iter().filter(|child| child.group == id).collect();
-        let state = group.state(&group.views(&self.children), children.is_empty(), self.shutdown.is_some());
+        let views = group.views(&self.children);
+        let state = group.state(&views, children.is_empty(), self.shutdown.is_some());
+        let vacant = (0..)
+            .zip(group.slots.iter().zip(&views))
+            .filter(|(_, (_, view))| view.is_empty())
+            .map(|(number, (slot, _))| VacantSlot {
+                slot: number,
+                restarts: slot.restarts,
+                last_exit: slot.last_exit.clone(),
+            })
+            .collect();
         children.sort_by_key(|child| (child.slot, !child.phase.is_serving(), std::cmp::Reverse(child.id)));
         let workers = children
             .into_iter()
@@ -305,7 +317,7 @@ impl Supervisor {
                     pid: child.pid,
                     generation: child.generation.0,
                     phase: child.phase.shown(),
-                    since_ms: self.now.since(child.since).as_millis().try_into().unwrap_or(u64::MAX),
+                    since_ms: millis(self.now.since(child.since)),
                     restarts: slot.map_or(0, |slot| slot.restarts),
                     last_exit: slot.and_then(|slot| slot.last_exit.clone()),
                 }
@@ -318,6 +330,12 @@ impl Supervisor {
             state,
             sockets: group.sockets.clone(),
             workers,
+            vacant,
+            next_attempt_ms: self.next_attempt(group).map(|at| millis(at.since(self.now))),
         }
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

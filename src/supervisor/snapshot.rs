@@ -35,6 +35,23 @@ pub struct GroupStatus {
     pub sockets: Vec<SocketStatus>,
     /// Its workers, by slot, those on their way out after the current one.
     pub workers: Vec<WorkerStatus>,
+    /// Its slots that no worker fills.
+    #[serde(default)]
+    pub vacant: Vec<VacantSlot>,
+    /// Milliseconds until these are tried again, if back-off keeps them waiting.
+    #[serde(default)]
+    pub next_attempt_ms: Option<u64>,
+}
+
+/// A slot without a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VacantSlot {
+    /// Its number.
+    pub slot: u32,
+    /// As that of a worker.
+    pub restarts: u32,
+    /// How its last worker ended.
+    pub last_exit: Option<LastExit>,
 }
 
 /// What a group is about.

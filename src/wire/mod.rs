@@ -17,7 +17,9 @@ mod line;
 pub mod native;
 
 pub use crate::supervisor::command::{Reply, Scale, Verb, Wait};
-pub use crate::supervisor::snapshot::{GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus};
+pub use crate::supervisor::snapshot::{
+    GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus,
+};
 pub use line::{Line, LineBuffer};
 
 use crate::plan::Dialect;

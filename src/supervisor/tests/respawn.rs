@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::{Restart, Success};
+use crate::supervisor::snapshot::{LastExit, VacantSlot};
 
 fn with(restart: Restart, workers: u32) -> Policy {
     Policy { restart, ..policy(workers) }
@@ -301,11 +302,23 @@ fn an_index_is_the_smallest_that_no_living_worker_has() {
 
 #[test]
 fn the_status_of_a_slot_tells_restarts_and_the_last_exit() {
-    use crate::supervisor::snapshot::LastExit;
     let mut bench = Bench::up(policy(1));
     bench.pass(secs(1));
     bench.code(ChildId(0), 9);
     bench.calm();
     let worker = bench.web().workers.remove(0);
     assert_eq!((worker.restarts, worker.last_exit), (1, Some(LastExit::Code(9))));
+}
+
+#[test]
+fn status_tells_of_a_slot_that_waits_and_until_when() {
+    let mut bench = Bench::new(policy(1));
+    let child = bench.spawn();
+    bench.ready(child);
+    assert_eq!((bench.web().vacant, bench.web().next_attempt_ms), (vec![], None));
+    bench.code(child, 3);
+    bench.pass(Duration::from_millis(400));
+    let web = bench.web();
+    let slot = VacantSlot { slot: 0, restarts: 1, last_exit: Some(LastExit::Code(3)) };
+    assert_eq!((web.workers.len(), web.vacant, web.next_attempt_ms), (0, vec![slot], Some(600)));
 }

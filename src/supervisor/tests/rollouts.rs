@@ -392,3 +392,13 @@ fn a_restart_that_gives_up_is_over_and_the_manager_leaves() {
     assert!(!bench.sentence(request).contains("still trying"));
     assert_eq!(bench.exit, Some(4));
 }
+
+#[test]
+fn a_failed_upgrade_announces_no_attempt_that_never_comes() {
+    let mut bench = Bench::up(Policy { upgrade_failures: 1, ..policy(1) });
+    bench.upgrade();
+    let child = bench.spawn();
+    bench.forget();
+    bench.code(child, 1);
+    assert_eq!((bench.noted("upgrade-failed"), bench.noted("back-off")), (1, 0));
+}
