@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`values`], [`error`] | each other |
 //! | door | [`cli`] | plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
 //! | wire | [`wire`] | core, plan; nothing of the system |
@@ -45,6 +45,7 @@ pub mod process;
 pub mod signame;
 pub mod supervisor;
 pub mod sys;
+pub mod values;
 pub mod wire;
 
 /// The program: reads the command line (`args` begins with the program's own name, which may be that of a door), does

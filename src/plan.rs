@@ -131,6 +131,26 @@ pub struct Launch {
     pub kill_process_group: bool,
 }
 
+impl Launch {
+    /// `program` without arguments, started as remuda starts workers where nobody says otherwise.
+    pub fn new(program: OsString) -> Self {
+        Launch {
+            program,
+            args: Vec::new(),
+            directory: None,
+            user: None,
+            group: None,
+            env: EnvSpec::default(),
+            umask: None,
+            stdin: Stdin::default(),
+            handoff: Handoff::default(),
+            keep_signals: false,
+            own_process_group: true,
+            kill_process_group: true,
+        }
+    }
+}
+
 /// Changes to the environment the manager was started with, applied in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EnvSpec {
@@ -168,6 +188,17 @@ pub enum Convention {
     Notify,
 }
 
+impl Convention {
+    /// All of them.
+    pub const ALL: [Convention; 5] = [
+        Convention::Systemd,
+        Convention::Einhorn,
+        Convention::ServerStarter,
+        Convention::Firestarter,
+        Convention::Notify,
+    ];
+}
+
 /// Which conventions tell workers of their sockets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Handoff {
@@ -177,6 +208,12 @@ pub struct Handoff {
     pub listen_pid: bool,
     /// Prefix of firestarter's names, `FIRESTARTER` if not said otherwise.
     pub base_name: String,
+}
+
+impl Default for Handoff {
+    fn default() -> Self {
+        Handoff { conventions: Convention::ALL.into(), listen_pid: true, base_name: "FIRESTARTER".to_owned() }
+    }
 }
 
 /// One listening socket.
@@ -333,6 +370,8 @@ pub struct Policy {
     pub stop_timeout: Duration,
     /// The same for old workers of an upgrade.
     pub drain_timeout: Duration,
+    /// Signal that asks an old worker of an upgrade to finish and go; `graceful_signal` if absent.
+    pub drain_signal: Option<Signal>,
     /// Signals to try before SIGKILL on a worker that did not go, each with the time it is given.
     pub stop_steps: Vec<(Signal, Duration)>,
     /// How workers are replaced.
@@ -370,6 +409,7 @@ impl Default for Policy {
             overdue_signal: None,
             stop_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(60),
+            drain_signal: None,
             stop_steps: Vec::new(),
             upgrade: UpgradeMode::Rolling,
             surge: Share::Percent(25),

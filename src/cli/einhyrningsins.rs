@@ -9,14 +9,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::getopts::{self, Opt};
-use super::{Outcome, Refusal, Stream, values};
+use super::{Outcome, Refusal, Stream};
 use crate::addr;
 use crate::error::{Error, Result};
 use crate::plan::{
-    Address, Backoff, ControlSpec, Dialect, EnvSpec, ExitPolicy, GroupSpec, Handoff, Host, Launch, Level,
-    LogFormat, LogSpec, ManagerPolicy, Meaning, Plan, Policy, Readiness, Share, SocketSpec, Stdin,
+    Address, Backoff, ControlSpec, Dialect, EnvSpec, ExitPolicy, GroupSpec, Host, Launch, Level, LogFormat,
+    LogSpec, ManagerPolicy, Meaning, Plan, Policy, Readiness, Share, SocketSpec, Stdin,
 };
 use crate::signame::Signal;
+use crate::values;
 
 /// Where manager and client meet if nothing else is said; einhorn has the same.
 pub(super) const SOCKET: &str = "/tmp/einhorn.sock";
@@ -280,22 +281,12 @@ impl Given {
 
 fn launch(program: OsString, args: Vec<OsString>, drop: Vec<String>) -> Launch {
     Launch {
-        program,
         args,
-        directory: None,
-        user: None,
-        group: None,
         env: EnvSpec { drop, ..EnvSpec::default() },
-        umask: None,
         stdin: Stdin::Inherit,
-        handoff: Handoff {
-            conventions: values::ALL_CONVENTIONS.into_iter().collect(),
-            listen_pid: true,
-            base_name: "FIRESTARTER".to_owned(),
-        },
-        keep_signals: false,
         own_process_group: false,
         kill_process_group: false,
+        ..Launch::new(program)
     }
 }
 

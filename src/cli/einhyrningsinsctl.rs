@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::Outcome;
 use super::einhyrningsins::{SOCKET, misused};
 use super::getopts::{self, Opt};
-use super::{Outcome, values};
 use crate::ask::Shell;
 use crate::error::Result;
+use crate::values;
 
 const USAGE: &str = "
 usage:  einhyrningsinsctl [options]

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::options::{Command, Id, Question};
-use super::values;
 use crate::addr;
 use crate::ask::{Ask, AskVerb};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Launch, Level, LogFormat, LogSpec,
-    ManagerPolicy, Plan, Policy, Restart, SocketSpec, Stdin, UpgradeMode,
+    ManagerPolicy, Plan, Policy, SocketSpec, Stdin,
 };
+use crate::values;
 
 /// Every option with its default. Which of them a command can set says the table.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Default for Given {
     fn default() -> Self {
         Given {
             sockets: Vec::new(),
-            conventions: values::ALL_CONVENTIONS.to_vec(),
+            conventions: Convention::ALL.to_vec(),
             listen_pid: true,
             policy: Policy::default(),
             kill_process_group: true,
@@ -78,20 +78,6 @@ impl Default for Given {
 /// How long a verb waits whose answer needs nothing but a living manager.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-const RESTARTS: [(&str, Restart); 3] =
-    [("always", Restart::Always), ("on-failure", Restart::OnFailure), ("never", Restart::Never)];
-
-const UPGRADES: [(&str, UpgradeMode); 3] = [
-    ("rolling", UpgradeMode::Rolling),
-    ("fleet", UpgradeMode::Fleet),
-    ("stop-first", UpgradeMode::StopFirst),
-];
-
-const FORMATS: [(&str, LogFormat); 2] = [("plain", LogFormat::Plain), ("json", LogFormat::Json)];
-
-const LEVELS: [(&str, Level); 4] =
-    [("debug", Level::Debug), ("info", Level::Info), ("warn", Level::Warn), ("error", Level::Error)];
-
 impl Given {
     /// Takes one option; `value` is empty where it has none.
     pub(super) fn set(&mut self, id: Id, value: OsString) -> Result<()> {
@@ -105,12 +91,12 @@ impl Given {
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
             Id::StopTimeout => self.policy.stop_timeout = duration::parse(text()?)?,
-            Id::Restart => self.policy.restart = values::choice(text()?, &RESTARTS)?,
+            Id::Restart => self.policy.restart = values::choice(text()?, &values::RESTARTS)?,
             Id::SuccessExit => self.policy.success = values::successes(text()?)?,
             Id::Backoff => self.policy.backoff = values::backoff(text()?)?,
             Id::GiveUp => self.policy.give_up = Some(values::count(text()?)?),
             Id::NoKillGroup => self.kill_process_group = false,
-            Id::Upgrade => self.policy.upgrade = values::choice(text()?, &UPGRADES)?,
+            Id::Upgrade => self.policy.upgrade = values::choice(text()?, &values::UPGRADES)?,
             Id::Surge => self.policy.surge = values::share(text()?)?,
             Id::MaxUnacked => self.policy.max_unacked = Some(values::count(text()?)?),
             Id::MaxDraining => self.policy.max_draining = Some(values::count(text()?)?),
@@ -122,13 +108,11 @@ impl Given {
             Id::EnvFile => self.env.files.push(values::path(value)?),
             Id::DropEnv => self.env.drop.push(values::variable_name(text()?)?),
             Id::Umask => self.umask = Some(values::umask(text()?)?),
-            Id::Stdin => {
-                self.stdin = values::choice(text()?, &[("null", Stdin::Null), ("inherit", Stdin::Inherit)])?;
-            }
+            Id::Stdin => self.stdin = values::choice(text()?, &values::STDINS)?,
             Id::KeepSignals => self.keep_signals = true,
             Id::Verbose => self.louder += 1,
             Id::Quiet => self.quieter += 1,
-            Id::LogFormat => self.format = values::choice(text()?, &FORMATS)?,
+            Id::LogFormat => self.format = values::choice(text()?, &values::FORMATS)?,
             Id::Name => self.name = Some(values::name(text()?)?),
             Id::Control => self.control = Some(values::socket_path(value)?),
             Id::Pidfile => self.pidfile = Some(values::path(value)?),
@@ -152,7 +136,6 @@ impl Given {
         let level = self.level()?;
         let name = self.name.unwrap_or_else(|| values::name_of_program(&program));
         let launch = Launch {
-            program,
             args,
             directory: self.directory,
             user: self.user,
@@ -163,11 +146,11 @@ impl Given {
             handoff: Handoff {
                 conventions: self.conventions.into_iter().collect(),
                 listen_pid: self.listen_pid,
-                base_name: "FIRESTARTER".to_owned(),
+                ..Handoff::default()
             },
             keep_signals: self.keep_signals,
-            own_process_group: true,
             kill_process_group: self.kill_process_group,
+            ..Launch::new(program)
         };
         Ok(Plan {
             name: name.clone(),
@@ -258,7 +241,7 @@ impl Given {
                 Ok((group, AskVerb::Signal(signal)))
             }),
             Question::LogLevel => match words[..] {
-                [word] => values::choice(word, &LEVELS)
+                [word] => values::choice(word, &values::LEVELS)
                     .map(|level| (None, AskVerb::LogLevel(level)))
                     .map_err(|error| error.within("LEVEL")),
                 [] => Err(Error::usage("LEVEL is missing: debug, info, warn or error")),

@@ -19,7 +19,6 @@ pub mod help;
 pub mod native;
 pub mod options;
 pub mod table;
-mod values;
 
 /// What a command line comes to.
 #[derive(Clone, Debug, PartialEq)]

@@ -270,7 +270,8 @@ impl Supervisor {
         let own = match reason {
             Reason::Stop => forced,
             Reason::NotReady => policy.overdue_signal,
-            Reason::Replaced | Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
+            Reason::Replaced => policy.drain_signal,
+            Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
         };
         let signal = own.unwrap_or(policy.graceful_signal);
         let timeout = match reason {

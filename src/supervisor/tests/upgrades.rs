@@ -36,6 +36,18 @@ fn an_upgrade_prepares_before_it_touches_anything() {
 }
 
 #[test]
+fn a_signal_of_their_own_is_for_old_workers_of_an_upgrade_only() {
+    let mut bench = Bench::up(Policy { drain_signal: Some(Signal::USR2), ..rolling(1, 1) });
+    bench.upgrade();
+    let fresh = bench.spawn();
+    bench.ready(fresh);
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::USR2)]);
+    bench.die(ChildId(0), Exit::Signal(Signal::USR2));
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.signalled(), [(fresh, Signal::TERM)]);
+}
+
+#[test]
 fn rolling_replaces_slot_by_slot_and_no_old_one_goes_before_a_new_one_is_ready() {
     let mut bench = Bench::up(rolling(2, 1));
     let request = bench.upgrade();

@@ -1,5 +1,5 @@
-//! The values of options, each read by one function that says what would have been right. The option itself is named by
-//! the caller. Pure.
+//! The values of options and of keys in the groups file, each read by one function that says what would have been right.
+//! The option or key itself is named by the caller. Pure.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,28 +10,51 @@ use crate::addr;
 use crate::duration::{self, Human};
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
-use crate::plan::{Backoff, Convention, Policy, Readiness, Share, Success};
+use crate::plan::{
+    Backoff, Convention, Level, LogFormat, Policy, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
+};
 use crate::signame::Signal;
 
 /// More workers than this are taken for a slip of the finger: each is a process.
-pub(super) const WORKERS_MAX: u32 = 10_000;
+pub const WORKERS_MAX: u32 = 10_000;
 
 /// Longest instance or group name; it is part of a file name.
-pub(super) const NAME_MAX: usize = 64;
+pub const NAME_MAX: usize = 64;
 
 /// A shorter first delay would let a program that cannot start fill the disk with log lines.
-pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(10);
+pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
 /// Largest growth of the delay from one retry to the next.
 const FACTOR_MAX: u32 = 100;
 
+/// Values of `--restart`.
+pub const RESTARTS: [(&str, Restart); 3] =
+    [("always", Restart::Always), ("on-failure", Restart::OnFailure), ("never", Restart::Never)];
+
+/// Values of `--upgrade`.
+pub const UPGRADES: [(&str, UpgradeMode); 3] = [
+    ("rolling", UpgradeMode::Rolling),
+    ("fleet", UpgradeMode::Fleet),
+    ("stop-first", UpgradeMode::StopFirst),
+];
+
+/// Values of `--stdin`.
+pub const STDINS: [(&str, Stdin); 2] = [("null", Stdin::Null), ("inherit", Stdin::Inherit)];
+
+/// Values of `--log-format`.
+pub const FORMATS: [(&str, LogFormat); 2] = [("plain", LogFormat::Plain), ("json", LogFormat::Json)];
+
+/// Levels of the log.
+pub const LEVELS: [(&str, Level); 4] =
+    [("debug", Level::Debug), ("info", Level::Info), ("warn", Level::Warn), ("error", Level::Error)];
+
 /// The value as text.
-pub(super) fn text(value: &OsStr) -> Result<&str> {
+pub fn text(value: &OsStr) -> Result<&str> {
     value.to_str().ok_or_else(|| Error::usage(format!("'{}' is not valid UTF-8", value.display())))
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(word: &str, choices: &[(&str, T)]) -> Result<T> {
+pub fn choice<T: Copy>(word: &str, choices: &[(&str, T)]) -> Result<T> {
     if let Some((_, meaning)) = choices.iter().find(|(name, _)| *name == word) {
         return Ok(*meaning);
     }
@@ -43,14 +66,14 @@ pub(super) fn choice<T: Copy>(word: &str, choices: &[(&str, T)]) -> Result<T> {
 }
 
 /// A number of workers, from 1.
-pub(super) fn count(word: &str) -> Result<u32> {
+pub fn count(word: &str) -> Result<u32> {
     whole(word)
         .filter(|count| (1..=WORKERS_MAX).contains(count))
         .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 1 to {WORKERS_MAX}")))
 }
 
 /// `3` or `25%`.
-pub(super) fn share(word: &str) -> Result<Share> {
+pub fn share(word: &str) -> Result<Share> {
     let share = match word.strip_suffix('%') {
         Some(percent) => whole(percent).filter(|percent| (1..=100).contains(percent)).map(Share::Percent),
         None => whole(word).filter(|count| (1..=WORKERS_MAX).contains(count)).map(Share::Count),
@@ -61,13 +84,13 @@ pub(super) fn share(word: &str) -> Result<Share> {
 }
 
 /// A duration that may not be zero.
-pub(super) fn positive(word: &str) -> Result<Duration> {
+pub fn positive(word: &str) -> Result<Duration> {
     let duration = duration::parse(word)?;
     if duration.is_zero() { Err(Error::usage(format!("'{word}' leaves no time"))) } else { Ok(duration) }
 }
 
 /// `none`, `timer` (the default one), `timer:DUR`, `manual`.
-pub(super) fn readiness(word: &str) -> Result<Readiness> {
+pub fn readiness(word: &str) -> Result<Readiness> {
     let standard = Policy::default().ready;
     match word.split_once(':') {
         Some(("timer", time)) => Ok(Readiness::Timer(duration::parse(time)?)),
@@ -79,7 +102,7 @@ pub(super) fn readiness(word: &str) -> Result<Readiness> {
 }
 
 /// `BASE[:FACTOR[:MAX]]`; what is left out keeps its default, the ceiling at least the base.
-pub(super) fn backoff(word: &str) -> Result<Backoff> {
+pub fn backoff(word: &str) -> Result<Backoff> {
     let standard = Policy::default().backoff;
     let mut parts = word.split(':');
     let base = duration::parse(parts.next().unwrap_or_default())?;
@@ -112,7 +135,7 @@ fn factor(word: &str) -> Result<u32> {
 }
 
 /// Exit codes and signal names: `0,2,TERM`.
-pub(super) fn successes(list: &str) -> Result<Vec<Success>> {
+pub fn successes(list: &str) -> Result<Vec<Success>> {
     let mut found = Vec::new();
     for word in list.split(',') {
         let success = match word.parse::<u8>() {
@@ -131,24 +154,15 @@ pub(super) fn successes(list: &str) -> Result<Vec<Success>> {
     Ok(found)
 }
 
-/// Every convention: the default of `--handoff`.
-pub(super) const ALL_CONVENTIONS: [Convention; 5] = [
-    Convention::Systemd,
-    Convention::Einhorn,
-    Convention::ServerStarter,
-    Convention::Firestarter,
-    Convention::Notify,
-];
-
 /// `systemd,einhorn`, `all` or `none`.
-pub(super) fn conventions(list: &str) -> Result<Vec<Convention>> {
+pub fn conventions(list: &str) -> Result<Vec<Convention>> {
     const SETS: [(&str, &[Convention]); 7] = [
         ("systemd", &[Convention::Systemd]),
         ("einhorn", &[Convention::Einhorn]),
         ("server-starter", &[Convention::ServerStarter]),
         ("firestarter", &[Convention::Firestarter]),
         ("notify", &[Convention::Notify]),
-        ("all", &ALL_CONVENTIONS),
+        ("all", &Convention::ALL),
         ("none", &[]),
     ];
     let words: Vec<&str> = list.split(',').collect();
@@ -160,7 +174,7 @@ pub(super) fn conventions(list: &str) -> Result<Vec<Convention>> {
 }
 
 /// An instance or group name. It is part of a file name, so it does not begin with a dot.
-pub(super) fn name(word: &str) -> Result<String> {
+pub fn name(word: &str) -> Result<String> {
     let fits = (1..=NAME_MAX).contains(&word.len());
     if fits && word.chars().all(of_a_name) && !word.starts_with('.') {
         return Ok(word.to_owned());
@@ -171,7 +185,7 @@ pub(super) fn name(word: &str) -> Result<String> {
 }
 
 /// The instance name that a program gets if the user gives none.
-pub(super) fn name_of_program(program: &OsStr) -> String {
+pub fn name_of_program(program: &OsStr) -> String {
     let base =
         program.as_bytes().rsplit(|&byte| byte == b'/').find(|part| !part.is_empty()).unwrap_or_default();
     let name: String = String::from_utf8_lossy(base)
@@ -188,7 +202,7 @@ fn of_a_name(letter: char) -> bool {
 }
 
 /// A login or group, by name or number; whether it exists is seen when a generation is prepared.
-pub(super) fn account(word: &str) -> Result<String> {
+pub fn account(word: &str) -> Result<String> {
     if word.is_empty() || word.contains(':') || word.contains(char::is_whitespace) {
         return Err(Error::usage(format!("'{word}' is neither a name nor a number")));
     }
@@ -196,12 +210,12 @@ pub(super) fn account(word: &str) -> Result<String> {
 }
 
 /// A path that is not empty.
-pub(super) fn path(value: OsString) -> Result<PathBuf> {
+pub fn path(value: OsString) -> Result<PathBuf> {
     if value.is_empty() { Err(Error::usage("the path is empty")) } else { Ok(PathBuf::from(value)) }
 }
 
 /// A path that a Unix socket can have.
-pub(super) fn socket_path(value: OsString) -> Result<PathBuf> {
+pub fn socket_path(value: OsString) -> Result<PathBuf> {
     let path = path(value)?;
     let length = path.as_os_str().len();
     if length > addr::UNIX_NAME_MAX {
@@ -214,7 +228,7 @@ pub(super) fn socket_path(value: OsString) -> Result<PathBuf> {
 }
 
 /// `NAME=VALUE`.
-pub(super) fn variable(value: OsString) -> Result<(OsString, OsString)> {
+pub fn variable(value: OsString) -> Result<(OsString, OsString)> {
     let bytes = value.into_vec();
     match bytes.iter().position(|&byte| byte == b'=') {
         Some(middle) if middle > 0 => Ok((
@@ -226,7 +240,7 @@ pub(super) fn variable(value: OsString) -> Result<(OsString, OsString)> {
 }
 
 /// The name of a variable.
-pub(super) fn variable_name(word: &str) -> Result<String> {
+pub fn variable_name(word: &str) -> Result<String> {
     if word.is_empty() || word.contains('=') {
         return Err(Error::usage(format!("'{word}' is not the name of a variable")));
     }
@@ -234,7 +248,7 @@ pub(super) fn variable_name(word: &str) -> Result<String> {
 }
 
 /// `022`.
-pub(super) fn umask(word: &str) -> Result<u32> {
+pub fn umask(word: &str) -> Result<u32> {
     word.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| u32::from_str_radix(word, 8).ok())
@@ -244,7 +258,7 @@ pub(super) fn umask(word: &str) -> Result<u32> {
 }
 
 /// A process id.
-pub(super) fn pid(word: &str) -> Result<i32> {
+pub fn pid(word: &str) -> Result<i32> {
     whole(word)
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > 0)
