@@ -23,6 +23,8 @@ use std::ffi::{OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::{Convention, EnvSpec, Handoff};
 
 /// The descriptor of the first socket, `SD_LISTEN_FDS_START`.
@@ -38,7 +40,7 @@ const LISTEN_PID: [u8; 22] = *b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
 const LISTEN_PID_DIGITS: usize = 11;
 
 /// The address family of a socket, as EINHORN_FD_FAMILY_n names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SocketFamily {
     /// AF_INET.
     Inet,
@@ -235,6 +237,15 @@ pub struct EnvBlock {
 }
 
 impl EnvBlock {
+    /// These variables as they are, without any hand-off.
+    pub fn plain<'a>(variables: impl IntoIterator<Item = &'a (OsString, OsString)>) -> EnvBlock {
+        let mut entries = Entries::default();
+        for (name, value) in variables {
+            entries.push(name.as_bytes(), value.as_bytes());
+        }
+        EnvBlock { entries, listen_pid: None }
+    }
+
     /// `envp`: one pointer for each NUL-terminated `NAME=VALUE`, then a null pointer. They are good as long as the block
     /// lives, also across [`EnvBlock::fill_pid`].
     pub fn pointers(&self) -> Vec<*const c_char> {

@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`values`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`values`], [`error`] | each other |
 //! | door | [`cli`] | plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
 //! | wire | [`wire`] | core, plan; nothing of the system |
@@ -40,6 +40,7 @@ pub mod duration;
 pub mod env;
 pub mod error;
 pub mod nearest;
+pub mod octets;
 pub mod plan;
 pub mod process;
 pub mod signame;
@@ -51,7 +52,16 @@ pub mod wire;
 /// The program: reads the command line (`args` begins with the program's own name, which may be that of a door), does
 /// what it says, tells errors on standard error.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match cli::parse(args).and_then(perform) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let outcome = match driver::resumption() {
+        // The command line was understood by the first image.
+        Some(resumption) => resumption.run(),
+        None if args.iter().skip(1).eq([driver::CAN_RESUME]) => {
+            driver::can_resume().and_then(|()| print(Stream::Output, driver::RESUMABLE))
+        }
+        None => cli::parse(args).and_then(perform),
+    };
+    match outcome {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             // Where standard error is closed there is nobody left to tell; the exit code still does.

@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::signame::Signal;
 
 /// All that one manager is asked to do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Instance name: names the control socket and stands in status and logs.
     pub name: String,
@@ -27,11 +29,13 @@ pub struct Plan {
     /// How the manager speaks about itself.
     pub log: LogSpec,
     /// File that holds the manager's pid while it runs.
+    #[serde(with = "crate::octets")]
     pub pidfile: Option<PathBuf>,
 }
 
 /// How the manager itself behaves; the part of the plan beside the groups that the core reads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ManagerPolicy {
     /// What the signals it handles mean. SIGCHLD is its own affair.
     pub signals: BTreeMap<Signal, Meaning>,
@@ -56,7 +60,7 @@ impl Default for ManagerPolicy {
 }
 
 /// What a signal to the manager means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Meaning {
     /// Stop gracefully; repeating it changes nothing.
     Stop,
@@ -74,12 +78,14 @@ pub enum Meaning {
     Upgrade,
     /// Open log files again.
     ReopenLogs,
+    /// Replace the manager's own image, keeping everything else.
+    Reexec,
     /// Nothing, but it is noted.
     Nothing,
 }
 
 /// What the exit code of the manager tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExitPolicy {
     /// After a stop 1 if a worker had to be killed; else the code of the one worker, or whether all succeeded.
     Worker,
@@ -90,7 +96,7 @@ pub enum ExitPolicy {
 }
 
 /// One group: N workers of one program on shared sockets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSpec {
     /// `[A-Za-z0-9_.-]+`.
     pub name: String,
@@ -103,13 +109,16 @@ pub struct GroupSpec {
 }
 
 /// How one worker is started, as the user wrote it: names are resolved when a generation is prepared.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// A path if it contains `/`, else looked up in PATH.
+    #[serde(with = "crate::octets")]
     pub program: OsString,
     /// Arguments after the program's name.
+    #[serde(with = "crate::octets")]
     pub args: Vec<OsString>,
     /// Working directory; the manager's own if absent.
+    #[serde(with = "crate::octets")]
     pub directory: Option<PathBuf>,
     /// Login name or number.
     pub user: Option<String>,
@@ -152,18 +161,21 @@ impl Launch {
 }
 
 /// Changes to the environment the manager was started with, applied in the order of the fields.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EnvSpec {
     /// Names to leave out.
     pub drop: Vec<String>,
     /// Files of `NAME=VALUE` lines, read anew for each generation.
+    #[serde(with = "crate::octets")]
     pub files: Vec<PathBuf>,
     /// Names to set, last wins.
+    #[serde(with = "crate::octets")]
     pub set: Vec<(OsString, OsString)>,
 }
 
 /// What workers find at descriptor 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stdin {
     /// `/dev/null`.
     #[default]
@@ -173,7 +185,7 @@ pub enum Stdin {
 }
 
 /// One way to tell a worker of its sockets and of its manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Convention {
     /// LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID: `sd_listen_fds(3)`.
     Systemd,
@@ -200,7 +212,7 @@ impl Convention {
 }
 
 /// Which conventions tell workers of their sockets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Handoff {
     /// The set in force.
     pub conventions: BTreeSet<Convention>,
@@ -217,7 +229,7 @@ impl Default for Handoff {
 }
 
 /// One listening socket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketSpec {
     /// Name in LISTEN_FDNAMES and in templates.
     pub name: Option<String>,
@@ -240,22 +252,22 @@ pub struct SocketSpec {
 }
 
 /// Where a socket is bound.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Address {
     /// TCP on an address.
     Tcp(Host),
     /// UDP on an address.
     Udp(Host),
     /// Unix stream socket at a path.
-    UnixPath(PathBuf),
+    UnixPath(#[serde(with = "crate::octets")] PathBuf),
     /// Unix stream socket in Linux's abstract namespace, without the leading NUL.
-    UnixAbstract(Vec<u8>),
+    UnixAbstract(#[serde(with = "crate::octets")] Vec<u8>),
     /// A socket that the manager inherited at this descriptor.
     Inherited(u32),
 }
 
 /// The Internet half of an [`Address`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Host {
     /// A literal address.
     Ip(SocketAddr),
@@ -266,7 +278,7 @@ pub enum Host {
 }
 
 /// Which addresses of a name will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Family {
     /// The first found.
     Either,
@@ -277,7 +289,7 @@ pub enum Family {
 }
 
 /// When a worker counts as ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Readiness {
     /// As soon as its program runs.
     Exec,
@@ -288,7 +300,7 @@ pub enum Readiness {
 }
 
 /// How the workers of a group are replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UpgradeMode {
     /// A few new ones at a time; an old one is stopped when the new one of its slot is ready.
     Rolling,
@@ -299,7 +311,7 @@ pub enum UpgradeMode {
 }
 
 /// A number of workers, absolute or relative to the target of the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Share {
     /// That many.
     Count(u32),
@@ -321,7 +333,7 @@ impl Share {
 }
 
 /// Which deaths are answered with a new worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Restart {
     /// All that we did not cause.
     Always,
@@ -332,7 +344,7 @@ pub enum Restart {
 }
 
 /// One way to die that counts as success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Success {
     /// This exit code.
     Exit(u8),
@@ -341,7 +353,7 @@ pub enum Success {
 }
 
 /// How long to wait before a failing worker is started again: `base * factor^n`, at most `max`, plus jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Backoff {
     /// The first delay.
     pub base: Duration,
@@ -354,7 +366,8 @@ pub struct Backoff {
 }
 
 /// How the machine treats the workers of a group; the part of a group that the core reads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Policy {
     /// Number of workers wanted; it may be changed at run time.
     pub workers: u32,
@@ -432,16 +445,16 @@ impl Default for Policy {
 }
 
 /// Where the manager listens for requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlSpec {
     /// In the runtime directory of whoever runs the manager, under the instance name.
     Default,
     /// At this path.
-    Path(PathBuf),
+    Path(#[serde(with = "crate::octets")] PathBuf),
 }
 
 /// What the clients of a control socket speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dialect {
     /// remuda-protocol(7).
     #[default]
@@ -451,7 +464,7 @@ pub enum Dialect {
 }
 
 /// How the manager speaks about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSpec {
     /// Least important level that is written.
     pub level: Level,
@@ -460,7 +473,7 @@ pub struct LogSpec {
 }
 
 /// Importance of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Each step.
@@ -491,7 +504,7 @@ impl Level {
 }
 
 /// Shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogFormat {
     /// For people.
     Plain,

@@ -470,6 +470,7 @@ fn verbs_read_their_operands() {
         ("signal web sigusr1", web.clone(), AskVerb::Signal(Signal::USR1)),
         ("log-level warn", None, AskVerb::LogLevel(Level::Warn)),
         ("events web", web.clone(), AskVerb::Events),
+        ("reexec", None, AskVerb::Reexec),
         ("version", None, AskVerb::Version),
         ("ack", None, AskVerb::Ack(None)),
         ("ack --pid 7", None, AskVerb::Ack(Some(7))),

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PLAN: [&str; 10] =
-    ["plan", "ask", "addr", "duration", "signame", "process", "env", "nearest", "values", "error"];
+const PLAN: [&str; 11] =
+    ["plan", "ask", "addr", "duration", "signame", "process", "env", "nearest", "octets", "values", "error"];
 
 /// What the system is to the pure parts: they are told, they do not look.
 const SYSTEM: [&str; 8] = ["fs", "net", "io", "os", "process", "thread", "env", "time::Instant"];

@@ -88,6 +88,9 @@ fn notes_are_told_as_in_the_golden_file() {
                 | Happening::ShuttingDown(_)
                 | Happening::ShuttingDownAtOnce(_)
                 | Happening::SignalIgnored(_)
+                | Happening::ReexecStarted
+                | Happening::Reexeced
+                | Happening::ReexecFailed(_)
         );
         let note = Note {
             level,
@@ -122,6 +125,7 @@ fn every_verb_survives_the_way_to_the_manager() {
             Verb::Restart(None, wait),
             Verb::Start(group.clone(), wait),
             Verb::Stop(None, wait),
+            Verb::Reexec(wait),
             Verb::Scale(group.clone(), Scale::To(0), wait),
             Verb::Scale(group.clone(), Scale::Up(2), wait),
             Verb::Scale(None, Scale::Down(3), wait),
@@ -350,6 +354,12 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
         (Level::Info, false, Happening::ShuttingDown(None)),
         (Level::Warn, false, Happening::ShuttingDownAtOnce(Some(Signal::QUIT))),
         (Level::Warn, false, Happening::SignalIgnored(Signal::USR2)),
+        (Level::Info, false, Happening::ReexecStarted),
+        (
+            Level::Error,
+            false,
+            Happening::ReexecFailed("cannot execute /bin/remuda: permission denied".to_owned()),
+        ),
     ]
 }
 

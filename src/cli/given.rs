@@ -247,6 +247,7 @@ impl Given {
                 [] => Err(Error::usage("LEVEL is missing: debug, info, warn or error")),
                 [_, extra, ..] => Err(unexpected(extra)),
             },
+            Question::Reexec => bare(AskVerb::Reexec),
             Question::Version => bare(AskVerb::Version),
             Question::Ping => bare(AskVerb::Ping),
             Question::Ack => bare(AskVerb::Ack(self.pid)),

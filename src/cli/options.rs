@@ -112,6 +112,16 @@ pub const COMMANDS: &[Command] = &[
         options: ANSWERED,
     },
     Command {
+        kind: Kind::Ask(Question::Reexec),
+        name: "reexec",
+        operands: "",
+        brief: "replace the manager by the program at its path, in place",
+        more: "For a new version of remuda: same process, same workers, same sockets and connections. The new program \
+            is asked first whether it can go on from the state of the old one; if not, or if it cannot be executed, \
+            the old one goes on as it is.",
+        options: REEXEC,
+    },
+    Command {
         kind: Kind::Ask(Question::Events),
         name: "events",
         operands: "[GROUP]",
@@ -422,6 +432,24 @@ const ANSWER_TIMEOUT: Opt = flag(
 const WAITING: &[Opt] = &[
     flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),
     flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", ""),
+    flag(
+        Id::Timeout,
+        "timeout",
+        Section::Asking,
+        "how long to wait for the result (no limit)",
+        "Exit code 6 then; what was asked for goes on.",
+    )
+    .takes("DUR"),
+    JSON,
+    SILENT,
+    NAME,
+    CONTROL,
+    HELP,
+    VERSION,
+];
+
+const REEXEC: &[Opt] = &[
+    flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),
     flag(
         Id::Timeout,
         "timeout",

@@ -122,6 +122,8 @@ pub enum Question {
     Signal,
     /// For another log level.
     LogLevel,
+    /// To replace its own image.
+    Reexec,
     /// For all state changes.
     Events,
     /// For its version.

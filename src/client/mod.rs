@@ -98,6 +98,7 @@ fn verb(ask: &Ask) -> Verb {
         AskVerb::Dec(count) => Verb::Scale(group, Scale::Down(count), wait),
         AskVerb::Signal(signal) => Verb::Signal(group, signal),
         AskVerb::LogLevel(level) => Verb::LogLevel(level),
+        AskVerb::Reexec => Verb::Reexec(wait),
         AskVerb::Events => Verb::Events(group),
         AskVerb::Version => Verb::Version,
         AskVerb::Ping => Verb::Ping,
@@ -206,6 +207,7 @@ fn takes_time(verb: &Verb) -> bool {
         | Verb::Restart(_, wait)
         | Verb::Start(_, wait)
         | Verb::Stop(_, wait)
+        | Verb::Reexec(wait)
         | Verb::Scale(_, _, wait) => *wait != Wait::No,
         Verb::Status(_)
         | Verb::Version

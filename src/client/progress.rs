@@ -9,7 +9,7 @@ use crate::wire::Status;
 use crate::wire::ask::Event;
 
 /// Events that plain output tells, besides those of level `warn` and above.
-const MILESTONES: [&str; 9] = [
+const MILESTONES: [&str; 10] = [
     "upgrade-started",
     "upgrade-done",
     "superseded",
@@ -19,6 +19,7 @@ const MILESTONES: [&str; 9] = [
     "group-stopped",
     "group-started",
     "back-off",
+    "reexec-started",
 ];
 
 /// Widest progress line, in characters: one that wraps could not be drawn over.

@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::Dialect;
 use crate::supervisor::command::{ClientId, Origin, Reply, Ticket};
 use crate::supervisor::event::Event;
-use crate::sys::control::{Control, Endpoint};
+use crate::sys::control::{Control, ControlState, Endpoint};
 use crate::sys::creds::Peer;
 use crate::sys::poll::{Interest, PollSet};
+use crate::sys::reexec::{Inherited, Keeper};
 use crate::sys::{reap, stream};
 use crate::wire::{Codec, Decoded, Line, LineBuffer, REQUEST_LINE_MAX};
 
@@ -38,7 +41,7 @@ const UNREAD_MAX: usize = 256 * 1024;
 const PIECE: usize = 16 * 1024;
 
 /// Who a connection belongs to: each has a share of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Owner {
     /// People and their programs.
     Person,
@@ -96,6 +99,38 @@ pub(super) struct Clients {
     spare: Option<OwnedFd>,
 }
 
+/// Every connection on its way to another image of the manager.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ClientsState {
+    doors: Vec<DoorState>,
+    #[serde(default)]
+    dialect: Dialect,
+    table: Vec<ClientState>,
+    next: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DoorState {
+    control: ControlState,
+    trusted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClientState {
+    id: ClientId,
+    descriptor: i32,
+    peer: Peer,
+    owner: Owner,
+    trusted: bool,
+    input: LineBuffer,
+    codec: Codec,
+    #[serde(with = "crate::octets")]
+    output: Vec<u8>,
+    heard: u64,
+    silent: bool,
+    closing: bool,
+}
+
 /// Where in the poll set the connections stand.
 pub(super) struct Watched {
     doors: Vec<(usize, usize)>,
@@ -109,6 +144,29 @@ impl Clients {
         let spare = control.as_fd().try_clone_to_owned().ok();
         let doors = vec![Door { control, trusted: true }];
         Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare }
+    }
+
+    /// What another image of the manager needs to go on with them.
+    pub(super) fn hand_over(&self, keeper: &mut Keeper) -> ClientsState {
+        let door = |door: &Door| DoorState { control: door.control.hand_over(keeper), trusted: door.trusted };
+        let doors = self.doors.iter().map(door).collect();
+        let table = self.table.iter().map(|(&id, client)| client.hand_over(id, keeper)).collect();
+        ClientsState { doors, dialect: self.dialect, table, next: self.next }
+    }
+
+    /// Those of the image before this one.
+    pub(super) fn take_over(state: ClientsState, inherited: &mut Inherited) -> io::Result<Clients> {
+        let mut doors = Vec::with_capacity(state.doors.len());
+        for DoorState { control, trusted } in state.doors {
+            doors.push(Door { control: Control::take_over(control, inherited)?, trusted });
+        }
+        let main = doors.first().ok_or_else(|| io::Error::other("there is no control socket"))?;
+        let spare = main.control.as_fd().try_clone_to_owned().ok();
+        let mut table = BTreeMap::new();
+        for client in state.table {
+            table.insert(client.id, Client::take_over(client, inherited)?);
+        }
+        Ok(Clients { doors, dialect: state.dialect, table, next: state.next, gone: Vec::new(), spare })
     }
 
     /// Where the manager listens.
@@ -288,6 +346,37 @@ impl Clients {
 }
 
 impl Client {
+    fn hand_over(&self, id: ClientId, keeper: &mut Keeper) -> ClientState {
+        ClientState {
+            id,
+            descriptor: keeper.keep(self.socket.as_fd()),
+            peer: self.peer,
+            owner: self.owner,
+            trusted: self.trusted,
+            input: self.input.clone(),
+            codec: self.codec.clone(),
+            output: self.output.clone(),
+            heard: self.heard,
+            silent: self.silent,
+            closing: self.closing,
+        }
+    }
+
+    fn take_over(state: ClientState, inherited: &mut Inherited) -> io::Result<Client> {
+        Ok(Client {
+            socket: inherited.claim(state.descriptor)?,
+            peer: state.peer,
+            owner: state.owner,
+            trusted: state.trusted,
+            input: state.input,
+            codec: state.codec,
+            output: state.output,
+            heard: state.heard,
+            silent: state.silent,
+            closing: state.closing,
+        })
+    }
+
     /// Nobody is waiting for anything on this connection.
     fn is_idle(&self) -> bool {
         self.codec.pending() == 0 && self.output.is_empty()

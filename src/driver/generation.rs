@@ -7,6 +7,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::Group;
 use crate::env::{self, GroupContext, Template};
 use crate::error::{Error, Result};
@@ -27,6 +29,21 @@ pub(super) struct Generation {
     pub(super) credentials: Option<Credentials>,
     base: Vec<(OsString, OsString)>,
     pub(super) template: Template,
+}
+
+/// A generation on its way to another image of the manager.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GenerationState {
+    #[serde(with = "crate::octets")]
+    program: PathBuf,
+    #[serde(with = "crate::octets")]
+    argv: Vec<CString>,
+    #[serde(default, with = "crate::octets")]
+    directory: Option<PathBuf>,
+    #[serde(default)]
+    credentials: Option<Credentials>,
+    #[serde(with = "crate::octets")]
+    base: Vec<(OsString, OsString)>,
 }
 
 impl Generation {
@@ -50,14 +67,34 @@ impl Generation {
         for argument in &launch.args {
             argv.push(c_string(argument)?);
         }
+        Generation::take_over(
+            GenerationState { program, argv, directory: directory_path, credentials, base },
+            launch,
+        )
+    }
+
+    /// What another image of the manager needs to start workers of it.
+    pub(super) fn hand_over(&self) -> GenerationState {
+        GenerationState {
+            program: self.program.clone(),
+            argv: self.argv.clone(),
+            directory: self.directory_path.clone(),
+            credentials: self.credentials.clone(),
+            base: self.base.clone(),
+        }
+    }
+
+    /// A generation of which everything is resolved. Its workers are told of nothing yet: [`Generation::hand_off`].
+    pub(super) fn take_over(state: GenerationState, launch: &Launch) -> Result<Generation> {
+        let GenerationState { program, argv, directory, credentials, base } = state;
         let nobody = GroupContext { sockets: &[], manager_pid: 0, control_path: None };
         let template = Template::new(&base, &nobody, &launch.handoff);
         Ok(Generation {
             path: c_string(program.as_os_str())?,
             program,
             argv,
-            directory: directory_path.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
-            directory_path,
+            directory: directory.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
+            directory_path: directory,
             credentials,
             base,
             template,

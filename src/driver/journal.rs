@@ -22,6 +22,11 @@ impl Journal {
         Journal { level: spec.level, format: spec.format, writer: StderrLog::new(missing) }
     }
 
+    /// How it speaks by now.
+    pub(super) fn spec(&self) -> LogSpec {
+        LogSpec { level: self.level, format: self.format }
+    }
+
     pub(super) fn set_level(&mut self, level: Level) {
         self.level = level;
     }

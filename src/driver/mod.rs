@@ -16,9 +16,12 @@
 //! This folder owns every descriptor of the manager. It decides nothing: what it does on its own account is only what
 //! the machine cannot know of, such as connections that send garbage.
 
+mod check;
 mod clients;
 mod generation;
 mod journal;
+mod reexec;
+mod state;
 mod workers;
 
 use std::ffi::OsString;
@@ -34,12 +37,15 @@ use crate::supervisor::{GroupStart, Identity, Supervisor};
 use crate::sys::control::Control;
 use crate::sys::pidfile::PidFile;
 use crate::sys::poll::{Interest, PollSet};
+use crate::sys::reexec::Image;
 use crate::sys::signals::Signals;
 use crate::sys::socket::{self, Listener};
 use crate::sys::{clock, start};
+pub use check::{CAN_RESUME, RESUMABLE, can_resume};
 use clients::Clients;
 use generation::Generation;
 use journal::Journal;
+pub use reexec::{Resumption, resumption};
 use workers::Workers;
 
 /// Runs a plan to its end and returns the status to exit with.
@@ -55,6 +61,7 @@ pub fn run(plan: Plan) -> Result<u8> {
         let sentence = format!("workers may inherit descriptors that the manager was started with: {error}");
         driver.journal.line(Level::Warn, &sentence);
     }
+    driver.core.handle(Mono(clock::now_ms()), Event::Start);
     let outcome = driver.serve();
     driver.close();
     outcome
@@ -94,8 +101,8 @@ struct Driver {
     workers: Workers,
     journal: Journal,
     signals: Signals,
-    /// The environment that the manager was started with.
-    environment: Vec<(OsString, OsString)>,
+    /// How the manager was started, its environment among it.
+    image: Image,
     poll: PollSet,
 }
 
@@ -104,11 +111,14 @@ impl Driver {
     fn new(plan: Plan) -> Result<Driver> {
         let signals = Signals::install(plan.manager.signals.keys().copied())
             .map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
-        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let image = Image::at_start()
+            .map_err(|error| Error::failed(format!("cannot tell how this program was started: {error}")))?;
         let firsts = plan
             .groups
             .iter()
-            .map(|spec| Generation::prepare(&spec.launch, &environment).map_err(|e| e.within(&spec.name)))
+            .map(|spec| {
+                Generation::prepare(&spec.launch, &image.environment).map_err(|e| e.within(&spec.name))
+            })
             .collect::<Result<Vec<Generation>>>()?;
         let pid = own_pid();
         let workers = Workers::new(*signals.saved(), pid)?;
@@ -131,14 +141,13 @@ impl Driver {
             workers,
             journal: Journal::new(&plan.log),
             signals,
-            environment,
+            image,
             poll: PollSet::new(),
         })
     }
 
     /// The loop.
     fn serve(&mut self) -> Result<u8> {
-        self.core.handle(Mono(clock::now_ms()), Event::Start);
         loop {
             if let Some(code) = self.perform() {
                 return Ok(code);
@@ -181,6 +190,17 @@ impl Driver {
                 Action::Note(note) => self.journal.note(&note),
                 Action::SetLevel(level) => self.journal.set_level(level),
                 Action::ReopenLogs => self.journal.reopen(),
+                Action::CheckImage { check } => {
+                    if let Some(event) = self.check_image(check) {
+                        self.core.handle(now, event);
+                    }
+                }
+                Action::StopCheck { check } => {
+                    if let Err(error) = self.workers.stop_check(check) {
+                        self.journal.complain(&format!("cannot end the check of a new image: {error}"));
+                    }
+                }
+                Action::Reexec => self.reexec(),
                 Action::Exit(code) => {
                     self.opened.clients.flush();
                     return Some(code);
@@ -226,7 +246,7 @@ impl Driver {
 
     fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {
         let Some(group) = self.opened.groups.get_mut(id.0) else { return Ok(()) };
-        let mut prepared = Generation::prepare(&group.spec.launch, &self.environment)?;
+        let mut prepared = Generation::prepare(&group.spec.launch, &self.image.environment)?;
         prepared.hand_off(group, own_pid());
         group.generations.push((generation, prepared));
         Ok(())

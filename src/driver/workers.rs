@@ -5,18 +5,22 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use super::Group;
+use super::check::Check;
 use super::journal::Journal;
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
 use crate::plan::{Convention, Level, Readiness, Stdin};
-use crate::process::Stage;
+use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId};
-use crate::sys::notify::{self, NotifySocket};
+use crate::sys::notify::{self, NotifySocket, NotifyState};
 use crate::sys::poll::{Interest, PollSet};
+use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
-use crate::sys::spawn::{self, Limit, Spawn, Status};
+use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
 use crate::sys::{creds, reap, start};
 
 /// What the driver holds of a worker.
@@ -38,11 +42,42 @@ pub(super) struct Workers {
     by_pid: BTreeMap<i32, Process>,
     pids: BTreeMap<ChildId, i32>,
     null: OwnedFd,
-    limits: Vec<Limit>,
+    /// Images that are being asked whether they can go on from our state.
+    checks: Vec<Check>,
+    /// The limit of open files that workers get.
+    nofile: Limit,
     saved: Saved,
     manager: i32,
     /// Processes that were given to us to reap and were never ours.
     strangers: u64,
+}
+
+/// Every process on its way to another image of the manager.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WorkersState {
+    processes: Vec<ProcessState>,
+    /// Soft and hard limit of open files that workers get.
+    nofile: (u64, u64),
+    strangers: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProcessState {
+    pid: i32,
+    child: ChildId,
+    leads_group: bool,
+    kill_group: bool,
+    #[serde(default)]
+    status: Option<i32>,
+    #[serde(default)]
+    notify: Option<NotifyState>,
+    uid: u32,
+}
+
+impl WorkersState {
+    pub(super) fn pids(&self) -> Vec<i32> {
+        self.processes.iter().map(|process| process.pid).collect()
+    }
 }
 
 impl Workers {
@@ -51,16 +86,88 @@ impl Workers {
             let what = what.to_owned();
             move |error: io::Error| Error::failed(format!("cannot {what}: {error}"))
         };
-        let original = start::raise_nofile().map_err(failed("read the limit of open files"))?;
+        let nofile = start::raise_nofile().map_err(failed("read the limit of open files"))?;
         Ok(Workers {
             by_pid: BTreeMap::new(),
             pids: BTreeMap::new(),
             null: start::null_input().map_err(failed("open /dev/null"))?,
-            limits: vec![original],
+            checks: Vec::new(),
+            nofile,
             saved,
             manager,
             strangers: 0,
         })
+    }
+
+    /// What another image of the manager needs to go on with them.
+    pub(super) fn hand_over(&self, keeper: &mut Keeper) -> WorkersState {
+        let process = |(&pid, process): (&i32, &Process)| ProcessState {
+            pid,
+            child: process.child,
+            leads_group: process.leads_group,
+            kill_group: process.kill_group,
+            status: process.status.as_ref().map(|status| keeper.keep(status.as_fd())),
+            notify: process.notify.as_ref().map(|notify| notify.hand_over(keeper)),
+            uid: process.uid,
+        };
+        let processes = self.by_pid.iter().map(process).collect();
+        WorkersState { processes, nofile: (self.nofile.soft, self.nofile.hard), strangers: self.strangers }
+    }
+
+    /// Those of the image before this one.
+    pub(super) fn take_over(
+        state: WorkersState,
+        saved: Saved,
+        manager: i32,
+        inherited: &mut Inherited,
+    ) -> Result<Workers> {
+        let mut by_pid = BTreeMap::new();
+        for process in state.processes {
+            let pid = process.pid;
+            let process = Process::take_over(process, inherited)
+                .map_err(|error| Error::failed(format!("pid {pid}: {error}")))?;
+            by_pid.insert(pid, process);
+        }
+        let (soft, hard) = state.nofile;
+        Ok(Workers {
+            pids: by_pid.iter().map(|(&pid, process)| (process.child, pid)).collect(),
+            by_pid,
+            null: start::null_input()
+                .map_err(|error| Error::failed(format!("cannot open /dev/null: {error}")))?,
+            checks: Vec::new(),
+            nofile: Limit { resource: Resource::RLIMIT_NOFILE, soft, hard },
+            saved,
+            manager,
+            strangers: state.strangers,
+        })
+    }
+
+    /// Starts asking an image whether it can go on from this state.
+    pub(super) fn begin_check(&mut self, number: u64, image: &Image, state: &[u8]) -> Result<(), String> {
+        let check = Check::begin(number, image, state, self.null.as_fd())
+            .map_err(|error| format!("cannot ask {}: {error}", image.path.display()))?;
+        self.checks.push(check);
+        Ok(())
+    }
+
+    /// Ends an image that is being asked; it is reaped like any other.
+    pub(super) fn stop_check(&self, number: u64) -> io::Result<()> {
+        self.checks
+            .iter()
+            .filter(|check| check.number() == number)
+            .try_for_each(|check| reap::kill_group(check.pid(), Signal::KILL))
+    }
+
+    /// Takes those for dead that are no children of ours: somebody has reaped them while this process ran another
+    /// program, such as a shell that executed us.
+    pub(super) fn give_up_lost(&mut self, mut tell: impl FnMut(Event)) {
+        let lost: Vec<i32> = self.by_pid.keys().copied().filter(|&pid| !reap::is_child(pid)).collect();
+        for pid in lost {
+            if let Some(process) = self.by_pid.remove(&pid) {
+                self.pids.remove(&process.child);
+                tell(Event::Exited { child: process.child, exit: Exit::Unknown });
+            }
+        }
     }
 
     /// Starts a worker and tells how that went.
@@ -119,7 +226,7 @@ impl Workers {
             env: &environment,
             descriptors: &descriptors,
             process_group: launch.own_process_group,
-            limits: &self.limits,
+            limits: &[self.nofile],
             nice: None,
             oom_score_adj: None,
             credentials: prepared.credentials.as_ref(),
@@ -215,10 +322,22 @@ impl Workers {
                     journal.complain(&format!("cannot kill the process group of pid {pid}: {error}"));
                 }
             }
+            let check = self.checks.iter().position(|check| check.pid() == pid);
+            let check = check.map(|at| self.checks.swap_remove(at));
+            if check.is_some()
+                && let Err(error) = reap::kill_group(pid, Signal::KILL)
+            {
+                journal.complain(&format!("cannot kill the process group of pid {pid}: {error}"));
+            }
             let exit = match reap::reap(pid) {
                 Ok(exit) => exit,
                 Err(error) => return journal.complain(&format!("cannot reap pid {pid}: {error}")),
             };
+            if let Some(check) = check {
+                let number = check.number();
+                tell(Event::ImageChecked { check: number, outcome: check.verdict(exit) });
+                continue;
+            }
             match self.by_pid.remove(&pid) {
                 Some(process) => {
                     self.pids.remove(&process.child);
@@ -235,6 +354,17 @@ impl Workers {
 }
 
 impl Process {
+    fn take_over(state: ProcessState, inherited: &mut Inherited) -> io::Result<Process> {
+        Ok(Process {
+            child: state.child,
+            leads_group: state.leads_group,
+            kill_group: state.kill_group,
+            status: state.status.map(|number| inherited.claim(number)).transpose()?,
+            notify: state.notify.map(|notify| NotifySocket::take_over(notify, inherited)).transpose()?,
+            uid: state.uid,
+        })
+    }
+
     fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let status = self.status.as_ref().map(AsFd::as_fd);
         let notify = self.notify.as_ref().map(AsFd::as_fd);

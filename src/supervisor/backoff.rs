@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{ChildId, Mono};
 use crate::plan::Backoff;
 
@@ -10,7 +12,7 @@ use crate::plan::Backoff;
 const STREAK_MAX: u32 = 64;
 
 /// What a group remembers of its failures.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Streak {
     /// Failures in a row; attempts that were under way when one of them failed count as one with it.
     pub(super) length: u32,
@@ -77,7 +79,7 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// A small generator (xorshift) for the jitter; the seed comes from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Random(u64);
 
 impl Random {

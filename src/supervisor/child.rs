@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{ChildId, GenerationId, GroupId, Mono};
 use super::note::Worker;
 use super::snapshot::WorkerPhase;
 use crate::process::Stage;
 
 /// Where a worker is in its life. Only forward, and only the reaper takes a record out of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// Asked for; its program does not run yet.
     Spawning,
@@ -43,7 +45,7 @@ impl Phase {
 }
 
 /// A worker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Child {
     pub(super) id: ChildId,
     pub(super) group: GroupId,

@@ -1,5 +1,7 @@
 //! What clients ask and what they are answered, free of any wire format.
 
+use serde::{Deserialize, Serialize};
+
 use super::note::Note;
 use super::snapshot::Status;
 use crate::error::Code;
@@ -7,11 +9,11 @@ use crate::plan::Level;
 use crate::signame::Signal;
 
 /// One connection to the control socket. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClientId(pub u64);
 
 /// One request of one connection: where its replies go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ticket {
     /// The connection.
     pub client: ClientId,
@@ -31,7 +33,7 @@ pub struct Origin {
 }
 
 /// How long a verb waits before its last reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Wait {
     /// Not at all: accepted is enough.
     No,
@@ -83,6 +85,8 @@ pub enum Verb {
     LogLevel(Level),
     /// A worker is ready: the one with this pid, or the one that asks.
     Ack(Option<i32>),
+    /// Replace the manager's own image, keeping workers, sockets and connections.
+    Reexec(Wait),
 }
 
 /// An answer.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::command::{Origin, Reply, Ticket, Verb};
 use super::note::Note;
 use crate::plan::Level;
@@ -9,7 +11,7 @@ use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 
 /// A moment: milliseconds of a clock that never goes back (CLOCK_MONOTONIC).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mono(pub u64);
 
 impl Mono {
@@ -25,15 +27,15 @@ impl Mono {
 }
 
 /// One attempt to run a worker. Never used twice, so it outlives the reuse of a pid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChildId(pub u64);
 
 /// One preparation of a group's command, environment, directory and user. Counts from 1 within its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GenerationId(pub u32);
 
 /// Position of a group in the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub usize);
 
 /// Something that happened outside.
@@ -98,6 +100,17 @@ pub enum Event {
     },
     /// A client hung up; it gets no more replies.
     ClientGone(super::command::ClientId),
+    /// The answer to [`Action::CheckImage`].
+    ImageChecked {
+        /// Which check.
+        check: u64,
+        /// A sentence if the image cannot go on from this state.
+        outcome: Result<(), String>,
+    },
+    /// The answer to [`Action::Reexec`] if it failed: the old image runs on.
+    ReexecFailed(String),
+    /// The answer to [`Action::Reexec`] in the new image.
+    Reexeced,
 }
 
 /// Something to be done outside, in order.
@@ -155,6 +168,19 @@ pub enum Action {
     SetLevel(Level),
     /// Open log files again.
     ReopenLogs,
+    /// Ask the program that this process was started from whether it can go on from the state; [`Event::ImageChecked`]
+    /// answers.
+    CheckImage {
+        /// Number of the check.
+        check: u64,
+    },
+    /// Nobody waits for the answer of this check any more.
+    StopCheck {
+        /// Its number.
+        check: u64,
+    },
+    /// Replace this process's image by that program, with all state. No action follows.
+    Reexec,
     /// End the process with this status: nothing is left to do.
     Exit(u8),
 }

@@ -1,5 +1,7 @@
 //! One group: what is wanted of it, what it remembers, and a view of its slots as the table of children shows them.
 
+use serde::{Deserialize, Serialize};
+
 use super::backoff::Streak;
 use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, Mono};
@@ -20,7 +22,7 @@ pub struct GroupStart {
 }
 
 /// What a slot without a worker waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Vacancy {
     /// A worker as soon as the streak of failures allows.
     Open,
@@ -31,7 +33,7 @@ pub(super) enum Vacancy {
 }
 
 /// A logical place for one worker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slot {
     pub(super) vacancy: Vacancy,
     /// Unasked deaths that were answered with a new worker.
@@ -56,7 +58,7 @@ impl Slot {
 }
 
 /// What is known of a group beside its children.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) name: String,

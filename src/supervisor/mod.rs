@@ -52,6 +52,7 @@ pub mod event;
 mod group;
 mod life;
 pub mod note;
+mod reexec;
 mod requests;
 pub mod snapshot;
 mod upgrade;
@@ -61,6 +62,8 @@ mod waiter;
 mod tests;
 
 use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
 
 pub use group::GroupStart;
 pub use requests::MAX_WORKERS;
@@ -74,10 +77,11 @@ use command::{ClientId, Reply, Selector, Ticket};
 use event::{Action, ChildId, Event, GroupId, Mono};
 use group::{Group, Vacancy};
 use note::{Counts, Happening, Note, Reason, Worker};
+use reexec::Reexec;
 use waiter::Waiter;
 
 /// Who the manager is, for status.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// Instance name.
     pub name: String,
@@ -86,7 +90,7 @@ pub struct Identity {
 }
 
 /// The end of everything, once it has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Shutdown {
     since: Mono,
     /// Sent to workers instead of their graceful signal.
@@ -101,7 +105,7 @@ struct Shutdown {
 /// The machine. Feed it with [`handle`](Supervisor::handle), then take actions from
 /// [`poll_action`](Supervisor::poll_action) until there are none, then wait until
 /// [`next_deadline`](Supervisor::next_deadline) or the next event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Supervisor {
     identity: Identity,
     policy: ManagerPolicy,
@@ -114,8 +118,12 @@ pub struct Supervisor {
     waiters: Vec<Waiter>,
     subscribers: Vec<(Ticket, Selector)>,
     shutdown: Option<Shutdown>,
+    reexec: Option<Reexec>,
+    /// Counts the checks of new images, so that the answer to an earlier one is known for what it is.
+    checks: u64,
     exited: bool,
     random: Random,
+    #[serde(skip)]
     actions: Actions,
 }
 
@@ -153,6 +161,8 @@ impl Supervisor {
             waiters: Vec::new(),
             subscribers: Vec::new(),
             shutdown: None,
+            reexec: None,
+            checks: 0,
             exited: false,
             random: Random::new(seed),
             actions: Actions::default(),
@@ -194,6 +204,9 @@ impl Supervisor {
                 self.request(ticket, origin, verb);
             }
             Event::ClientGone(client) => self.client_gone(client),
+            Event::ImageChecked { check, outcome } => self.image_checked(check, outcome),
+            Event::ReexecFailed(reason) => self.reexec_failed(reason),
+            Event::Reexeced => self.reexeced(),
         }
     }
 
@@ -202,7 +215,7 @@ impl Supervisor {
         if self.actions.0.is_empty() && !self.exited {
             self.converge();
         }
-        self.actions.0.pop_front()
+        self.actions.0.pop_front().or_else(|| self.due_reexec())
     }
 
     /// When to send [`Event::Timeout`]; never, if nothing is waited for.
@@ -210,12 +223,13 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Mono> {
         let children = self.children.iter().filter_map(|child| child.deadline);
         let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
-        children.chain(attempts).min()
+        children.chain(attempts).chain(self.reexec_deadline()).min()
     }
 
     /// When a slot that waits for the end of the back-off may be filled.
     fn next_attempt(&self, group: &Group) -> Option<Mono> {
         let waits = self.shutdown.is_none()
+            && !self.is_settling()
             && group.stopped.is_none()
             && !group.gave_up
             && group.streak.not_before > self.now;
@@ -285,7 +299,11 @@ impl Supervisor {
                 }
             }
             Meaning::ReopenLogs => self.act(Action::ReopenLogs),
-            Meaning::Upgrade | Meaning::Nothing => {
+            Meaning::Reexec if !stopping => {
+                // Not refused, as nothing stops; and nobody waits for it: the log tells how it ends.
+                let _ = self.request_reexec();
+            }
+            Meaning::Upgrade | Meaning::Reexec | Meaning::Nothing => {
                 self.note_manager(Level::Info, Happening::SignalIgnored(signal));
             }
         }
@@ -337,12 +355,14 @@ impl Supervisor {
     fn client_gone(&mut self, client: ClientId) {
         self.waiters.retain(|waiter| waiter.ticket.client != client);
         self.subscribers.retain(|(ticket, _)| ticket.client != client);
+        self.forget_reexec_client(client);
     }
 
     // ---- the look at the table -----------------------------------------------------------------------------------
 
     fn converge(&mut self) {
         let now = self.now;
+        self.watch_reexec();
         for at in 0..self.groups.len() {
             if std::mem::take(&mut self.groups[at].dirty) {
                 self.converge_group(GroupId(at), now);
@@ -364,7 +384,9 @@ impl Supervisor {
             self.cull(id);
             let mut views = self.groups[id.0].views(&self.children);
             self.retire(id, &mut views);
-            self.replenish(id, &mut views, now);
+            if !self.is_settling() {
+                self.replenish(id, &mut views, now);
+            }
             self.finish_rollout(id, &views);
         }
         let views = self.groups[id.0].views(&self.children);

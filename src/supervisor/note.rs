@@ -170,6 +170,12 @@ pub enum Happening {
     ShuttingDownAtOnce(Option<Signal>),
     /// A signal that has no meaning now.
     SignalIgnored(Signal),
+    /// The manager is to replace its own image.
+    ReexecStarted,
+    /// This is the new image.
+    Reexeced,
+    /// The image stays, for this reason.
+    ReexecFailed(String),
 }
 
 impl Happening {
@@ -201,6 +207,9 @@ impl Happening {
             Happening::GroupStarted => "group-started",
             Happening::ShuttingDown(_) | Happening::ShuttingDownAtOnce(_) => "shutting-down",
             Happening::SignalIgnored(_) => "signal-ignored",
+            Happening::ReexecStarted => "reexec-started",
+            Happening::Reexeced => "reexec-done",
+            Happening::ReexecFailed(_) => "reexec-failed",
         }
     }
 }
@@ -244,6 +253,9 @@ impl fmt::Display for Happening {
                 write!(f, "shutting down at once (signal {signal})")
             }
             Happening::SignalIgnored(signal) => write!(f, "signal {signal} ignored"),
+            Happening::ReexecStarted => f.write_str("re-executing"),
+            Happening::Reexeced => f.write_str(concat!("re-executed: remuda ", env!("CARGO_PKG_VERSION"))),
+            Happening::ReexecFailed(why) => write!(f, "not re-executed: {why}"),
         }
     }
 }

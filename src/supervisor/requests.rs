@@ -38,6 +38,7 @@ impl Supervisor {
             Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
             Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, wait),
             Verb::Restart(selector, wait) => return self.restart_groups(ticket, &selector, wait),
+            Verb::Reexec(wait) => return self.reexec_for(ticket, wait),
             Verb::Scale(selector, scale, wait) => return self.scale_groups(ticket, &selector, scale, wait),
             Verb::Signal(selector, signal) => self.select(&selector).map(|groups| {
                 let ids: Vec<ChildId> = self

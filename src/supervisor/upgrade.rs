@@ -10,6 +10,8 @@
 //! so failures are forgiven at most `target` times, and every rollout comes to an end. Then the committed generation is
 //! wanted again, and the same rule that brought the new workers in brings the old ones back.
 
+use serde::{Deserialize, Serialize};
+
 use super::Supervisor;
 use super::child::{Child, Phase};
 use super::event::{Action, ChildId, GenerationId, GroupId, Mono};
@@ -21,7 +23,7 @@ use crate::plan::{Level, UpgradeMode};
 use crate::process::Stage;
 
 /// The replacement of a group's workers that is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Rollout {
     /// Which one, for those who wait for it.
     pub(super) serial: u64,
@@ -32,7 +34,7 @@ pub(super) struct Rollout {
 }
 
 /// Why workers are replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Purpose {
     /// A new generation.
     Upgrade,

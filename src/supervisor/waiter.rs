@@ -1,5 +1,7 @@
 //! Those who asked for something that takes time, and what they wait for.
 
+use serde::{Deserialize, Serialize};
+
 use super::Supervisor;
 use super::command::{Reply, Ticket, Wait};
 use super::event::{Action, GroupId, Mono};
@@ -7,14 +9,14 @@ use super::group::SlotView;
 use crate::error::Code;
 
 /// How something that was waited for ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Outcome {
     Done(String),
     Failed(Code, String),
 }
 
 /// What is waited for in one group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Goal {
     /// The end of this rollout, which says itself how it ended.
     Rollout(u64),
@@ -25,7 +27,7 @@ pub(super) enum Goal {
 }
 
 /// One request that is not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Waiter {
     pub(super) ticket: Ticket,
     pub(super) wait: Wait,
@@ -33,7 +35,7 @@ pub(super) struct Waiter {
 }
 
 /// The share of one group in a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) group: GroupId,
     pub(super) goal: Goal,

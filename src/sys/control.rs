@@ -25,9 +25,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, UnixAddr, accept4, bind, connect as connect_to};
+use serde::{Deserialize, Serialize};
 
 use super::creds::{self, Peer, peer};
-use super::lock::{Lock, Refusal};
+use super::lock::{Lock, LockedFile, Refusal};
+use super::reexec::{Inherited, Keeper};
 use super::unix::{self, Access, BoundPath, Occupant};
 use super::{fault, reason};
 use crate::error::{Code, Error, Result};
@@ -55,6 +57,17 @@ pub struct Control {
     worker_uid: Option<u32>,
     path: Option<BoundPath>,
     lock: Option<Lock>,
+}
+
+/// A control socket on its way to another image of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlState {
+    descriptor: i32,
+    endpoint: Endpoint,
+    in_runtime_directory: bool,
+    worker_uid: Option<u32>,
+    path: Option<BoundPath>,
+    lock: Option<LockedFile>,
 }
 
 impl Control {
@@ -109,6 +122,26 @@ impl Control {
             path,
             lock: None,
         })
+    }
+
+    /// What another image of this process needs to go on with it.
+    pub fn hand_over(&self, keeper: &mut Keeper) -> ControlState {
+        ControlState {
+            descriptor: keeper.keep(self.fd.as_fd()),
+            endpoint: self.endpoint.clone(),
+            in_runtime_directory: self.in_runtime_directory,
+            worker_uid: self.worker_uid,
+            path: self.path.clone(),
+            lock: self.lock.as_ref().map(|lock| lock.hand_over(keeper)),
+        }
+    }
+
+    /// The control socket of the image before this one.
+    pub fn take_over(state: ControlState, inherited: &mut Inherited) -> io::Result<Control> {
+        let ControlState { descriptor, endpoint, in_runtime_directory, worker_uid, path, lock } = state;
+        let lock = lock.map(|lock| Lock::take_over(lock, inherited)).transpose()?;
+        let fd = inherited.claim(descriptor)?;
+        Ok(Control { fd, endpoint, in_runtime_directory, worker_uid, path, lock })
     }
 
     /// Where it listens.

@@ -9,12 +9,13 @@ use std::os::fd::BorrowedFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use serde::{Deserialize, Serialize};
 
 use super::reason;
 use crate::error::{Error, Result};
 
 /// Who a worker runs as.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// User id.
     pub uid: u32,
@@ -25,7 +26,7 @@ pub struct Credentials {
 }
 
 /// Who is at the other end of a Unix socket, as the kernel noted it when the connection was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Process id; 0 if the process is not visible from our pid namespace.
     pub pid: i32,

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::UnixAddr;
 use nix::unistd::{AccessFlags, eaccess};
+use serde::{Deserialize, Serialize};
 
 use super::unix::path_address;
 use super::{control, creds, holder, reason};
@@ -28,12 +29,12 @@ use crate::plan::ControlSpec;
 const SUFFIX: &str = ".sock";
 
 /// The address of a control socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
     /// A path, absolute.
-    Path(PathBuf),
+    Path(#[serde(with = "crate::octets")] PathBuf),
     /// A name in the abstract namespace, without the leading NUL.
-    Abstract(Vec<u8>),
+    Abstract(#[serde(with = "crate::octets")] Vec<u8>),
 }
 
 impl Endpoint {

@@ -5,10 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::reexec::{Inherited, Keeper};
 use super::{cvt, fault, reason};
 use crate::error::{Error, Result};
 
@@ -21,6 +24,24 @@ const RETRIES: u32 = 1000;
 pub struct Lock {
     file: File,
     path: PathBuf,
+}
+
+/// A locked file on its way to another image of this process, which holds the lock all the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedFile {
+    descriptor: i32,
+    #[serde(with = "crate::octets")]
+    path: PathBuf,
+}
+
+impl LockedFile {
+    pub(super) fn hand_over(file: &File, path: &Path, keeper: &mut Keeper) -> LockedFile {
+        LockedFile { descriptor: keeper.keep(file.as_fd()), path: path.to_owned() }
+    }
+
+    pub(super) fn take_over(self, inherited: &mut Inherited) -> io::Result<(File, PathBuf)> {
+        Ok((inherited.claim(self.descriptor)?.into(), self.path))
+    }
 }
 
 /// Why a lock was not taken.
@@ -69,6 +90,17 @@ impl Lock {
             }
         }
         Err(failed("it is removed again and again".into()))
+    }
+
+    /// What another image of this process needs to hold it.
+    pub fn hand_over(&self, keeper: &mut Keeper) -> LockedFile {
+        LockedFile::hand_over(&self.file, &self.path, keeper)
+    }
+
+    /// The lock that the image before this one held.
+    pub fn take_over(state: LockedFile, inherited: &mut Inherited) -> io::Result<Lock> {
+        let (file, path) = state.take_over(inherited)?;
+        Ok(Lock { file, path })
     }
 
     /// Removes the file, if it is still the one we locked, and gives the lock up.

@@ -19,6 +19,7 @@ pub mod pidfile;
 pub mod poll;
 pub mod program;
 pub mod reap;
+pub mod reexec;
 pub mod signals;
 pub mod socket;
 pub mod spawn;

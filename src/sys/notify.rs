@@ -12,7 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
 };
+use serde::{Deserialize, Serialize};
 
+use super::reexec::{Inherited, Keeper};
 use super::{cvt, fault};
 
 /// Longest message that is read, in bytes: what systemd takes.
@@ -36,6 +38,13 @@ union ControlBuffer {
 #[derive(Debug)]
 pub struct NotifySocket {
     fd: OwnedFd,
+    name: String,
+}
+
+/// A notification socket on its way to another image of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyState {
+    descriptor: i32,
     name: String,
 }
 
@@ -65,6 +74,16 @@ impl NotifySocket {
         let chosen = address.as_abstract().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let name = format!("@{}", String::from_utf8_lossy(chosen));
         Ok(NotifySocket { fd, name })
+    }
+
+    /// What another image of this process needs to go on with it.
+    pub fn hand_over(&self, keeper: &mut Keeper) -> NotifyState {
+        NotifyState { descriptor: keeper.keep(self.fd.as_fd()), name: self.name.clone() }
+    }
+
+    /// The socket of the image before this one.
+    pub fn take_over(state: NotifyState, inherited: &mut Inherited) -> io::Result<NotifySocket> {
+        Ok(NotifySocket { fd: inherited.claim(state.descriptor)?, name: state.name })
     }
 
     /// The name as NOTIFY_SOCKET has it: `@00a3f`.

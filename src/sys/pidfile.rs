@@ -8,7 +8,9 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{lock, reason};
+use super::lock::{self, LockedFile};
+use super::reason;
+use super::reexec::{Inherited, Keeper};
 use crate::error::{Error, Result};
 
 /// How often the file may change hands while we look at it before that is an error.
@@ -69,6 +71,17 @@ impl PidFile {
             }
         }
         Err(failed("it is replaced again and again".into()))
+    }
+
+    /// What another image of this process needs to go on with it.
+    pub fn hand_over(&self, keeper: &mut Keeper) -> LockedFile {
+        LockedFile::hand_over(&self.file, &self.path, keeper)
+    }
+
+    /// The file of the image before this one.
+    pub fn take_over(state: LockedFile, inherited: &mut Inherited) -> io::Result<PidFile> {
+        let (file, path) = state.take_over(inherited)?;
+        Ok(PidFile { file, path })
     }
 
     /// Removes the file if it is still ours.

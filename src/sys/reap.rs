@@ -35,6 +35,12 @@ pub fn reap(child: i32) -> io::Result<Exit> {
     }
 }
 
+/// Whether a process is a child of ours, alive or waiting to be reaped.
+pub fn is_child(child: i32) -> bool {
+    let Ok(number) = id_t::try_from(child) else { return false };
+    !wait(P_PID, number, WNOWAIT).is_err_and(|error| error.raw_os_error() == Some(ECHILD))
+}
+
 /// Signals a process. That it is gone is no error.
 pub fn kill(process: i32, signal: Signal) -> io::Result<()> {
     // 0 is our own process group, -1 everybody.

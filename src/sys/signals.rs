@@ -13,10 +13,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use libc::{
-    O_CLOEXEC, O_NONBLOCK, SA_NOCLDSTOP, SA_RESTART, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK,
-    SIGCHLD, SIGPIPE, c_int, sigset_t,
+    O_CLOEXEC, O_NONBLOCK, SA_NOCLDSTOP, SA_RESTART, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIGCHLD,
+    SIGPIPE, c_int, sigset_t,
 };
 use nix::unistd;
+use serde::{Deserialize, Serialize};
 
 use super::{cvt, fault, start};
 use crate::signame::Signal;
@@ -41,7 +42,7 @@ static WAKE: AtomicI32 = AtomicI32::new(NOWHERE);
 static RECEIVED: [AtomicBool; LAST as usize + 1] = [const { AtomicBool::new(false) }; LAST as usize + 1];
 
 /// A set of signals.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalSet(u64);
 
 impl SignalSet {
@@ -118,7 +119,8 @@ impl fmt::Debug for SignalSet {
 
 /// A signal mask and dispositions, as far as they outlive execve(2) and the C library tells of them. The default one is
 /// that of a clean start: nothing blocked, nothing ignored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Saved {
     /// Blocked signals.
     pub blocked: SignalSet,
@@ -166,6 +168,7 @@ pub(super) fn reset() -> io::Result<()> {
 #[derive(Debug)]
 pub struct Signals {
     saved: Saved,
+    handled: SignalSet,
     before: Vec<(c_int, Action)>,
     reader: OwnedFd,
     /// Handlers know it by its number.
@@ -179,30 +182,49 @@ impl Signals {
     /// # Errors
     /// No descriptors for the pipe; or handlers are in place already, as there is one set in a process.
     pub fn install(handled: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
-        let saved = Saved::at_start()?;
+        let signals = Signals::take_over(handled.into_iter().collect(), Saved::at_start()?)?;
+        signals.unblock()?;
+        Ok(signals)
+    }
+
+    /// The same in an image that another one of this process has started with all signals blocked: they stay so until
+    /// [`Signals::unblock`]. `saved` is what the first image was started with.
+    ///
+    /// # Errors
+    /// As for [`Signals::install`].
+    pub fn take_over(handled: SignalSet, saved: Saved) -> io::Result<Signals> {
         fault::hit("pipe2")?;
         let (reader, writer) = unistd::pipe2(nix::fcntl::OFlag::from_bits_retain(O_CLOEXEC | O_NONBLOCK))?;
         if WAKE.compare_exchange(NOWHERE, writer.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "signal handlers are in place already"));
         }
-        let mut signals = Signals { saved, before: Vec::new(), reader, _writer: writer };
+        let mut signals = Signals { saved, handled, before: Vec::new(), reader, _writer: writer };
         signals.set(SIGPIPE, &plain_action(SIG_IGN))?;
         let ignored = |&signal: &Signal| signal == Signal::HUP && saved.ignored.contains(signal);
-        let handled: SignalSet =
+        signals.handled =
             handled.into_iter().filter(|signal| !ignored(signal)).chain([Signal(SIGCHLD)]).collect();
-        for signal in handled {
+        for signal in signals.handled {
             let mut action = plain_action(on_signal as *const () as usize);
             action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
             // SAFETY: the set is valid for writing. With all signals blocked, handlers do not interrupt each other.
             unsafe { libc::sigfillset(&raw mut action.sa_mask) };
             signals.set(signal.0, &action)?;
         }
-        NOT_DEFAULT.store(
-            handled.0 | saved.ignored.0 | SignalSet::from_iter([Signal(SIGPIPE)]).0,
-            Ordering::Relaxed,
-        );
-        change_mask(SIG_UNBLOCK, &handled.to_mask())?;
+        let not_default = [signals.handled, saved.ignored, SignalSet::from_iter([Signal(SIGPIPE)])];
+        NOT_DEFAULT.store(not_default.iter().fold(0, |all, set| all | set.0), Ordering::Relaxed);
         Ok(signals)
+    }
+
+    /// Lets in what is handled; what else was blocked at the first start stays so.
+    pub fn unblock(&self) -> io::Result<()> {
+        let blocked: SignalSet =
+            self.saved.blocked.into_iter().filter(|&signal| !self.handled.contains(signal)).collect();
+        change_mask(SIG_SETMASK, &blocked.to_mask()).map(drop)
+    }
+
+    /// What is handled, CHLD among it.
+    pub fn handled(&self) -> SignalSet {
+        self.handled
     }
 
     /// Readable when a signal was received since the last [`Signals::drain`].

@@ -14,8 +14,10 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind as bind_to, getsockname,
     getsockopt, setsockopt, socket, sockopt,
 };
+use serde::{Deserialize, Serialize};
 
 use super::holder::{self, Transport};
+use super::reexec::{Inherited, Keeper};
 use super::unix::{self, Access, BoundPath, Occupant, listen};
 use super::{creds, fault, reason};
 use crate::env::{HandedSocket, SocketFamily};
@@ -43,7 +45,34 @@ pub struct Listener {
     path: Option<BoundPath>,
 }
 
+/// A listener on its way to another image of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerState {
+    descriptor: i32,
+    name: Option<String>,
+    address: String,
+    family: SocketFamily,
+    path: Option<BoundPath>,
+}
+
 impl Listener {
+    /// What another image of this process needs to go on with it.
+    pub fn hand_over(&self, keeper: &mut Keeper) -> ListenerState {
+        ListenerState {
+            descriptor: keeper.keep(self.fd.as_fd()),
+            name: self.name.clone(),
+            address: self.address.clone(),
+            family: self.family,
+            path: self.path.clone(),
+        }
+    }
+
+    /// The listener of the image before this one.
+    pub fn take_over(state: ListenerState, inherited: &mut Inherited) -> io::Result<Listener> {
+        let ListenerState { descriptor, name, address, family, path } = state;
+        Ok(Listener { fd: inherited.claim(descriptor)?, name, address, family, path })
+    }
+
     /// What the environment of workers says of it.
     pub fn handed(&self) -> HandedSocket {
         HandedSocket { name: self.name.clone(), family: self.family, address: self.address.clone() }

@@ -17,6 +17,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat};
 use nix::unistd::{Gid, Uid, fchownat};
+use serde::{Deserialize, Serialize};
 
 use super::creds::{Peer, peer};
 use super::holder::{self, Holder};
@@ -28,8 +29,9 @@ const DIRECTORY_TRIES: u32 = 50;
 const DIRECTORY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The name of a socket that we bound.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundPath {
+    #[serde(with = "crate::octets")]
     path: PathBuf,
     device: u64,
     inode: u64,

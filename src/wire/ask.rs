@@ -43,6 +43,7 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
         Verb::Restart(of, wait) => (command("restart"), of, *wait),
         Verb::Start(of, wait) => (command("start"), of, *wait),
         Verb::Stop(of, wait) => (command("stop"), of, *wait),
+        Verb::Reexec(wait) => (command("reexec"), &None, *wait),
         Verb::Scale(of, Scale::To(workers), wait) => {
             (Request { workers: Some(*workers), ..command("scale") }, of, *wait)
         }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Decoded, GroupStatus, PENDING_MAX, REQUEST_LINE_MAX, Reply, Scale, Status, Verb, Wait};
@@ -42,7 +43,7 @@ const SIGNALS: [&str; 10] = [
 ];
 
 /// What the manager's side of one connection remembers.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Einhyrningsins {
     /// Requests so far; the number of the latest.
     requests: u64,
@@ -50,7 +51,7 @@ pub struct Einhyrningsins {
     queue: VecDeque<Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Entry {
     /// The core has it.
     Asked(u64, Asked),
@@ -59,7 +60,7 @@ enum Entry {
 }
 
 /// What a request was, as far as its answer depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Asked {
     Status,
     Inc,

@@ -142,6 +142,7 @@ impl Detail {
             Happening::ShuttingDownAtOnce(signal) => {
                 Detail { signal: signal.map(|signal| signal.to_string()), at_once: Some(true), ..none }
             }
+            Happening::ReexecFailed(why) => Detail { error: Some(why.clone()), ..none },
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
             Happening::Started
             | Happening::Spawned
@@ -150,7 +151,9 @@ impl Detail {
             | Happening::RestartDone
             | Happening::GroupStopping
             | Happening::GroupStopped
-            | Happening::GroupStarted => none,
+            | Happening::GroupStarted
+            | Happening::ReexecStarted
+            | Happening::Reexeced => none,
         }
     }
 }

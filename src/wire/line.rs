@@ -1,5 +1,7 @@
 //! Bytes as they arrive, lines as they are meant.
 
+use serde::{Deserialize, Serialize};
+
 /// Above this a buffer that has become empty gives its memory back.
 const KEEP: usize = 4 * 1024;
 
@@ -14,7 +16,8 @@ pub enum Line<'a> {
 
 /// Cuts a stream into lines of bounded length: the half line at the end stays until the rest arrives. Each byte is
 /// looked at once, however small the pieces are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Rest", into = "Rest")]
 pub struct LineBuffer {
     /// What has arrived; lines before `start` were taken.
     bytes: Vec<u8>,
@@ -26,6 +29,28 @@ pub struct LineBuffer {
     limit: usize,
     /// A line was too long: nothing that follows can be trusted to begin where a line begins.
     poisoned: bool,
+}
+
+/// A buffer on its way to another image of the manager.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    #[serde(with = "crate::octets")]
+    half_line: Vec<u8>,
+    limit: usize,
+    #[serde(default)]
+    poisoned: bool,
+}
+
+impl From<Rest> for LineBuffer {
+    fn from(rest: Rest) -> Self {
+        LineBuffer { bytes: rest.half_line, start: 0, scanned: 0, limit: rest.limit, poisoned: rest.poisoned }
+    }
+}
+
+impl From<LineBuffer> for Rest {
+    fn from(buffer: LineBuffer) -> Self {
+        Rest { half_line: buffer.half_line().to_vec(), limit: buffer.limit, poisoned: buffer.poisoned }
+    }
 }
 
 impl LineBuffer {

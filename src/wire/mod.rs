@@ -16,6 +16,8 @@ pub mod event;
 mod line;
 pub mod native;
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::supervisor::command::{Reply, Scale, Verb, Wait};
 pub use crate::supervisor::snapshot::{
     GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus,
@@ -49,7 +51,7 @@ pub enum Decoded {
 
 /// The dialect of one connection, with what it has to remember between request and reply. Plain values only, so that
 /// a connection can be handed to another image of the manager.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Codec {
     /// One JSON object a line (remuda-protocol(7)).
     Native(native::Native),

@@ -22,7 +22,7 @@ pub const ID_MAX: usize = 1024;
 const QUOTE_MAX: usize = 40;
 
 /// Every value of `"command"`.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "status",
     "upgrade",
     "restart",
@@ -33,6 +33,7 @@ pub const COMMANDS: [&str; 14] = [
     "dec",
     "signal",
     "log-level",
+    "reexec",
     "events",
     "version",
     "worker:ack",
@@ -40,7 +41,7 @@ pub const COMMANDS: [&str; 14] = [
 ];
 
 /// What the manager's side of one connection remembers.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Native {
     /// Requests so far; the number of the latest.
     requests: u64,
@@ -48,7 +49,7 @@ pub struct Native {
     pending: Vec<Pending>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Pending {
     request: u64,
     /// The client's `"id"` as it wrote it.
@@ -247,6 +248,7 @@ fn verb(fields: &Fields<'_>) -> Result<Verb, String> {
         "dec" => Verb::Scale(group, Scale::Down(count(fields)?), wait),
         "signal" => Verb::Signal(group, signal(fields)?),
         "log-level" => Verb::LogLevel(level(fields)?),
+        "reexec" => Verb::Reexec(wait),
         "events" => Verb::Events(group),
         "version" => Verb::Version,
         "worker:ack" => Verb::Ack(pid(fields)?),

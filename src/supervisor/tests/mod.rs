@@ -3,6 +3,7 @@
 
 mod manners;
 mod phases;
+mod reexec;
 mod respawn;
 mod rollouts;
 mod shutdown;
@@ -105,7 +106,11 @@ impl Bench {
                 Action::Reply { ticket, reply, last } => self.replies.push((ticket.request, reply, last)),
                 Action::Note(note) => self.notes.push(note),
                 Action::Exit(code) => self.exit = Some(code),
-                Action::SetLevel(_) | Action::ReopenLogs => self.others.push(action),
+                Action::SetLevel(_)
+                | Action::ReopenLogs
+                | Action::CheckImage { .. }
+                | Action::StopCheck { .. }
+                | Action::Reexec => self.others.push(action),
             }
         }
     }

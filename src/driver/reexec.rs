@@ -1,0 +1,206 @@
+//! Replacing the image of the manager: this one collects its state and executes the other, the other goes on from there.
+//!
+//! No handled signal ever meets an image without handlers: all signals are blocked from before the state is collected
+//! until the new image has restored it, and the kernel keeps what comes meanwhile. No death is missed: the new image
+//! knows every worker before it looks for the dead, and looks once before its first wait.
+
+use crate::error::{Error, Result};
+use crate::signame::Signal;
+use crate::supervisor::event::{Event, Mono};
+use crate::sys::pidfile::PidFile;
+use crate::sys::poll::PollSet;
+use crate::sys::reexec::{self, Inherited, Keeper};
+use crate::sys::signals::{self, SignalSet, Signals};
+use crate::sys::socket::Listener;
+use crate::sys::{clock, reap, start};
+
+use super::clients::Clients;
+use super::generation::Generation;
+use super::journal::Journal;
+use super::state::{Document, FORMAT, GroupState, SignalsState, VERSION};
+use super::workers::Workers;
+use super::{Driver, Group, Opened, own_pid};
+
+/// The state that the image before this one has left for it.
+pub struct Resumption {
+    bytes: Vec<u8>,
+}
+
+/// Whether this process goes on with the work of another image, and with what. To be asked first thing.
+pub fn resumption() -> Option<Resumption> {
+    let bytes = reexec::state_left()?;
+    // What is meant for another process, such as our parent, is none of our business.
+    (Document::pid_in(&bytes) == Some(own_pid())).then_some(Resumption { bytes })
+}
+
+impl Resumption {
+    /// Goes on to the end and returns the status to exit with.
+    ///
+    /// # Errors
+    /// The state cannot be restored, against what was said when we were asked; the workers were asked to stop, as far as
+    /// they are known. Or as for [`super::run`].
+    pub fn run(self) -> Result<u8> {
+        let failed = |why: String| Error::failed(format!("cannot go on after the re-execution: {why}"));
+        let document = Document::read(&self.bytes).map_err(failed)?;
+        drop(self.bytes);
+        let pids = document.workers.pids();
+        let mut driver = Driver::resume(document).map_err(|error| {
+            for pid in pids {
+                // Nobody is left to look after them, and there is nobody to tell.
+                let _ = reap::kill(pid, Signal::TERM);
+            }
+            failed(error.message)
+        })?;
+        let outcome = driver.serve();
+        driver.close();
+        outcome
+    }
+}
+
+impl Driver {
+    /// Asks the image that would take our place.
+    pub(super) fn check_image(&mut self, check: u64) -> Option<Event> {
+        let begun = self
+            .document(&mut Keeper::default(), SignalSet::default())
+            .bytes()
+            .and_then(|state| self.workers.begin_check(check, &self.image, &state));
+        begun.err().map(|why| Event::ImageChecked { check, outcome: Err(why) })
+    }
+
+    /// Executes the other image. Where it returns that has failed, nothing is changed, and the machine knows.
+    pub(super) fn reexec(&mut self) {
+        for gone in self.opened.clients.flush() {
+            self.core.handle(Mono(clock::now_ms()), Event::ClientGone(gone));
+        }
+        let mut received = SignalSet::default();
+        let reason = match signals::block_all() {
+            Err(error) => format!("cannot block signals: {error}"),
+            Ok(_blocked) => {
+                received = self.signals.drain();
+                let mut keeper = Keeper::default();
+                match self.document(&mut keeper, received).bytes() {
+                    Ok(state) => {
+                        let error = reexec::execute(&self.image, &state, &keeper);
+                        format!("cannot execute {}: {}", self.image.path.display(), crate::sys::reason(error))
+                    }
+                    Err(why) => why,
+                }
+            }
+        };
+        let now = Mono(clock::now_ms());
+        let core = &mut self.core;
+        core.handle(now, Event::ReexecFailed(reason));
+        // What was taken out of the self-pipe wakes nobody any more.
+        self.workers.reap(&mut self.journal, |event| core.handle(now, event));
+        for signal in received {
+            core.handle(now, Event::Signaled(signal));
+        }
+    }
+
+    fn document(&self, keeper: &mut Keeper, received: SignalSet) -> Document {
+        let groups = self.opened.groups.iter().map(|group| group.hand_over(keeper)).collect();
+        let clients = self.opened.clients.hand_over(keeper);
+        let workers = self.workers.hand_over(keeper);
+        let pidfile = self.opened.pidfile.as_ref().map(|pidfile| pidfile.hand_over(keeper));
+        Document {
+            format: FORMAT,
+            version: VERSION.to_owned(),
+            pid: own_pid(),
+            image: self.image.clone(),
+            descriptors: keeper.numbers().to_vec(),
+            signals: SignalsState {
+                saved: *self.signals.saved(),
+                handled: self.signals.handled(),
+                received: received.into_iter().collect(),
+            },
+            core: self.core.clone(),
+            groups,
+            clients,
+            workers,
+            pidfile,
+            log: self.journal.spec(),
+        }
+    }
+
+    /// Takes everything over. Signals are let in when all is in place.
+    fn resume(document: Document) -> Result<Driver> {
+        let Document {
+            image, descriptors, signals: told, core, groups, clients, workers, pidfile, log, ..
+        } = document;
+        let lost = |error: std::io::Error| Error::failed(error.to_string());
+        let mut inherited = Inherited::new(descriptors);
+        let signals = Signals::take_over(told.handled, told.saved)
+            .map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
+        let mut opened = Opened {
+            groups: Vec::with_capacity(groups.len()),
+            clients: Clients::take_over(clients, &mut inherited).map_err(lost)?,
+            pidfile: pidfile
+                .map(|pidfile| PidFile::take_over(pidfile, &mut inherited))
+                .transpose()
+                .map_err(lost)?,
+        };
+        for group in groups {
+            opened.groups.push(Group::take_over(group, &mut inherited)?);
+        }
+        let workers = Workers::take_over(workers, told.saved, own_pid(), &mut inherited)?;
+        drop(inherited);
+        let mut driver = Driver {
+            core,
+            opened,
+            workers,
+            journal: Journal::new(&log),
+            signals,
+            image,
+            poll: PollSet::new(),
+        };
+        if let Err(error) = start::seal_inherited(&[]) {
+            driver.journal.complain(&format!("workers may inherit descriptors: {error}"));
+        }
+        driver.catch_up(told.received);
+        driver
+            .signals
+            .unblock()
+            .map_err(|error| Error::failed(format!("cannot unblock signals: {error}")))?;
+        Ok(driver)
+    }
+
+    /// Learns what has happened while nobody looked.
+    fn catch_up(&mut self, received: Vec<Signal>) {
+        let now = Mono(clock::now_ms());
+        let core = &mut self.core;
+        core.handle(now, Event::Reexeced);
+        self.workers.give_up_lost(|event| core.handle(now, event));
+        self.workers.reap(&mut self.journal, |event| core.handle(now, event));
+        for signal in received {
+            core.handle(now, Event::Signaled(signal));
+        }
+    }
+}
+
+impl Group {
+    fn hand_over(&self, keeper: &mut Keeper) -> GroupState {
+        GroupState {
+            spec: self.spec.clone(),
+            listeners: self.listeners.iter().map(|listener| listener.hand_over(keeper)).collect(),
+            control_path: self.control_path.clone(),
+            generations: self.generations.iter().map(|(id, held)| (*id, held.hand_over())).collect(),
+        }
+    }
+
+    fn take_over(state: GroupState, inherited: &mut Inherited) -> Result<Group> {
+        let GroupState { spec, listeners, control_path, generations } = state;
+        let listeners = listeners
+            .into_iter()
+            .map(|listener| Listener::take_over(listener, inherited))
+            .collect::<std::io::Result<Vec<Listener>>>()
+            .map_err(|error| Error::failed(error.to_string()).within(&spec.name))?;
+        let handed = listeners.iter().map(Listener::handed).collect();
+        let mut group = Group { spec, listeners, handed, control_path, generations: Vec::new() };
+        for (id, held) in generations {
+            let mut generation = Generation::take_over(held, &group.spec.launch)?;
+            generation.hand_off(&group, own_pid());
+            group.generations.push((id, generation));
+        }
+        Ok(group)
+    }
+}

@@ -1,0 +1,194 @@
+//! The manager replaces itself: another image of the program goes on in the same process, with everything this one has.
+//!
+//! A re-execution goes through three phases:
+//!
+//! ```text
+//!   Checking --can read our state--> Settling --no worker between fork and exec--> Executing --> the new image
+//!       |                               |                                             |
+//!       +--refused, too late            +--too late                                   +--exec failed
+//!       v                               v                                             v
+//!   this image goes on as if nothing had been asked
+//! ```
+//!
+//! Nothing changes for the workers before the exec, so every failure on the way leaves all as it was. While settling no
+//! worker is started; what dies meanwhile is replaced afterwards, by whichever image runs then. Each phase has a
+//! deadline. Shutdown wins here too: it ends a re-execution that is under way, and none begins in it.
+//!
+//! Those who wait for the end are part of the state, so that the new image answers them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Supervisor;
+use super::child::Phase as ChildPhase;
+use super::command::{ClientId, Reply, Ticket, Wait};
+use super::event::{Action, Mono};
+use super::note::Happening;
+use crate::error::Code;
+use crate::plan::Level;
+
+/// How long the new image may take to say whether it can read the state.
+const CHECK_TIME: Duration = Duration::from_secs(5);
+
+/// How long workers that are being started may take to run their program.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// A re-execution under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Reexec {
+    phase: Phase,
+    /// Which check is waited for.
+    check: u64,
+    deadline: Mono,
+    /// Who is to hear how it ends.
+    waiting: Vec<Ticket>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Phase {
+    /// The new image is asked whether it can go on from our state.
+    Checking,
+    /// It can; workers between fork and exec are waited for.
+    Settling,
+    /// The driver was told to do it.
+    Executing,
+}
+
+impl Supervisor {
+    /// Begins to replace this image of the manager, or joins the re-execution that is under way.
+    pub(super) fn request_reexec(&mut self) -> Result<(), Reply> {
+        if self.shutdown.is_some() {
+            return Err(Reply::Failed(Code::Refused, "the manager is stopping".into()));
+        }
+        if self.reexec.is_none() {
+            self.checks += 1;
+            self.reexec = Some(Reexec {
+                phase: Phase::Checking,
+                check: self.checks,
+                deadline: self.now.after(CHECK_TIME),
+                waiting: Vec::new(),
+            });
+            self.note_manager(Level::Info, Happening::ReexecStarted);
+            self.act(Action::CheckImage { check: self.checks });
+        }
+        Ok(())
+    }
+
+    /// The same for a client.
+    pub(super) fn reexec_for(&mut self, ticket: Ticket, wait: Wait) {
+        let reply = match (self.request_reexec(), wait) {
+            (Err(refusal), _) => refusal,
+            (Ok(()), Wait::No) => Reply::Done("re-executing".into()),
+            (Ok(()), Wait::Done | Wait::Drained) => {
+                if let Some(reexec) = &mut self.reexec {
+                    reexec.waiting.push(ticket);
+                }
+                return;
+            }
+        };
+        self.act(Action::Reply { ticket, reply, last: true });
+    }
+
+    /// The new image has said whether it can go on from our state.
+    pub(super) fn image_checked(&mut self, check: u64, outcome: Result<(), String>) {
+        let now = self.now;
+        let Some(reexec) = &mut self.reexec else { return };
+        if reexec.phase != Phase::Checking || reexec.check != check {
+            return;
+        }
+        match outcome {
+            Ok(()) => (reexec.phase, reexec.deadline) = (Phase::Settling, now.after(SETTLE_TIME)),
+            Err(reason) => self.fail_reexec(Code::Refused, reason),
+        }
+    }
+
+    /// The exec has failed: this image goes on.
+    pub(super) fn reexec_failed(&mut self, reason: String) {
+        self.fail_reexec(Code::Failed, reason);
+    }
+
+    /// This is the new image.
+    pub(super) fn reexeced(&mut self) {
+        self.touch_all();
+        let version = concat!("remuda ", env!("CARGO_PKG_VERSION"));
+        self.note_manager(Level::Info, Happening::Reexeced);
+        for ticket in self.reexec.take().map(|reexec| reexec.waiting).unwrap_or_default() {
+            let reply = Reply::Done(format!("re-executed: {version}"));
+            self.act(Action::Reply { ticket, reply, last: true });
+        }
+    }
+
+    /// Ends a re-execution that is late, or that the end of the manager has overtaken.
+    pub(super) fn watch_reexec(&mut self) {
+        let Some(reexec) = &self.reexec else { return };
+        let late = reexec.deadline <= self.now;
+        match reexec.phase {
+            Phase::Executing => {}
+            Phase::Checking | Phase::Settling if self.shutdown.is_some() => {
+                self.stop_check();
+                self.fail_reexec(Code::Refused, "stopped meanwhile".into());
+            }
+            Phase::Checking if late => {
+                self.stop_check();
+                let span = CHECK_TIME.as_secs();
+                self.fail_reexec(
+                    Code::Refused,
+                    format!("the new image did not say within {span} s whether it can go on"),
+                );
+            }
+            Phase::Settling if late => {
+                self.fail_reexec(
+                    Code::Failed,
+                    "a worker that is being started does not get to its program".into(),
+                );
+            }
+            Phase::Checking | Phase::Settling => {}
+        }
+    }
+
+    /// The last action of all, when nothing else is left to do and no worker is between fork and exec.
+    pub(super) fn due_reexec(&mut self) -> Option<Action> {
+        let spawning = || self.children.iter().any(|child| child.phase == ChildPhase::Spawning);
+        let preparing = || self.groups.iter().any(|group| group.preparing.is_some());
+        if self.reexec.as_ref()?.phase != Phase::Settling || spawning() || preparing() {
+            return None;
+        }
+        self.reexec.as_mut()?.phase = Phase::Executing;
+        Some(Action::Reexec)
+    }
+
+    /// No worker is to be started now.
+    pub(super) fn is_settling(&self) -> bool {
+        self.reexec.as_ref().is_some_and(|reexec| reexec.phase != Phase::Checking)
+    }
+
+    /// When a re-execution is late.
+    pub(super) fn reexec_deadline(&self) -> Option<Mono> {
+        self.reexec.as_ref().map(|reexec| reexec.deadline)
+    }
+
+    /// A client that is gone waits no longer.
+    pub(super) fn forget_reexec_client(&mut self, client: ClientId) {
+        if let Some(reexec) = &mut self.reexec {
+            reexec.waiting.retain(|ticket| ticket.client != client);
+        }
+    }
+
+    fn stop_check(&mut self) {
+        if let Some(Reexec { phase: Phase::Checking, check, .. }) = self.reexec {
+            self.act(Action::StopCheck { check });
+        }
+    }
+
+    fn fail_reexec(&mut self, code: Code, reason: String) {
+        let Some(reexec) = self.reexec.take() else { return };
+        // What was not started meanwhile is due.
+        self.touch_all();
+        self.note_manager(Level::Error, Happening::ReexecFailed(reason.clone()));
+        for ticket in reexec.waiting {
+            let reply = Reply::Failed(code, format!("not re-executed: {reason}"));
+            self.act(Action::Reply { ticket, reply, last: true });
+        }
+    }
+}
