@@ -406,6 +406,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// Failures in a row after which no more attempts are made; never if absent.
     pub give_up: Option<u32>,
+    /// That holds in a roll-back too. Otherwise a roll-back never ends in vain: there is nothing else to go back to.
+    pub give_up_roll_back: bool,
     /// A worker that was ready this long died healthy: its slot is filled again at once.
     pub healthy_after: Duration,
     /// A worker that was ready this long ends a streak of failures.
@@ -438,6 +440,7 @@ impl Default for Policy {
                 jitter_percent: 10,
             },
             give_up: None,
+            give_up_roll_back: false,
             healthy_after: Duration::from_secs(1),
             stable_after: Duration::from_secs(60),
         }

@@ -265,6 +265,7 @@ impl Given {
             surge: Share::Percent(100),
             upgrade_failures: self.retries.max(1),
             give_up: Some(self.retries.max(1)),
+            give_up_roll_back: true,
             // No worker that was up once is held back, and no other is waited for.
             healthy_after: Duration::ZERO,
             stable_after: Duration::ZERO,

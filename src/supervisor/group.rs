@@ -194,10 +194,11 @@ impl Group {
         }
     }
 
-    /// Failures in a row after which no more attempts are made. A roll-back goes on: there is nothing else to go back to.
+    /// Failures in a row after which no more attempts are made.
     pub(super) fn give_up(&self) -> Option<u32> {
         let rolls_back = |rollout: &Rollout| matches!(rollout.purpose, Purpose::RollBack(..));
-        self.policy.give_up.filter(|_| !self.rollout.as_ref().is_some_and(rolls_back))
+        let endless = !self.policy.give_up_roll_back && self.rollout.as_ref().is_some_and(rolls_back);
+        self.policy.give_up.filter(|_| !endless)
     }
 
     /// Forgets failures: what comes now has nothing to do with what failed.

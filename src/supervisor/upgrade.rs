@@ -153,12 +153,16 @@ impl Supervisor {
         match &rollout.purpose {
             Purpose::Upgrade if ended => self.fail_upgrade(child.group, reason),
             Purpose::RollBack(failed, why) if ended => {
+                let next = if gave_up { "gave up" } else { "still trying" };
                 let sentence = format!(
                     "the upgrade to generation {} failed: {why}; generation {} does not start either: {reason}; \
-                     still trying",
+                     {next}",
                     failed.0, group.generation.0
                 );
                 let serial = rollout.serial;
+                if gave_up {
+                    group.rollout = None;
+                }
                 self.conclude(child.group, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
             }
             Purpose::Restart if ended => {

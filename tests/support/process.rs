@@ -165,18 +165,25 @@ impl Log {
 
     /// Waits for a line with this in it, also one that was written before, and returns the first.
     pub(crate) fn line(&self, part: &str) -> String {
+        self.lines(&format!("line with {part:?}"), 1, |line| line.contains(part)).remove(0)
+    }
+
+    /// Waits for so many lines that fit, and returns the first ones.
+    pub(crate) fn lines(&self, what: &str, count: usize, fits: impl Fn(&str) -> bool) -> Vec<String> {
         let deadline = Instant::now() + LIMIT;
         let (lines, changed) = &*self.lines;
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = lines.lines.iter().find(|line| line.contains(part)) {
-                return line.clone();
+            let found: Vec<String> =
+                lines.lines.iter().filter(|line| fits(line)).take(count).cloned().collect();
+            if found.len() == count {
+                return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if lines.ended || left.is_zero() {
                 let text = lines.lines.join("\n");
                 drop(lines);
-                panic!("no line with {part:?} in the log:\n{text}");
+                panic!("{} of {count} {what} in the log:\n{text}", found.len());
             }
             lines = changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -272,6 +272,20 @@ fn a_roll_back_does_not_give_up() {
 }
 
 #[test]
+fn a_roll_back_gives_up_where_the_plan_says_so() {
+    let limits = Policy { give_up: Some(1), give_up_roll_back: true, ..rolling(2, 1) };
+    let (mut bench, request) = half_failed_with(limits);
+    bench.notes.clear();
+    let child = next_attempt(&mut bench);
+    bench.fork(child);
+    bench.code(child, 1);
+    assert!(bench.sentence(request).ends_with("gave up"));
+    bench.pass(secs(3600));
+    assert_eq!((bench.spawns(), bench.noted("gave-up"), bench.exit), (vec![], 1, None));
+    assert_eq!(bench.serving().len(), 1, "what serves is left alone");
+}
+
+#[test]
 fn deaths_of_old_workers_neither_delay_nor_give_up_the_upgrade() {
     let mut bench = Bench::up(Policy { give_up: Some(1), ..rolling(2, 1) });
     let request = bench.upgrade();
