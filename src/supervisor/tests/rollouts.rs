@@ -282,7 +282,7 @@ fn a_roll_back_gives_up_where_the_plan_says_so() {
     assert!(bench.sentence(request).ends_with("gave up"));
     bench.pass(secs(3600));
     assert_eq!((bench.spawns(), bench.noted("gave-up"), bench.exit), (vec![], 1, None));
-    assert_eq!(bench.serving().len(), 1, "what serves is left alone");
+    assert_eq!(bench.serving(), [(0, 2), (1, 1)], "what serves is left alone");
 }
 
 #[test]
