@@ -10,10 +10,13 @@ SOAK_SECONDS ?= 60
 
 target = $(or $(CARGO_TARGET_DIR),target)
 release = $(target)/release
+# The programs that remuda takes over from and whose names it understands, each with its page.
+compat = einhyrningsins einhyrningsinsctl
+compat_pages = $(compat:%=man/%.1)
 # Pages are named PAGE.SECTION; the section is the directory.
-pages = $(wildcard man/*.[1-8])
+pages = $(filter-out $(compat_pages),$(wildcard man/*.[1-8]))
 
-.PHONY: all test test-servers demo bench soak mutants check install uninstall clean
+.PHONY: all test test-servers demo bench soak mutants check install install-compat uninstall clean
 
 all:
 	$(CARGO) build --release --locked
@@ -61,7 +64,26 @@ install:
 		$(INSTALL) -d $$section && $(INSTALL) -m 644 $$page $$section || exit 1; \
 	done
 
+# Adds the names of the programs that remuda takes over from, and their pages. One of these programs that is installed
+# there already is left alone.
+install-compat: install
+	for name in $(compat); do \
+		link=$(DESTDIR)$(PREFIX)/bin/$$name; \
+		if { test -e $$link || test -L $$link; } && test "$$(readlink $$link)" != remuda; then \
+			echo "$$link is another program: remove it first" >&2; exit 1; \
+		fi; \
+		ln -sf remuda $$link || exit 1; \
+	done
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -m 644 $(compat_pages) $(DESTDIR)$(MANDIR)/man1
+
 uninstall:
+	for name in $(compat); do \
+		link=$(DESTDIR)$(PREFIX)/bin/$$name; \
+		if test "$$(readlink $$link)" = remuda; then \
+			rm -f $$link $(DESTDIR)$(MANDIR)/man1/$$name.1 || exit 1; \
+		fi; \
+	done
 	rm -f $(DESTDIR)$(PREFIX)/bin/remuda
 	for page in $(notdir $(pages)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
 

@@ -206,6 +206,37 @@ fn the_page_has_every_exit_code() {
 }
 
 #[test]
+fn the_pages_of_other_doors_have_the_options_of_their_help() {
+    for door in ["einhyrningsins", "einhyrningsinsctl"] {
+        let Ok(Outcome::Print(help)) = cli::parse(words(&format!("remuda {door} --help"))) else {
+            panic!("{door} has no help");
+        };
+        let page = read(&format!("man/{door}.1"));
+        let told: BTreeSet<String> = options_told(&section(&page, "DESCRIPTION"))
+            .into_iter()
+            .map(|told| match told.argument {
+                Some(argument) => format!("{} {argument}", told.names),
+                None => told.names,
+            })
+            .collect();
+        let shown: BTreeSet<String> = help
+            .lines()
+            .filter_map(|line| {
+                let option = line.trim_start();
+                let indented = (4..=8).contains(&(line.len() - option.len()));
+                let end = option.find("  ").unwrap_or(option.len());
+                // A long one may leave a single space before what it means.
+                let words = option[..end].split(' ').take_while(|word| {
+                    word.starts_with('-') || word.bytes().all(|byte| byte.is_ascii_uppercase())
+                });
+                (indented && option.starts_with('-')).then(|| words.collect::<Vec<_>>().join(" "))
+            })
+            .collect();
+        assert_eq!(told, shown, "{door}");
+    }
+}
+
+#[test]
 fn every_command_line_in_the_documents_can_be_read() {
     let mut lines = markdown_commands(&read("README.md"));
     let from_readme = remuda_lines(&lines).len();
