@@ -104,3 +104,104 @@ impl Document {
         serde_json::to_vec(self).map_err(|error| format!("cannot write the state: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A state as the first version that could be re-executed wrote it, in the midst of an upgrade. Every later version
+    /// has to read it.
+    const FIRST: &str = include_str!("../../tests/golden/state/format-1.json");
+
+    fn first() -> Value {
+        serde_json::from_str(FIRST).unwrap()
+    }
+
+    fn read(state: &Value) -> Result<Document, String> {
+        Document::read(state.to_string().as_bytes())
+    }
+
+    fn refusal(state: &Value) -> String {
+        read(state).err().expect("a refusal")
+    }
+
+    /// Puts a field that nobody knows into every object that has a fixed set of fields, and counts them. Others are maps,
+    /// and enums, whose one key is the name of the variant; a span of time is serde's own.
+    fn add_unknown(value: &mut Value) -> usize {
+        let fixed = |name: &String| name.starts_with(|first: char| first.is_ascii_lowercase());
+        let inside = match value {
+            Value::Object(fields) => fields.values_mut().map(add_unknown).sum(),
+            Value::Array(items) => items.iter_mut().map(add_unknown).sum(),
+            _ => 0,
+        };
+        match value {
+            Value::Object(fields)
+                if fields.len() > 1 && fields.keys().all(fixed) && !fields.contains_key("secs") =>
+            {
+                fields.insert("from_a_later_version".into(), json!({"nested": [1, null]}));
+                inside + 1
+            }
+            _ => inside,
+        }
+    }
+
+    #[test]
+    fn a_state_of_the_first_format_is_read() {
+        let document = read(&first()).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!((document.format, document.pid), (1, 3857));
+        assert_eq!(document.image.environment.len(), 2);
+        assert_eq!(document.groups[0].spec.launch.program, "/bin/sleep");
+        assert_eq!(document.groups[0].listeners.len(), 2);
+        assert_eq!(document.groups[0].generations.len(), 2);
+        assert_eq!(document.workers.pids(), [3863, 3879]);
+        assert!(document.pidfile.is_some());
+        assert_eq!(Document::pid_in(FIRST.as_bytes()), Some(3857));
+    }
+
+    #[test]
+    fn nothing_of_a_state_is_lost_on_the_way() {
+        let written: Value = serde_json::from_slice(&read(&first()).unwrap().bytes().unwrap()).unwrap();
+        let missing = missing(&first(), &written, "");
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// Where the second value does not have what the first one has; it may have more.
+    fn missing(old: &Value, new: &Value, place: &str) -> Vec<String> {
+        match (old, new) {
+            (Value::Object(old), Value::Object(new)) => old
+                .iter()
+                .flat_map(|(name, old)| {
+                    missing(old, new.get(name).unwrap_or(&Value::Null), &format!("{place}/{name}"))
+                })
+                .collect(),
+            (Value::Array(old), Value::Array(new)) if old.len() == new.len() => (0..)
+                .zip(old.iter().zip(new))
+                .flat_map(|(at, (old, new)): (u32, _)| missing(old, new, &format!("{place}/{at}")))
+                .collect(),
+            (old, new) if old == new => Vec::new(),
+            (old, new) => vec![format!("{place}: {old} became {new}")],
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let mut later = first();
+        assert!(add_unknown(&mut later) > 30);
+        later["version"] = json!("9.9.9");
+        read(&later).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_by_name() {
+        let mut later = first();
+        (later["format"], later["version"]) = (json!(2), json!("9.9.9"));
+        let expected = "the state of remuda 9.9.9 has format 2; remuda ";
+        assert!(refusal(&later).starts_with(expected), "{}", refusal(&later));
+        let mut strange = first();
+        strange["core"]["policy"]["signals"]["10"] = json!("Dance");
+        assert!(refusal(&strange).contains("cannot read the state of remuda 0.1.0: unknown variant `Dance`"));
+        assert!(refusal(&json!([])).starts_with("this is no state of remuda"));
+    }
+}
