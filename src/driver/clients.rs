@@ -8,6 +8,9 @@
 //! Workers share nothing with all this: each may have a few connections, however many workers and people there are. An
 //! ack that is lost in a crowd would be a worker lost.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,6 +39,10 @@ const SILENCE_MS: u64 = 200;
 
 /// Bytes of replies that may wait for a slow reader before it is dropped.
 const UNREAD_MAX: usize = 256 * 1024;
+
+/// Milliseconds for which a door is left alone whose connections cannot be accepted: it stays readable, and asking again
+/// at once would keep the loop awake.
+const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Bytes taken from one connection in one pass, so that a flood on one does not keep the others waiting.
 const PIECE: usize = 16 * 1024;
@@ -97,6 +104,8 @@ pub(super) struct Clients {
     /// Given up for a moment when there are no descriptors left: a connection that is not even accepted would keep its
     /// door readable, and the loop awake.
     spare: Option<OwnedFd>,
+    /// No door is watched before this moment, as accepting has failed.
+    pause_until: u64,
 }
 
 /// Every connection on its way to another image of the manager.
@@ -143,7 +152,7 @@ impl Clients {
     pub(super) fn new(control: Control, dialect: Dialect) -> Self {
         let spare = control.as_fd().try_clone_to_owned().ok();
         let doors = vec![Door { control, trusted: true }];
-        Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare }
+        Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare, pause_until: 0 }
     }
 
     /// What another image of the manager needs to go on with them.
@@ -166,7 +175,8 @@ impl Clients {
         for client in state.table {
             table.insert(client.id, Client::take_over(client, inherited)?);
         }
-        Ok(Clients { doors, dialect: state.dialect, table, next: state.next, gone: Vec::new(), spare })
+        let (dialect, next) = (state.dialect, state.next);
+        Ok(Clients { doors, dialect, table, next, gone: Vec::new(), spare, pause_until: 0 })
     }
 
     /// Where the manager listens.
@@ -187,7 +197,8 @@ impl Clients {
         let mut doors = Vec::with_capacity(self.doors.len());
         let mut reopen = None;
         for (at, door) in self.doors.iter().enumerate() {
-            match self.crowded_until(door.trusted, now) {
+            let paused = Some(self.pause_until).filter(|&until| until > now);
+            match paused.or_else(|| self.crowded_until(door.trusted, now)) {
                 None => doors.push((at, poll.add(door.control.as_fd(), Interest::READ))),
                 until => reopen = reopen.into_iter().chain(until).min(),
             }
@@ -234,7 +245,8 @@ impl Clients {
     /// Queues a reply. A client that does not read is dropped instead.
     pub(super) fn reply(&mut self, ticket: Ticket, reply: &Reply, last: bool) {
         let Some(client) = self.table.get_mut(&ticket.client) else { return };
-        if client.output.len() > UNREAD_MAX {
+        // One pass may have a lot to tell: who reads is not to blame for that.
+        if client.output.len() > UNREAD_MAX && (!client.send() || client.output.len() > UNREAD_MAX) {
             return self.drop_client(ticket.client);
         }
         client.codec.encode(ticket.request, reply, last, &mut client.output);
@@ -274,7 +286,7 @@ impl Clients {
             let (socket, peer) = match self.doors[door].control.accept() {
                 Ok(Some(accepted)) => accepted,
                 Ok(None) => return,
-                Err(error) => return self.turn_away(door, &error),
+                Err(error) => return self.turn_away(door, now, &error),
             };
             let leader = || reap::process_group_of(peer.pid).filter(|&pid| is_worker(pid));
             let owner = match Some(peer.pid).filter(|&pid| is_worker(pid)).or_else(leader) {
@@ -303,12 +315,17 @@ impl Clients {
         }
     }
 
-    /// With no descriptors left, takes a connection only to close it.
-    fn turn_away(&mut self, door: usize, error: &io::Error) {
-        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-            self.spare = None;
-            drop(self.doors[door].control.accept());
+    /// With no descriptors left, takes a connection only to close it. Where that does not help either, or something else
+    /// is lacking, doors are left alone for a moment.
+    fn turn_away(&mut self, door: usize, now: u64, error: &io::Error) {
+        let full = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        let freed = full && self.spare.take().is_some();
+        let closed = freed && self.doors[door].control.accept().is_ok();
+        if self.spare.is_none() {
             self.spare = self.doors[door].control.as_fd().try_clone_to_owned().ok();
+        }
+        if !closed {
+            self.pause_until = now + ACCEPT_PAUSE_MS;
         }
     }
 

@@ -23,6 +23,9 @@ use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
 use crate::sys::{creds, reap, start};
 
+/// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
+const NOTIFICATIONS_MAX: usize = 8;
+
 /// What the driver holds of a worker.
 struct Process {
     child: ChildId,
@@ -34,6 +37,8 @@ struct Process {
     status: Option<OwnedFd>,
     /// Where its READY=1 arrives. Open as long as it lives, or what it says later would fail.
     notify: Option<NotifySocket>,
+    /// That a stranger has sent something there was told.
+    warned: bool,
     uid: u32,
 }
 
@@ -241,6 +246,7 @@ impl Workers {
             kill_group: launch.own_process_group && launch.kill_process_group,
             status: Some(spawned.status),
             notify,
+            warned: false,
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
         };
         self.pids.insert(child, spawned.pid);
@@ -361,6 +367,7 @@ impl Process {
             kill_group: state.kill_group,
             status: state.status.map(|number| inherited.claim(number)).transpose()?,
             notify: state.notify.map(|notify| NotifySocket::take_over(notify, inherited)).transpose()?,
+            warned: false,
             uid: state.uid,
         })
     }
@@ -383,9 +390,10 @@ impl Process {
         self.status = None;
     }
 
-    /// Reads what the worker, or a process of its group, has to say.
+    /// Reads what the worker, or another process of its user or ours, has to say. Its process group is not asked for: a
+    /// sender such as systemd-notify(1) may be gone by now. What is left over is there on the next pass.
     fn read_notify(&mut self, pid: i32, manager: i32, journal: &mut Journal, tell: &mut impl FnMut(Event)) {
-        loop {
+        for _ in 0..NOTIFICATIONS_MAX {
             let Some(socket) = &self.notify else { return };
             let message = match socket.receive() {
                 Ok(Some(message)) => message,
@@ -398,13 +406,52 @@ impl Process {
             };
             let ours = message.uid == self.uid || message.uid == 0 || message.uid == creds::our_uid();
             if !ours || message.pid == manager {
-                journal.line(
-                    Level::Warn,
-                    &format!("ignored a notification for pid {pid} from uid {}", message.uid),
-                );
+                if !std::mem::replace(&mut self.warned, true) {
+                    let sentence = format!("ignored a notification for pid {pid} from uid {}", message.uid);
+                    journal.line(Level::Warn, &sentence);
+                }
             } else if notify::is_ready(&message.text) {
                 tell(Event::Ready { child: self.child });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+    use crate::plan::{LogFormat, LogSpec};
+
+    #[test]
+    fn a_worker_that_notifies_without_end_is_heard_a_piece_at_a_time() {
+        let socket = NotifySocket::open().unwrap();
+        let name = SocketAddr::from_abstract_name(&socket.name()[1..]).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while sender.send_to_addr(b"READY=1", &name).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > NOTIFICATIONS_MAX, "the queue holds {sent}");
+        let mut process = Process {
+            child: ChildId(1),
+            leads_group: true,
+            kill_group: true,
+            status: None,
+            notify: Some(socket),
+            warned: false,
+            uid: creds::our_uid(),
+        };
+        let mut journal = Journal::new(&LogSpec { level: Level::Error, format: LogFormat::Plain });
+        let mut heard = |process: &mut Process| {
+            let mut count = 0;
+            process.read_notify(1, 0, &mut journal, &mut |_| count += 1);
+            count
+        };
+        assert_eq!(heard(&mut process), NOTIFICATIONS_MAX);
+        assert_eq!(heard(&mut process), sent - NOTIFICATIONS_MAX);
     }
 }
