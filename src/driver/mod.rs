@@ -152,6 +152,9 @@ impl Driver {
             if let Some(code) = self.perform() {
                 return Ok(code);
             }
+            if self.send_replies() {
+                continue;
+            }
             if let Err(error) = self.wait() {
                 self.workers.signal_all(Signal::TERM);
                 return Err(Error::failed(format!(
@@ -210,11 +213,18 @@ impl Driver {
         None
     }
 
+    /// Writes what is to be written to clients. True if some are gone, which the machine then has to act upon.
+    fn send_replies(&mut self) -> bool {
+        let gone = self.opened.clients.flush();
+        let now = Mono(clock::now_ms());
+        for &client in &gone {
+            self.core.handle(now, Event::ClientGone(client));
+        }
+        !gone.is_empty()
+    }
+
     /// Waits for something to happen and turns it into events.
     fn wait(&mut self) -> std::io::Result<()> {
-        for gone in self.opened.clients.flush() {
-            self.core.handle(Mono(clock::now_ms()), Event::ClientGone(gone));
-        }
         self.poll.clear();
         let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
         let workers_at = self.workers.watch(&mut self.poll);

@@ -178,7 +178,7 @@ impl Supervisor {
 
     /// Takes an event into account. `now` never goes back; events of one pass carry the same moment.
     pub fn handle(&mut self, now: Mono, event: Event) {
-        self.now = self.now.max(now);
+        self.advance(now);
         match event {
             Event::Start => {
                 self.note_manager(Level::Info, Happening::Started);
@@ -242,6 +242,16 @@ impl Supervisor {
                 .any(|(slot, view)| slot.vacancy == Vacancy::Open && view.modern.is_none())
         };
         (waits && open()).then_some(group.streak.not_before)
+    }
+
+    /// Moves the time on. The end of a back-off is no deadline once it has passed, so the groups that wait for it are
+    /// looked at whatever the event is.
+    fn advance(&mut self, now: Mono) {
+        let before = self.now;
+        self.now = before.max(now);
+        for group in &mut self.groups {
+            group.dirty |= before < group.streak.not_before && group.streak.not_before <= self.now;
+        }
     }
 
     fn touch_all(&mut self) {

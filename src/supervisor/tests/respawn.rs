@@ -56,6 +56,17 @@ fn the_delay_grows_by_half_up_to_its_ceiling() {
 }
 
 #[test]
+fn an_attempt_is_made_also_if_its_time_comes_with_something_else() {
+    let mut bench = Bench::new(policy(1));
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.code(child, 1);
+    bench.now = bench.now.after(secs(2));
+    bench.feed(Event::ClientGone(ClientId(7)));
+    bench.spawn();
+}
+
+#[test]
 fn one_attempt_at_a_time_while_failing() {
     let mut bench = Bench::new(policy(4));
     for child in bench.spawns() {
