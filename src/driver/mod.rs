@@ -40,7 +40,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
 use crate::sys::signals::Signals;
 use crate::sys::socket::{self, Listener};
-use crate::sys::{clock, start};
+use crate::sys::{clock, reason, start};
 pub use check::{CAN_RESUME, RESUMABLE, can_resume};
 use clients::Clients;
 use generation::Generation;
@@ -54,11 +54,13 @@ use workers::Workers;
 /// Whatever stands in the way of starting, before anything was started; later only a failure of poll(2) itself, after
 /// the workers were asked to stop.
 pub fn run(plan: Plan) -> Result<u8> {
-    start::open_standard().map_err(|error| Error::failed(format!("cannot open /dev/null: {error}")))?;
+    start::open_standard()
+        .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?;
     let sealed = start::seal_inherited(&inherited(&plan));
     let mut driver = Driver::new(plan)?;
     if let Err(error) = sealed {
-        let sentence = format!("workers may inherit descriptors that the manager was started with: {error}");
+        let sentence =
+            format!("workers may inherit descriptors that the manager was started with: {}", reason(error));
         driver.journal.line(Level::Warn, &sentence);
     }
     driver.core.handle(Mono(clock::now_ms()), Event::Start);
@@ -110,9 +112,10 @@ impl Driver {
     /// Checks everything, then opens everything; what fails leaves nothing behind.
     fn new(plan: Plan) -> Result<Driver> {
         let signals = Signals::install(plan.manager.signals.keys().copied())
-            .map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
-        let image = Image::at_start()
-            .map_err(|error| Error::failed(format!("cannot tell how this program was started: {error}")))?;
+            .map_err(|error| Error::failed(format!("cannot handle signals: {}", reason(error))))?;
+        let image = Image::at_start().map_err(|error| {
+            Error::failed(format!("cannot tell how this program was started: {}", reason(error)))
+        })?;
         let firsts = plan
             .groups
             .iter()
@@ -158,7 +161,8 @@ impl Driver {
             if let Err(error) = self.wait() {
                 self.workers.signal_all(Signal::TERM);
                 return Err(Error::failed(format!(
-                    "cannot wait for events: {error}; the workers were asked to stop"
+                    "cannot wait for events: {}; the workers were asked to stop",
+                    reason(error)
                 )));
             }
         }
@@ -186,7 +190,8 @@ impl Driver {
                 }
                 Action::Signal { child, signal, to_group } => {
                     if let Err(error) = self.workers.signal(child, signal, to_group) {
-                        self.journal.complain(&format!("cannot send {signal} to a worker: {error}"));
+                        self.journal
+                            .complain(&format!("cannot send {signal} to a worker: {}", reason(error)));
                     }
                 }
                 Action::Reply { ticket, reply, last } => self.opened.clients.reply(ticket, &reply, last),
@@ -283,10 +288,10 @@ impl Opened {
             group.remove_paths(complain);
         }
         if let Some(Err(error)) = self.pidfile.map(PidFile::remove) {
-            complain(&format!("cannot remove the pid file: {error}"));
+            complain(&format!("cannot remove the pid file: {}", reason(error)));
         }
         if let Err(error) = self.clients.close() {
-            complain(&format!("cannot remove the control socket: {error}"));
+            complain(&format!("cannot remove the control socket: {}", reason(error)));
         }
     }
 }
@@ -313,7 +318,7 @@ impl Group {
     fn remove_paths(&self, complain: &mut dyn FnMut(&str)) {
         for listener in &self.listeners {
             if let Err(error) = listener.remove() {
-                complain(&format!("cannot remove {}: {error}", listener.address));
+                complain(&format!("cannot remove {}: {}", listener.address, reason(error)));
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
-use crate::sys::{creds, reap, start};
+use crate::sys::{creds, reap, reason, start};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
@@ -89,7 +89,7 @@ impl Workers {
     pub(super) fn new(saved: Saved, manager: i32) -> Result<Workers> {
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |error: io::Error| Error::failed(format!("cannot {what}: {error}"))
+            move |error: io::Error| Error::failed(format!("cannot {what}: {}", reason(error)))
         };
         let nofile = start::raise_nofile().map_err(failed("read the limit of open files"))?;
         Ok(Workers {
@@ -138,7 +138,7 @@ impl Workers {
             pids: by_pid.iter().map(|(&pid, process)| (process.child, pid)).collect(),
             by_pid,
             null: start::null_input()
-                .map_err(|error| Error::failed(format!("cannot open /dev/null: {error}")))?,
+                .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?,
             checks: Vec::new(),
             nofile: Limit { resource: Resource::RLIMIT_NOFILE, soft, hard },
             saved,
@@ -318,14 +318,17 @@ impl Workers {
             let pid = match reap::peek() {
                 Ok(Some(pid)) => pid,
                 Ok(None) => return,
-                Err(error) => return journal.complain(&format!("cannot look for dead children: {error}")),
+                Err(error) => {
+                    return journal.complain(&format!("cannot look for dead children: {}", reason(error)));
+                }
             };
             if let Some(process) = self.by_pid.get_mut(&pid) {
                 process.read_status(&mut tell);
                 if process.kill_group
                     && let Err(error) = reap::kill_group(pid, Signal::KILL)
                 {
-                    journal.complain(&format!("cannot kill the process group of pid {pid}: {error}"));
+                    journal
+                        .complain(&format!("cannot kill the process group of pid {pid}: {}", reason(error)));
                 }
             }
             let check = self.checks.iter().position(|check| check.pid() == pid);
@@ -333,11 +336,11 @@ impl Workers {
             if check.is_some()
                 && let Err(error) = reap::kill_group(pid, Signal::KILL)
             {
-                journal.complain(&format!("cannot kill the process group of pid {pid}: {error}"));
+                journal.complain(&format!("cannot kill the process group of pid {pid}: {}", reason(error)));
             }
             let exit = match reap::reap(pid) {
                 Ok(exit) => exit,
-                Err(error) => return journal.complain(&format!("cannot reap pid {pid}: {error}")),
+                Err(error) => return journal.complain(&format!("cannot reap pid {pid}: {}", reason(error))),
             };
             if let Some(check) = check {
                 let number = check.number();
@@ -399,7 +402,8 @@ impl Process {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
                 Err(error) => {
-                    journal.complain(&format!("cannot read the notifications of pid {pid}: {error}"));
+                    journal
+                        .complain(&format!("cannot read the notifications of pid {pid}: {}", reason(error)));
                     self.notify = None;
                     return;
                 }
