@@ -22,10 +22,13 @@ all:
 	$(CARGO) build --release --locked
 
 # A test that lacks a tool or a privilege says `skipped: why` and counts as passed; what was skipped is told again at
-# the end. (cargo shows what a test says only if it fails or is asked to.)
+# the end. (cargo shows what a test says only if it fails or is asked to.) The second run has system calls fail on
+# request.
 test:
 	@mkdir -p $(target)
-	@{ $(CARGO) test --locked -- --show-output; echo $$? >$(target)/test.status; } 2>&1 | tee $(target)/test.log
+	@{ $(CARGO) test --locked -- --show-output && \
+		$(CARGO) test --locked --features fault --test run_fault --test spawn -- --show-output; \
+		echo $$? >$(target)/test.status; } 2>&1 | tee $(target)/test.log
 	@grep -a '^skipped: ' $(target)/test.log | sort -u; exit $$(cat $(target)/test.status)
 
 # uvicorn, gunicorn, node and a program with the listenfd crate, each upgraded under load.

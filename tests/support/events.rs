@@ -30,7 +30,12 @@ impl Talk {
     }
 
     pub(crate) fn send(&mut self, request: &Value) {
-        self.send_bytes(format!("{request}\n").as_bytes());
+        self.try_send(request).unwrap();
+    }
+
+    /// Sends a request where the connection may be gone.
+    pub(crate) fn try_send(&mut self, request: &Value) -> std::io::Result<()> {
+        self.reader.get_mut().write_all(format!("{request}\n").as_bytes())
     }
 
     /// The next line; `None` at the end of the connection.

@@ -185,13 +185,21 @@ fn unix_address(variable: &str) -> SocketAddr {
     }
 }
 
-/// Sends an ack and waits for the answer, so that what follows comes after it.
+/// Sends an ack and waits for the answer, so that what follows comes after it. A worker without one ends.
 fn ack(pid: &str) {
-    let mut stream = UnixStream::connect_addr(&unix_address("EINHORN_SOCK_PATH")).unwrap();
-    stream.write_all(format!("{{\"command\":\"worker:ack\"{pid}}}\n").as_bytes()).unwrap();
+    if let Err(error) = try_ack(pid) {
+        eprintln!("worker {}: ack lost: {error}", std::process::id());
+        exit(1);
+    }
+}
+
+fn try_ack(pid: &str) -> std::io::Result<()> {
+    let mut stream = UnixStream::connect_addr(&unix_address("EINHORN_SOCK_PATH"))?;
+    stream.write_all(format!("{{\"command\":\"worker:ack\"{pid}}}\n").as_bytes())?;
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    assert!(line.contains(r#""ok":true"#) || line == "\"Acknowledged!\"\n", "{line}");
+    BufReader::new(stream).read_line(&mut line)?;
+    let done = line.contains(r#""ok":true"#) || line == "\"Acknowledged!\"\n";
+    if done { Ok(()) } else { Err(std::io::Error::other(format!("answered with {line:?}"))) }
 }
 
 /// Descriptor 3.
