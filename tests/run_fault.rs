@@ -42,6 +42,7 @@ const CALLS: &[(&str, &str)] = &[
     ("getrlimit", "EIO"),
     ("kill", "EIO"),
     ("listen", "EIO"),
+    ("memfd_create", "EMFILE"),
     ("open", "EMFILE"),
     ("opendir", "EMFILE"),
     ("pipe2", "EMFILE"),
@@ -173,7 +174,9 @@ fn life(fault: &str, at_rest: usize) -> bool {
     if code == 1 {
         assert!(log.lines().any(|line| TOLD.iter().any(|told| line.contains(told))), "{fault}: {log}");
     }
-    for file in files {
+    // A new image that cannot take over what it was given does not know what was its own: the next start cleans up.
+    let lost = log.contains("cannot go on after the re-execution");
+    for file in files.into_iter().filter(|_| !lost) {
         assert!(!file.exists(), "{fault}: {} was left behind\n{log}", file.display());
     }
     hit
@@ -185,10 +188,11 @@ fn live(manager: &mut Manager, at_rest: usize) -> Option<i32> {
     // Their connections may be lost, and they say so.
     let verb = |manager: &Manager, words: &[&str]| {
         let output = manager.verb(words);
-        assert!(matches!(output.code, Some(0 | 1 | 3 | 5 | 7)), "{words:?}: {output:?}");
+        assert!(matches!(output.code, Some(0 | 1 | 3 | 4 | 5 | 7)), "{words:?}: {output:?}");
     };
     verb(manager, &["upgrade", "--timeout", "30s"]);
     up(manager)?;
+    verb(manager, &["reexec", "--timeout", "30s"]);
     verb(manager, &["scale", "3", "--timeout", "30s"]);
     verb(manager, &["dec", "--wait-drained", "--timeout", "30s"]);
     let victim = up(manager)?.first().map(pid_of)?;
