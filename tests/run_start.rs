@@ -10,13 +10,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::process::{self, Output, Process};
-use support::{Setup, http, pass, root, setup, tool, worker};
+use support::{Setup, http, root, setup, tool, worker};
 
 #[test]
 fn worker_entry() {
@@ -553,26 +552,21 @@ fn children_that_are_not_ours_are_reaped_and_nothing_else() {
     let setup = setup("pause").options("--ack none");
     let words: Vec<String> =
         setup.words().iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let script = format!("sleep 0.3 & exec '{}' {}", support::REMUDA, words.join(" "));
+    let foreign = setup.path("foreign");
+    let binary = support::REMUDA;
+    let script = format!("sleep 0.3 & echo $! >'{}'; exec '{binary}' {}", foreign.display(), words.join(" "));
     let mut command = Command::new("sh");
     command.args(["-c", &script]);
     let manager = setup.start_as(command);
     manager.up();
     let mut events = manager.events();
     let before = manager.pids("ready");
-    // The foreign child dies meanwhile.
-    pass(Duration::from_millis(600));
-    manager.done(&["upgrade"]);
+    let foreign = worker::noted(&foreign)[0];
+    assert!(process::wait_gone(foreign));
+    manager.done(&["upgrade", "--wait-drained"]);
     events.until("upgrade-done");
     assert!(events.seen("died").is_empty());
     assert_eq!(manager.group()["generation"], json!(2));
     assert_ne!(manager.pids("ready"), before);
-    let zombies = process::all()
-        .into_iter()
-        .filter(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(&format!("Z {} ", manager.pid())))
-        })
-        .count();
-    assert_eq!(zombies, 0);
+    assert!(!Path::new(&format!("/proc/{foreign}")).exists(), "nobody has reaped it");
 }
