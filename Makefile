@@ -46,7 +46,7 @@ bench:
 
 soak: all
 	$(CARGO) build --release --locked --example soak --example http_worker
-	$(release)/examples/soak --seconds $(SOAK_SECONDS) --every 5 --kept-alive 2 --slow '/slow?ms=3000'
+	$(release)/examples/soak --seconds $(SOAK_SECONDS) --every 5 --reexec 20 --kept-alive 2 --slow '/slow?ms=3000'
 
 # Breaks the core in known ways, one after the other, and wants the tests to notice each.
 mutants:

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! soak [--seconds N] [--every N] [--workers N] [--kept-alive N] [--pause-us N] [--slow PATH] [--ack KIND]
-//!      [-- PROGRAM ARGS...]
+//!      [--reexec N] [-- PROGRAM ARGS...]
 //! ```
 //!
 //! Starts PROGRAM (`http_worker` if none is given) under remuda, asks it with eight connections for `--seconds` (60)
 //! and replaces its workers every `--every` seconds (5). `--kept-alive` of the connections are kept as long as the
 //! server allows, the others ask once each. With `--slow PATH`, two requests a worker that take long are begun before
-//! each upgrade, and all must be answered. The last line is the result; the exit status is 0 only if nothing failed.
+//! each upgrade, and all must be answered. With `--reexec N` the manager replaces its own image N times in the course of
+//! each upgrade. The last line is the result; the exit status is 0 only if nothing failed.
 
 use std::env;
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ struct Settings {
     pause: Duration,
     slow: Option<String>,
     ack: String,
+    reexec: u32,
     program: Vec<OsString>,
 }
 
@@ -67,6 +69,7 @@ impl Settings {
             pause: Duration::ZERO,
             slow: None,
             ack: "timer:1s".to_string(),
+            reexec: 0,
             program: Vec::new(),
         };
         let mut arguments = env::args_os().skip(1);
@@ -86,6 +89,7 @@ impl Settings {
                 "--pause-us" => settings.pause = Duration::from_micros(number(&option, &value)?),
                 "--slow" => settings.slow = Some(value),
                 "--ack" => settings.ack = value,
+                "--reexec" => settings.reexec = number(&option, &value)?,
                 _ => return Err(io::Error::other(format!("unknown option {option}"))),
             }
         }
@@ -120,7 +124,7 @@ fn run(settings: Settings) -> io::Result<bool> {
     let end = start + Duration::from_secs(settings.seconds);
     let every = Duration::from_secs(settings.every);
     let mut next = start + every / 2;
-    let mut upgrades = 0;
+    let (mut upgrades, mut re_executions) = (0, 0);
     while Instant::now() < end {
         rest_until(next.min(end))?;
         if Instant::now() >= end {
@@ -132,6 +136,13 @@ fn run(settings: Settings) -> io::Result<bool> {
         }
         upgrades += 1;
         load.enter(Phase::Upgrade);
+        if settings.reexec > 0 {
+            manager.verb(&["upgrade", "--no-wait"], LIMIT, manager::pause)?;
+        }
+        for _ in 0..settings.reexec {
+            manager.verb(&["reexec"], LIMIT, manager::pause)?;
+            re_executions += 1;
+        }
         manager.verb(&["upgrade", "--wait-drained"], LIMIT, manager::pause)?;
         load.enter(Phase::Quiet);
         let report = load.report();
@@ -148,7 +159,7 @@ fn run(settings: Settings) -> io::Result<bool> {
     if slow_asked > 0 {
         println!("{slow_asked} slow requests, {slow_failed} failed");
     }
-    println!("{upgrades} upgrades; {report}");
+    println!("{upgrades} upgrades, {re_executions} re-executions; {report}");
     if !status.success() {
         return Err(io::Error::other(format!("remuda ended with {status}")));
     }

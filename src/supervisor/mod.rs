@@ -40,7 +40,8 @@
 //! 2. If the group or the manager stops, every serving child is asked to go, and that is all.
 //! 3. **cull**: children in slots beyond the target are asked to go.
 //! 4. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go.
-//! 5. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow.
+//! 5. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow, and
+//!    unless the manager is about to replace its own image ([`reexec`]).
 //! 6. The rollout, if all is replaced, ends; waiting clients are answered.
 //!
 //! Shutdown is sticky and wins over everything. When it has begun and the table is empty, the machine asks to exit.
