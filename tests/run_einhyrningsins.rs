@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
 use serde_json::json;
-use support::process::{self, Output, descriptors, environment, lives, run, status_field, wait_gone};
-use support::{LIMIT, Manager, REMUDA, Setup, replace_by_link, setup, worker};
+use support::process::{Output, descriptors, environment, lives, run, status_field, wait_gone};
+use support::{LIMIT, Manager, REMUDA, Setup, http, replace_by_link, setup, worker};
 
 #[path = "../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
@@ -522,28 +522,39 @@ fn upgrades_under_load_lose_no_request_also_if_the_new_version_dies() {
         limit: Duration::from_secs(10),
         ..Traffic::to(address(&manager))
     };
-    let load = Load::start(traffic).unwrap();
-    // By the signal, then by the message.
-    manager.signal(Signal::SIGHUP);
-    manager.log.line("all workers are of generation 2");
-    ready(&manager, 3, 2);
-    assert_eq!(say(&manager, "upgrade", &[]), "Upgrading all children!");
-    manager.log.line("all workers are of generation 3");
-    ready(&manager, 3, 3);
+    let load = Load::start(traffic.clone()).unwrap();
+    let ask = || {
+        for _ in 0..20 {
+            http::get(traffic.address, "/").unwrap();
+        }
+    };
+    for generation in 2..=9 {
+        // By the signal, or by the message.
+        if generation % 2 == 0 {
+            manager.signal(Signal::SIGHUP);
+        } else {
+            assert_eq!(say(&manager, "upgrade", &[]), "Upgrading all children!");
+        }
+        ask();
+        manager.log.line(&format!("all workers are of generation {generation}"));
+        ask();
+    }
     let before = workers(&manager, "ready");
-    assert!(before.len() == 3 && before.iter().all(|&(_, generation)| generation == 3), "{before:?}");
+    assert!(before.len() == 3 && before.iter().all(|&(_, generation)| generation == 9), "{before:?}");
     // A version that dies at once leaves those that work.
     replace_by_script(&manager.path("program"), "exit 1");
     assert_eq!(say(&manager, "upgrade", &[]), "Upgrading all children!");
-    manager.log.line("remuda: error: ");
+    ask();
+    manager.log.line("upgrade to generation 10 failed");
     assert_eq!(workers(&manager, "ready"), before);
     // And one that is not there at all.
     fs::remove_file(manager.path("program")).unwrap();
     assert_eq!(say(&manager, "upgrade", &[]), "Upgrading all children!");
     manager.log.line("no such file or directory");
+    ask();
     assert_eq!(workers(&manager, "ready"), before);
     let report = load.stop();
     assert!(report.requests() > 100 && report.failed() == 0, "{report}");
     stop(&mut manager);
-    assert!(process::all().iter().all(|pid| !before.iter().any(|(old, _)| old == pid)));
+    assert!(!before.into_iter().any(|(pid, _)| lives(pid)));
 }

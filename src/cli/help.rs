@@ -53,6 +53,7 @@ without refusing or dropping a connection:
     }
     page += "\n'remuda run -h' shows the options of run, 'remuda VERB -h' those of a verb,\n";
     page += "'remuda --help' everything about run.\n";
+    page += "In the manner of others: 'remuda einhyrningsins -h'.\n";
     page
 }
 
