@@ -63,14 +63,19 @@ pub fn parse(text: &str) -> Result<SocketSpec> {
         .map_err(|why| Error::usage(format!("bad address {text:?}: {why}")))
 }
 
-/// The first address that stands twice in `specs`. Port 0 is a new port each time, so it may.
+/// The first address that stands twice in `specs`, as [`collide`] sees it.
 pub fn duplicates(specs: &[SocketSpec]) -> Option<&Address> {
     specs.iter().enumerate().map(|(position, spec)| (position, &spec.address)).find_map(
         |(position, address)| {
-            let again = specs[..position].iter().any(|earlier| earlier.address == *address);
-            (again && port(address) != Some(0)).then_some(address)
+            let again = specs[..position].iter().any(|earlier| collide(&earlier.address, address));
+            again.then_some(address)
         },
     )
+}
+
+/// Whether two sockets cannot both have their address, since it is the same. Port 0 is a new port each time.
+pub fn collide(one: &Address, other: &Address) -> bool {
+    one == other && port(one) != Some(0)
 }
 
 impl fmt::Display for Address {

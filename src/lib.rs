@@ -4,9 +4,9 @@
 //! # Layers
 //!
 //! ```text
-//! argv --> cli --> Plan --> supervisor --> driver --> sys
-//!                  (what)   (decides,      (poll,     (the only
-//!                            pure)          performs)  unsafe)
+//! argv, TOML --> cli, config --> Plan --> supervisor --> driver --> sys
+//!                                (what)   (decides,      (poll,     (the only
+//!                                          pure)          performs)  unsafe)
 //! control bytes --> wire --> Verb --> supervisor --> Reply --> wire --> bytes
 //! ```
 //!
@@ -14,15 +14,17 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`values`], [`error`] | each other |
-//! | door | [`cli`] | plan |
+//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`values`], [`words`], [`error`] | each other |
+//! | file | [`config`] | plan; nothing of the system |
+//! | door | [`cli`] | file, plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
 //! | wire | [`wire`] | core, plan; nothing of the system |
 //! | system | [`sys`] | plan; alone may hold `unsafe` |
 //! | shell | [`driver`] | core, wire, system, plan |
+//! | offline | [`check`] | file, system, plan |
 //! | asking | [`client`] | wire, system, plan |
 //!
-//! Only this file joins `cli`, `driver` and `client`.
+//! Only this file joins `cli`, `check`, `driver` and `client`.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,8 +35,10 @@ use error::{Code, Error, Result};
 
 pub mod addr;
 pub mod ask;
+pub mod check;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod driver;
 pub mod duration;
 pub mod env;
@@ -48,6 +52,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod values;
 pub mod wire;
+pub mod words;
 
 /// The program: reads the command line (`args` begins with the program's own name, which may be that of a door), does
 /// what it says, tells errors on standard error.
@@ -74,6 +79,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(outcome: Outcome) -> Result<u8> {
     match outcome {
         Outcome::Run(plan) => driver::run(*plan),
+        Outcome::RunFile(source) => match check::load(&source) {
+            Ok(plan) => driver::run(plan),
+            Err(complaints) => Ok(complain(&complaints)),
+        },
+        Outcome::Check(source) => Ok(complain(&check::complaints(&source))),
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Shell(shell) => client::shell(&shell),
         Outcome::Print(page) => print(Stream::Output, &page),
@@ -82,6 +92,16 @@ fn perform(outcome: Outcome) -> Result<u8> {
             Ok(status)
         }
     }
+}
+
+/// Tells complaints, a line each, and whether there were any.
+fn complain(complaints: &[String]) -> u8 {
+    for complaint in complaints {
+        // As in `run`.
+        let _ = writeln!(io::stderr(), "remuda: {complaint}");
+    }
+    let code = if complaints.is_empty() { Code::Done } else { Code::Failed };
+    code.status()
 }
 
 /// Writes a page. A reader that has seen enough and closed its end is content.

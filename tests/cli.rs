@@ -14,8 +14,9 @@ use remuda::ask::{Ask, AskVerb};
 use remuda::cli::native::parse;
 use remuda::cli::options::{self, COMMANDS, Id, Kind, Opt, RUN};
 use remuda::cli::{Outcome, help};
+use remuda::config::{Overrides, Source};
 use remuda::error::Code;
-use remuda::plan::{Level, Plan};
+use remuda::plan::{Level, LogFormat, Plan};
 use remuda::signame::Signal;
 
 fn words(line: &str) -> Vec<OsString> {
@@ -65,6 +66,7 @@ fn refused(line: &str) -> String {
 fn good_value(option: &Opt) -> Option<&'static str> {
     option.argument?;
     Some(match option.id {
+        Id::Config => "web.toml",
         Id::Bind => "127.0.0.1:8080",
         Id::Handoff => "systemd,einhorn",
         Id::Workers | Id::GiveUp | Id::MaxUnacked | Id::MaxDraining => "4",
@@ -95,6 +97,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
 fn operands(command: &options::Command) -> &'static [&'static str] {
     match command.name {
         "run" => &["--", "web"],
+        "check" => &["web.toml"],
         "scale" => &["4"],
         "signal" => &["HUP"],
         "log-level" => &["debug"],
@@ -103,7 +106,13 @@ fn operands(command: &options::Command) -> &'static [&'static str] {
 }
 
 fn line(command: &options::Command, option: &[&str]) -> Vec<OsString> {
-    [&[command.name], option, operands(command)].concat().into_iter().map(OsString::from).collect()
+    let operands = if option.iter().any(|word| reads_file(command, word)) { &[] } else { operands(command) };
+    [&[command.name], option, operands].concat().into_iter().map(OsString::from).collect()
+}
+
+/// A file takes the place of a program.
+fn reads_file(command: &options::Command, word: &str) -> bool {
+    command.kind == Kind::Run && (word.starts_with("--config") || word.starts_with("-c"))
 }
 
 #[test]
@@ -140,6 +149,8 @@ fn every_option_of_the_table_is_accepted_in_every_spelling_and_told_by_help() {
             }
             let expected = match (option.id, command.kind) {
                 (Id::Help | Id::Version, _) => matches!(outcomes[0], Outcome::Print(_)),
+                (Id::Config, _) => matches!(outcomes[0], Outcome::RunFile(_)),
+                (_, Kind::Check | Kind::Sample) => false,
                 (_, Kind::Run) => matches!(outcomes[0], Outcome::Run(_)),
                 (_, Kind::Ask(_)) => matches!(outcomes[0], Outcome::Ask(_)),
             };
@@ -342,7 +353,7 @@ fn each_wrong_value_is_refused_with_the_option_the_value_and_what_is_right() {
 fn every_option_with_a_value_can_be_given_a_wrong_one() {
     let not_text = OsString::from_vec(b"\xff".to_vec());
     // Paths and environments may be any bytes; these are refused when empty, see the table above.
-    let any_bytes = [Id::Directory, Id::EnvFile, Id::Control, Id::Pidfile, Id::Env];
+    let any_bytes = [Id::Config, Id::Directory, Id::EnvFile, Id::Control, Id::Pidfile, Id::Env];
     for command in COMMANDS {
         for option in command.options.iter().filter(|option| option.argument.is_some()) {
             let long = format!("--{}", option.long);
@@ -377,7 +388,6 @@ fn the_nearest_known_word_is_named() {
         ("upgrade --surge 1", "unknown option '--surge' (it belongs to 'remuda run')"),
         ("status -n 4", "unknown option '-n' (it belongs to 'remuda run')"),
         ("run --xyzzy -- web", "unknown option '--xyzzy'"),
-        ("run -c file.toml", "unknown option '-c'"),
         ("upgrade --no-wiat", "unknown option '--no-wiat' (did you mean '--no-wait'?)"),
         ("stauts", "unknown verb 'stauts' (did you mean 'status'?)"),
         ("upgrad", "unknown verb 'upgrad' (did you mean 'upgrade'?)"),
@@ -404,7 +414,7 @@ fn a_forgotten_double_dash_is_pointed_out_with_the_right_line() {
         r"a '--' must stand before the program 'sh': remuda run -- sh -c 'it'\''s'"
     );
     assert_eq!(refused("run web -- python"), "unexpected word 'web' before '--'");
-    assert_eq!(refused("run -n 4"), "no program to run: it follows after '--'");
+    assert_eq!(refused("run -n 4"), "no program to run: it follows after '--'; or a file with --config");
     assert_eq!(refused("run -n 4 --"), "no program to run: nothing follows after '--'");
     assert_eq!(refusal(["run", "--", ""].map(OsString::from).to_vec()), "the name of the program is empty");
     assert_eq!(refused(""), "nothing to do");
@@ -446,6 +456,44 @@ fn verbosity_counts() {
         ("-q --quiet -q", Level::Error),
     ] {
         assert_eq!(plan(&format!("run {options} -- web")).log.level, level, "{options}");
+    }
+}
+
+#[test]
+fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
+    let line = "run -c web.toml --name front --control /run/c --pidfile /run/p -qq --log-format json";
+    let overrides = Overrides {
+        name: Some("front".into()),
+        control: Some("/run/c".into()),
+        pidfile: Some("/run/p".into()),
+        level: Some(Level::Error),
+        format: Some(LogFormat::Json),
+    };
+    let source = Source { file: "web.toml".into(), overrides };
+    assert_eq!(parse(words(line)), Ok(Outcome::RunFile(source)));
+    let bare = Source { file: "web.toml".into(), overrides: Overrides::default() };
+    for line in ["run --config=web.toml", "-c web.toml", "-cweb.toml", "run -c other.toml -c web.toml"] {
+        assert_eq!(parse(words(line)), Ok(Outcome::RunFile(bare.clone())), "{line}");
+    }
+    assert_eq!(parse(words("check web.toml")), Ok(Outcome::Check(bare)));
+    let beside =
+        ["config", "name", "control", "pidfile", "verbose", "quiet", "log-format", "help", "version"];
+    for option in RUN.options.iter().filter(|option| !beside.contains(&option.long)) {
+        let value = good_value(option).map(|value| format!("={value}")).unwrap_or_default();
+        let told = refused(&format!("run -c web.toml --{}{value}", option.long));
+        let contradiction =
+            format!("--{} and --config contradict each other; in the file it is the key '", option.long);
+        assert!(told.starts_with(&contradiction), "{told}");
+    }
+    for (line, told) in [
+        ("run -c web.toml -- web", "a program after '--' and --config contradict each other"),
+        ("run -c web.toml web", "unexpected word 'web'"),
+        ("run -c web.toml -v -q", "--verbose and --quiet contradict each other"),
+        ("check", "FILE is missing: remuda check FILE"),
+        ("check a.toml b.toml", "unexpected word 'b.toml'"),
+        ("sample-config web.toml", "unexpected word 'web.toml'"),
+    ] {
+        assert_eq!(refused(line), told, "{line}");
     }
 }
 

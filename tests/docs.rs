@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use remuda::cli::options::{COMMANDS, Opt, RUN, Section};
+use remuda::cli::options::{COMMANDS, Kind, Opt, RUN, Section};
 use remuda::cli::{self, Outcome};
 use remuda::error::Code;
 
@@ -142,11 +142,28 @@ fn the_page_has_every_verb_with_its_operands_and_options() {
     }
     let table: BTreeMap<String, (String, BTreeSet<String>)> = COMMANDS
         .iter()
-        .filter(|command| command.name != RUN.name)
+        .filter(|command| matches!(command.kind, Kind::Ask(_)))
         .map(|command| {
             let takes = command.options.iter().map(|option| format!("--{}", option.long)).collect();
             (command.name.to_owned(), (command.operands.to_owned(), takes))
         })
+        .collect();
+    assert_eq!(told, table);
+}
+
+#[test]
+fn the_page_has_the_commands_that_ask_nobody() {
+    let page = read("man/remuda.1");
+    let told: Vec<(String, String)> = section(&page, "GROUPS OF A FILE")
+        .iter()
+        .filter_map(|line| line.strip_prefix(".It Cm "))
+        .map(|head| head.split_once(' ').unwrap_or((head, "")))
+        .map(|(name, operands)| (name.to_owned(), operands_told(operands)))
+        .collect();
+    let table: Vec<(String, String)> = COMMANDS
+        .iter()
+        .filter(|command| matches!(command.kind, Kind::Check | Kind::Sample))
+        .map(|command| (command.name.to_owned(), command.operands.to_owned()))
         .collect();
     assert_eq!(told, table);
 }
@@ -246,6 +263,7 @@ fn every_command_line_in_the_documents_can_be_read() {
     }
     for line in remuda_lines(&lines) {
         match cli::parse(words(&line)) {
+            Ok(Outcome::RunFile(_) | Outcome::Check(_)) => {}
             Ok(Outcome::Run(_) | Outcome::Ask(_) | Outcome::Shell(_) | Outcome::Print(_)) => {}
             Ok(Outcome::Refuse(refusal)) => panic!("{line}\n{}", refusal.page),
             Err(error) => panic!("{line}\n{error}"),
@@ -299,7 +317,7 @@ fn remuda_lines(lines: &[String]) -> Vec<String> {
     found
 }
 
-/// Splits as a shell does, as far as documents need it: quotes; a comment, `|`, `&` and `;` end the command.
+/// Splits as a shell does, as far as documents need it: quotes; a comment, `|`, `&`, `;` and `>` end the command.
 fn words(line: &str) -> Vec<OsString> {
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
@@ -313,7 +331,7 @@ fn words(line: &str) -> Vec<OsString> {
                     words.push(String::new());
                 }
             }
-            (None, '|' | '&' | ';') => break,
+            (None, '|' | '&' | ';' | '>') => break,
             (None, '#') if !open => break,
             (None, letter) if letter.is_whitespace() => open = false,
             (_, letter) => {

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::options::{Command, Id, Question};
+use super::options::{Command, Id, Opt, Question, RUN};
 use crate::addr;
 use crate::ask::{Ask, AskVerb};
+use crate::config::{Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::plan::{
@@ -18,6 +19,9 @@ use crate::values;
 /// Every option with its default. Which of them a command can set says the table.
 #[derive(Debug)]
 pub(super) struct Given {
+    /// Which options were given, in their order.
+    seen: Vec<Id>,
+    config: Option<PathBuf>,
     sockets: Vec<SocketSpec>,
     conventions: Vec<Convention>,
     listen_pid: bool,
@@ -32,7 +36,7 @@ pub(super) struct Given {
     keep_signals: bool,
     louder: u32,
     quieter: u32,
-    format: LogFormat,
+    format: Option<LogFormat>,
     name: Option<String>,
     control: Option<PathBuf>,
     pidfile: Option<PathBuf>,
@@ -47,6 +51,8 @@ pub(super) struct Given {
 impl Default for Given {
     fn default() -> Self {
         Given {
+            seen: Vec::new(),
+            config: None,
             sockets: Vec::new(),
             conventions: Convention::ALL.to_vec(),
             listen_pid: true,
@@ -61,7 +67,7 @@ impl Default for Given {
             keep_signals: false,
             louder: 0,
             quieter: 0,
-            format: LogFormat::Plain,
+            format: None,
             name: None,
             control: None,
             pidfile: None,
@@ -82,7 +88,9 @@ impl Given {
     /// Takes one option; `value` is empty where it has none.
     pub(super) fn set(&mut self, id: Id, value: OsString) -> Result<()> {
         let text = || values::text(&value);
+        self.seen.push(id);
         match id {
+            Id::Config => self.config = Some(values::path(value)?),
             Id::Bind => self.sockets.push(addr::parse(text()?)?),
             Id::Handoff => self.conventions = values::conventions(text()?)?,
             Id::NoListenPid => self.listen_pid = false,
@@ -112,7 +120,7 @@ impl Given {
             Id::KeepSignals => self.keep_signals = true,
             Id::Verbose => self.louder += 1,
             Id::Quiet => self.quieter += 1,
-            Id::LogFormat => self.format = values::choice(text()?, &values::FORMATS)?,
+            Id::LogFormat => self.format = Some(values::choice(text()?, &values::FORMATS)?),
             Id::Name => self.name = Some(values::name(text()?)?),
             Id::Control => self.control = Some(values::socket_path(value)?),
             Id::Pidfile => self.pidfile = Some(values::path(value)?),
@@ -158,17 +166,39 @@ impl Given {
             control: self.control.map_or(ControlSpec::Default, ControlSpec::Path),
             dialect: Dialect::Native,
             manager: ManagerPolicy::default(),
-            log: LogSpec { level, format: self.format },
+            log: LogSpec {
+                level: level.unwrap_or(Level::Info),
+                format: self.format.unwrap_or(LogFormat::Plain),
+            },
             pidfile: self.pidfile,
         })
     }
 
-    fn level(&self) -> Result<Level> {
+    /// The file that takes the place of a program, if there is one, with what was said beside it.
+    pub(super) fn source(&mut self) -> Result<Option<Source>> {
+        let Some(file) = self.config.take() else { return Ok(None) };
+        if let Some(option) = self.seen.iter().find_map(|&id| contradiction(id)) {
+            let key = keys::KEYS.iter().find(|key| key.option == Some(option.long));
+            let hint = key.map_or(String::new(), |key| format!("; in the file it is the key '{}'", key.name));
+            let sentence = format!("--{} and --config contradict each other{hint}", option.long);
+            return Err(Error::usage(sentence));
+        }
+        let overrides = Overrides {
+            name: self.name.take(),
+            control: self.control.take(),
+            pidfile: self.pidfile.take(),
+            level: self.level()?,
+            format: self.format,
+        };
+        Ok(Some(Source { file, overrides }))
+    }
+
+    fn level(&self) -> Result<Option<Level>> {
         match (self.louder, self.quieter) {
-            (0, 0) => Ok(Level::Info),
-            (_, 0) => Ok(Level::Debug),
-            (0, 1) => Ok(Level::Warn),
-            (0, _) => Ok(Level::Error),
+            (0, 0) => Ok(None),
+            (_, 0) => Ok(Some(Level::Debug)),
+            (0, 1) => Ok(Some(Level::Warn)),
+            (0, _) => Ok(Some(Level::Error)),
             _ => Err(Error::usage("--verbose and --quiet contradict each other")),
         }
     }
@@ -253,6 +283,12 @@ impl Given {
             Question::Ack => bare(AskVerb::Ack(self.pid)),
         }
     }
+}
+
+/// The option of `run` with this name, if a file of groups says the same.
+fn contradiction(id: Id) -> Option<&'static Opt> {
+    let beside = [Id::Config, Id::Name, Id::Control, Id::Pidfile, Id::Verbose, Id::Quiet, Id::LogFormat];
+    RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))
 }
 
 fn unexpected(word: &str) -> Error {

@@ -37,6 +37,7 @@ pub fn overview() -> String {
     let mut page = String::from(
         "\
 usage: remuda [run] [OPTIONS] -- PROGRAM [ARGS]
+       remuda run -c FILE [OPTIONS]
        remuda VERB [GROUP] [OPTIONS]
 
 Keeps workers of a program alive on sockets that it owns, and replaces them

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::ask::{Ask, Shell};
+use crate::config::Source;
 use crate::error::Result;
 use crate::plan::Plan;
 
@@ -25,6 +26,10 @@ pub mod table;
 pub enum Outcome {
     /// Be a manager.
     Run(Box<Plan>),
+    /// Be a manager of the groups in a file.
+    RunFile(Source),
+    /// Tell what is wrong with a file.
+    Check(Source),
     /// Ask a running one.
     Ask(Ask),
     /// Hand commands on to a running one.

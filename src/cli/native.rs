@@ -3,7 +3,7 @@
 //!
 //! Which options there are says the table in `options.rs`, what each one means `given.rs`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use lexopt::{Arg, Parser};
 
@@ -11,9 +11,10 @@ use super::given::Given;
 use super::options::{COMMANDS, Command, Id, Kind, Opt, Question, RUN, command};
 use super::{Outcome, help};
 use crate::ask::Ask;
+use crate::config::{self, Overrides, Source};
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
-use crate::plan::Plan;
+use crate::values;
 
 /// Reads the words after the program's name.
 ///
@@ -42,48 +43,90 @@ fn read(command: &'static Command, args: &[OsString]) -> Result<Outcome> {
         return Ok(Outcome::Print(page));
     }
     match command.kind {
-        Kind::Run => read_run(args).map(|plan| Outcome::Run(Box::new(plan))),
+        Kind::Run => read_run(args),
+        Kind::Check => read_check(command, args),
+        Kind::Sample => {
+            operands(command, &mut Given::default(), args)?
+                .first()
+                .map_or(Ok(()), |word| Err(unexpected(word)))?;
+            Ok(Outcome::Print(config::sample()))
+        }
         Kind::Ask(question) => read_verb(question, command, args).map(Outcome::Ask),
     }
 }
 
-fn read_run(args: &[OsString]) -> Result<Plan> {
+fn read_run(args: &[OsString]) -> Result<Outcome> {
     let mut given = Given::default();
     let mut parser = Parser::from_args(args);
     while !program_follows(&mut parser) {
         match parser.next().map_err(lexical)? {
-            Some(Arg::Value(word)) => return Err(forgotten_dashes(args, word, parser)),
+            Some(Arg::Value(word)) => {
+                return Err(match given.source()? {
+                    Some(_) => unexpected(&word),
+                    None => forgotten_dashes(args, word, parser),
+                });
+            }
             Some(arg) => {
                 let option = known(RUN, &arg)?;
                 apply(&mut given, option, &mut parser)?;
             }
-            None => return Err(Error::usage("no program to run: it follows after '--'")),
+            None => {
+                let nothing =
+                    || Error::usage("no program to run: it follows after '--'; or a file with --config");
+                return given.source()?.map(Outcome::RunFile).ok_or_else(nothing);
+            }
         }
     }
     let mut words = parser.raw_args().map_err(lexical)?;
+    if given.source()?.is_some() {
+        return Err(Error::usage("a program after '--' and --config contradict each other"));
+    }
     match words.next() {
-        Some(program) if !program.is_empty() => given.plan(program, words.collect()),
+        Some(program) if !program.is_empty() => {
+            given.plan(program, words.collect()).map(|plan| Outcome::Run(Box::new(plan)))
+        }
         Some(_) => Err(Error::usage("the name of the program is empty")),
         None => Err(Error::usage("no program to run: nothing follows after '--'")),
     }
 }
 
+fn read_check(command: &'static Command, args: &[OsString]) -> Result<Outcome> {
+    let words = operands(command, &mut Given::default(), args)?;
+    match &words[..] {
+        [] => Err(Error::usage("FILE is missing: remuda check FILE")),
+        [file] => {
+            let file = values::path(file.into()).map_err(|error| error.within("FILE"))?;
+            Ok(Outcome::Check(Source { file, overrides: Overrides::default() }))
+        }
+        [_, extra, ..] => Err(unexpected(extra)),
+    }
+}
+
 fn read_verb(question: Question, command: &'static Command, args: &[OsString]) -> Result<Ask> {
     let mut given = Given::default();
+    let words = operands(command, &mut given, args)?;
+    let words: Vec<String> =
+        words.into_iter().map(|word| values::text(&word).map(str::to_owned)).collect::<Result<_>>()?;
+    given.ask(question, command, &words)
+}
+
+/// Takes the options of a command, and returns the words between them.
+fn operands(command: &'static Command, given: &mut Given, args: &[OsString]) -> Result<Vec<OsString>> {
     let mut operands = Vec::new();
     let mut parser = Parser::from_args(args);
     while let Some(arg) = parser.next().map_err(lexical)? {
         if let Arg::Value(word) = arg {
-            operands.push(
-                word.into_string()
-                    .map_err(|word| Error::usage(format!("'{}' is not valid UTF-8", word.display())))?,
-            );
+            operands.push(word);
         } else {
             let option = known(command, &arg)?;
-            apply(&mut given, option, &mut parser)?;
+            apply(given, option, &mut parser)?;
         }
     }
-    given.ask(question, command, &operands)
+    Ok(operands)
+}
+
+fn unexpected(word: &OsStr) -> Error {
+    Error::usage(format!("unexpected word '{}'", word.display()))
 }
 
 fn apply(given: &mut Given, option: &Opt, parser: &mut Parser) -> Result<()> {
@@ -130,7 +173,7 @@ fn known(command: &'static Command, arg: &Arg<'_>) -> Result<&'static Opt> {
     let (found, written) = match arg {
         Arg::Long(name) => (command.long(name), format!("--{name}")),
         Arg::Short(letter) => (command.short(*letter), format!("-{letter}")),
-        Arg::Value(word) => return Err(Error::usage(format!("unexpected word '{}'", word.display()))),
+        Arg::Value(word) => return Err(unexpected(word)),
     };
     found.ok_or_else(|| {
         let near = match arg {

@@ -20,12 +20,29 @@ pub const COMMANDS: &[Command] = &[
         kind: Kind::Run,
         name: "run",
         operands: "-- PROGRAM [ARGS]",
-        brief: "keep workers of one program alive on shared sockets",
+        brief: "keep workers of one program, or of a file's groups, on sockets",
         more: "Opens the sockets, starts the workers with them at descriptor 3, 4, 5... and replaces workers that die. \
             The word 'run' may be left out. Everything after '--' is the program, untouched. An option given twice \
             counts as given last, unless it says 'repeatable'. \
             Signals: TERM and INT stop gracefully, a second INT or QUIT at once, HUP upgrades.",
         options: RUN_OPTIONS,
+    },
+    Command {
+        kind: Kind::Check,
+        name: "check",
+        operands: "FILE",
+        brief: "tell what is wrong with a groups file",
+        more: "Reads it as 'run -c FILE' would, and looks up programs, directories, users, host names and environment \
+            files; nothing is opened, started or changed. Everything that is wrong is told at once.",
+        options: OFFLINE,
+    },
+    Command {
+        kind: Kind::Sample,
+        name: "sample-config",
+        operands: "",
+        brief: "print a groups file to begin with",
+        more: "Each key of remuda.toml(5) with its default and what it is for.",
+        options: OFFLINE,
     },
     Command {
         kind: Kind::Ask(Question::Status),
@@ -156,6 +173,16 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const RUN_OPTIONS: &[Opt] = &[
+    flag(
+        Id::Config,
+        "config",
+        Section::Workers,
+        "groups of a file, instead of one PROGRAM",
+        "See remuda.toml(5), 'remuda sample-config' and 'remuda check FILE'. Beside it stand --name, --control, \
+         --pidfile, --verbose, --quiet and --log-format only, which go before what the file says.",
+    )
+    .letter('c')
+    .takes("FILE"),
     flag(
         Id::Bind,
         "bind",
@@ -428,6 +455,8 @@ const ANSWER_TIMEOUT: Opt = flag(
 )
 .takes("DUR")
 .defaults("10s");
+
+const OFFLINE: &[Opt] = &[HELP, VERSION];
 
 const WAITING: &[Opt] = &[
     flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),

@@ -4,6 +4,8 @@
 /// Names an option to the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
+    /// `--config`
+    Config,
     /// `--bind`
     Bind,
     /// `--handoff`
@@ -95,6 +97,10 @@ pub enum Id {
 pub enum Kind {
     /// To be a manager.
     Run,
+    /// To look at a groups file without running it.
+    Check,
+    /// To print a groups file to begin with.
+    Sample,
     /// To ask a running one.
     Ask(Question),
 }

@@ -16,9 +16,6 @@ use crate::plan::Launch;
 use crate::sys::creds::{self, Credentials};
 use crate::sys::program;
 
-/// Where programs are looked for if the environment does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// One prepared generation.
 pub(super) struct Generation {
     program: PathBuf,
@@ -132,9 +129,7 @@ impl Generation {
 
 fn resolve(launch: &Launch, base: &[(OsString, OsString)]) -> Result<(PathBuf, Option<PathBuf>)> {
     let directory = launch.directory.as_deref().map(program::resolve_directory).transpose()?;
-    let search = base.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
-    let search = search.unwrap_or(OsStr::new(DEFAULT_PATH));
-    Ok((program::resolve(&launch.program, directory.as_deref(), search)?, directory))
+    Ok((program::resolve(&launch.program, directory.as_deref(), program::search_path(base))?, directory))
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {

@@ -16,8 +16,17 @@ use nix::unistd::{AccessFlags, eaccess};
 use super::reason;
 use crate::error::{Error, Result};
 
+/// Where programs are looked for if the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Largest environment file, in bytes.
 const ENV_FILE_MAX: u64 = 1 << 20;
+
+/// The directories in which workers with this environment have their program looked up.
+pub fn search_path(environment: &[(OsString, OsString)]) -> &OsStr {
+    let path = environment.iter().find(|(name, _)| name == "PATH");
+    path.map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value.as_os_str())
+}
 
 /// Finds the file to execute, as an absolute path without symbolic links.
 ///

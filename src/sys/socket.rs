@@ -30,6 +30,9 @@ const BACKLOG: i32 = i32::MAX;
 /// The lowest descriptor a copy of an inherited one may get: 0-2 have a meaning of their own.
 const FIRST_FREE: i32 = 3;
 
+/// Why a name that was found is of no use.
+const NO_SUCH_FAMILY: &str = "the name has no address of this family";
+
 /// A socket that workers accept on, or receive from.
 #[derive(Debug)]
 pub struct Listener {
@@ -109,6 +112,33 @@ pub fn bind_all(specs: &[SocketSpec]) -> Result<Vec<Listener>> {
     Ok(listeners)
 }
 
+/// Looks up what [`bind`] would have to find: hosts, users and groups by their names, the directory of a path. Opens
+/// nothing; returns a sentence for each that cannot be had.
+pub fn check(spec: &SocketSpec) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut complain = |why: String| complaints.push(format!("cannot bind {}: {why}", spec.address));
+    match &spec.address {
+        Address::Tcp(Host::Name(name, port, family)) | Address::Udp(Host::Name(name, port, family)) => {
+            match look_up(name, *port, *family) {
+                Ok(found) if found.is_empty() => complain(NO_SUCH_FAMILY.to_owned()),
+                Ok(_) => {}
+                Err(why) => complain(why),
+            }
+        }
+        Address::UnixPath(path) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+                complain(format!("there is no directory {}", parent.display()));
+            }
+        }
+        Address::Tcp(_) | Address::Udp(_) | Address::UnixAbstract(_) | Address::Inherited(_) => {}
+    }
+    let user = spec.user.as_deref().and_then(|user| creds::resolve_user(user).err());
+    let group = spec.group.as_deref().and_then(|group| creds::resolve_group(group).err());
+    user.into_iter().chain(group).for_each(|error| complain(error.message));
+    complaints
+}
+
 /// Opens one socket. Names are looked up here: hosts of the addresses, users and groups of the paths.
 pub fn bind(spec: &SocketSpec) -> Result<Listener> {
     let failed = |why: String| Error::failed(format!("cannot bind {}: {why}", spec.address));
@@ -134,7 +164,7 @@ fn bind_host(spec: &SocketSpec, host: &Host, transport: Transport) -> Result<Own
         Host::Any(port) => vec![(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()],
         Host::Name(name, port, family) => look_up(name, *port, *family)?,
     };
-    let mut unavailable = String::from("the name has no address of this family");
+    let mut unavailable = String::from(NO_SUCH_FAMILY);
     for address in candidates {
         match bind_address(spec, address, transport) {
             Ok(fd) => return Ok(fd),

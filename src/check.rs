@@ -1,0 +1,99 @@
+//! The groups file before anything runs: reading it, and looking up all that it names. Nothing is opened, started or
+//! changed here; `remuda check` is this and no more.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::config::{self, Source};
+use crate::env;
+use crate::error::{Error, Result};
+use crate::plan::{GroupSpec, Plan};
+use crate::sys::{creds, program, reason, socket};
+
+/// Largest groups file, in bytes.
+const FILE_MAX: u64 = 4 << 20;
+
+/// The plan of a file.
+///
+/// # Errors
+/// A sentence for each thing that is wrong with it, beginning with the file's name and, where it is in the text, line
+/// and column.
+pub fn load(source: &Source) -> Result<Plan, Vec<String>> {
+    let text = read(&source.file).map_err(|error| vec![error.message])?;
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    config::read(&text, source, &environment).map_err(|faults| {
+        faults.into_iter().map(|fault| format!("{}:{fault}", source.file.display())).collect()
+    })
+}
+
+/// Everything that stands in the way of running a file, as far as it can be told beforehand: a sentence each.
+pub fn complaints(source: &Source) -> Vec<String> {
+    let plan = match load(source) {
+        Ok(plan) => plan,
+        Err(complaints) => return complaints,
+    };
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let mut found = Vec::new();
+    for group in &plan.groups {
+        let about = |why: String| format!("{}: {}: {why}", source.file.display(), group.name);
+        found.extend(missing(group, &environment).into_iter().map(about));
+    }
+    found
+}
+
+/// What a group names and cannot have.
+fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
+    let launch = &group.launch;
+    let mut found = Vec::new();
+    let mut files = Vec::new();
+    for file in &launch.env.files {
+        match program::read_env_file(file) {
+            Ok(variables) => files.extend(variables),
+            Err(error) => found.push(error.message),
+        }
+    }
+    let environment = env::base(start.iter().cloned(), files, &launch.env);
+    // A program that is looked for in a directory that is not there is no second fault.
+    match launch.directory.as_deref().map(program::resolve_directory).transpose() {
+        Ok(directory) => {
+            let path = program::search_path(&environment);
+            found.extend(program::resolve(&launch.program, directory.as_deref(), path).err().map(sentence));
+        }
+        Err(error) => found.push(error.message),
+    }
+    found
+        .extend(launch.user.as_deref().and_then(|user| creds::resolve(Some(user), None).err()).map(sentence));
+    found.extend(launch.group.as_deref().and_then(|group| creds::resolve_group(group).err()).map(sentence));
+    found.extend(group.sockets.iter().flat_map(socket::check));
+    found
+}
+
+fn sentence(error: Error) -> String {
+    error.message
+}
+
+fn read(path: &Path) -> Result<String> {
+    let failed = |why: String| Error::failed(format!("cannot read {}: {why}", path.display()));
+    // A FIFO that nobody writes to shall not hang us.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| failed(reason(error)))?;
+    if !file.metadata().map_err(|error| failed(reason(error)))?.is_file() {
+        return Err(failed("not a regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(reason(error)))?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(failed(format!("longer than {FILE_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        Error::failed(format!("{}:{line}: not valid UTF-8", path.display()))
+    })
+}

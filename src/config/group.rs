@@ -1,0 +1,206 @@
+//! The table of one group, key by key, to a [`GroupSpec`]. Pure.
+
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+use super::fault::Wrong;
+use super::keys::{Id, Kind};
+use super::value::Value;
+use super::{Surroundings, address};
+use crate::duration;
+use crate::error::{Error, Result};
+use crate::plan::{GroupSpec, Launch, Policy, Readiness, Restart, SocketSpec};
+use crate::values;
+use crate::words;
+
+/// What `ack` says; the time of `timer` is another key.
+#[derive(Clone, Copy, Debug)]
+enum Ack {
+    Exec,
+    Timer,
+    Manual,
+}
+
+const ACKS: [(&str, Ack); 3] = [("timer", Ack::Timer), ("manual", Ack::Manual), ("none", Ack::Exec)];
+
+/// What was said of a group so far, and the defaults of the rest.
+#[derive(Debug)]
+pub(super) struct Draft {
+    command: Vec<OsString>,
+    launch: Launch,
+    sockets: Vec<(usize, SocketSpec)>,
+    policy: Policy,
+    ack: Ack,
+    ack_timeout: Duration,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let policy = Policy::default();
+        let standard = match policy.ready {
+            Readiness::Timer(time) => time,
+            Readiness::Exec | Readiness::Manual => Duration::from_secs(1),
+        };
+        Draft {
+            command: Vec::new(),
+            launch: Launch::new(OsString::new()),
+            sockets: Vec::new(),
+            ack: match policy.ready {
+                Readiness::Exec => Ack::Exec,
+                Readiness::Timer(_) => Ack::Timer,
+                Readiness::Manual => Ack::Manual,
+            },
+            ack_timeout: standard,
+            policy,
+        }
+    }
+}
+
+impl Draft {
+    /// Takes one key.
+    pub(super) fn set(
+        &mut self,
+        id: Id,
+        value: &Value<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), Vec<Wrong>> {
+        let (launch, policy) = (&mut self.launch, &mut self.policy);
+        match id {
+            Id::ExecStart => self.command = command(value, around)?,
+            Id::Workers => policy.workers = value.number(values::count)?,
+            Id::Directory => launch.directory = Some(value.read(|text| values::path(text.into()))?),
+            Id::Sockets => {
+                let read = |element: &Value<'_>| Ok((element.at(), element.read(address::parse)?));
+                // The good ones are still compared with those of other groups.
+                value.list_into(&mut self.sockets, Kind::Text, read)?;
+            }
+            Id::Handoff => {
+                let sets = value.list(Kind::Text, |element| element.read(values::conventions))?;
+                launch.handoff.conventions = sets.concat().into_iter().collect();
+            }
+            Id::BaseName => launch.handoff.base_name = value.read(base_name)?,
+            Id::ListenPid => launch.handoff.listen_pid = value.flag()?,
+            Id::Ack => self.ack = value.read(|text| values::choice(text, &ACKS))?,
+            Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
+            Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
+            Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
+            Id::StopTimeout => policy.stop_timeout = value.amount(duration::parse)?,
+            Id::Restart => policy.restart = value.read(restart)?,
+            Id::SuccessExit => {
+                let codes = value.list(Kind::Exit, |element| element.amount(values::successes))?;
+                policy.success = codes.concat();
+            }
+            Id::Backoff => policy.backoff = value.read(values::backoff)?,
+            Id::GiveUp => {
+                policy.give_up = value.number(|digits| match digits {
+                    "0" => Ok(None),
+                    digits => values::count(digits).map(Some),
+                })?;
+            }
+            Id::KillGroup => launch.kill_process_group = value.flag()?,
+            Id::Upgrade => policy.upgrade = value.read(|text| values::choice(text, &values::UPGRADES))?,
+            Id::Surge => policy.surge = value.amount(values::share)?,
+            Id::MaxUnacked => policy.max_unacked = Some(value.number(values::count)?),
+            Id::MaxDraining => policy.max_draining = Some(value.number(values::count)?),
+            Id::DrainTimeout => policy.drain_timeout = value.amount(duration::parse)?,
+            Id::AckSignal => policy.drain_signal = Some(value.read(str::parse)?),
+            Id::Environment => {
+                launch.env.set =
+                    value.list(Kind::Text, |element| element.read(|text| values::variable(text.into())))?;
+            }
+            Id::EnvFiles => {
+                launch.env.files =
+                    value.list(Kind::Text, |element| element.read(|text| values::path(text.into())))?;
+            }
+            Id::DropEnv => {
+                launch.env.drop = value.list(Kind::Text, |element| element.read(values::variable_name))?;
+            }
+            Id::User => instead_of(&mut launch.user, value.read(values::account)?, "uid", value)?,
+            Id::Group => instead_of(&mut launch.group, value.read(values::account)?, "gid", value)?,
+            Id::Uid => instead_of(&mut launch.user, value.number(number_of_account)?, "user", value)?,
+            Id::Gid => instead_of(&mut launch.group, value.number(number_of_account)?, "group", value)?,
+            Id::Umask => launch.umask = Some(value.octal(values::umask)?),
+            Id::Stdin => launch.stdin = value.read(|text| values::choice(text, &values::STDINS))?,
+            Id::KeepSignals => launch.keep_signals = value.flag()?,
+            // The table has these under `[remuda]` only.
+            Id::Name | Id::ControlSocket | Id::Pidfile | Id::LogLevel | Id::LogFormat => {}
+        }
+        Ok(())
+    }
+
+    /// The sockets, each with its place in the file.
+    pub(super) fn sockets(&self) -> &[(usize, SocketSpec)] {
+        &self.sockets
+    }
+
+    /// The group, once everything was said.
+    pub(super) fn finish(self, name: String) -> GroupSpec {
+        let mut command = self.command.into_iter();
+        let launch =
+            Launch { program: command.next().unwrap_or_default(), args: command.collect(), ..self.launch };
+        let ready = match self.ack {
+            Ack::Exec => Readiness::Exec,
+            Ack::Timer => Readiness::Timer(self.ack_timeout),
+            Ack::Manual => Readiness::Manual,
+        };
+        GroupSpec {
+            name,
+            launch,
+            sockets: self.sockets.into_iter().map(|(_, socket)| socket).collect(),
+            policy: Policy { ready, ..self.policy },
+        }
+    }
+}
+
+/// Words as they stand in a list, or a line that is split; the first one is the program.
+fn command(value: &Value<'_>, around: &Surroundings<'_>) -> Result<Vec<OsString>, Vec<Wrong>> {
+    let words = if value.is_list() {
+        value.list(Kind::Text, |element| element.text().map(OsString::from))?
+    } else {
+        let text = value.text()?;
+        let variable = |name: &str| around.variable(OsStr::new(name));
+        words::split(text, variable).map_err(|error| value.wrong_within(text, error.at, &error.why))?
+    };
+    match words.first() {
+        Some(program) if !program.is_empty() => Ok(words),
+        Some(_) => Err(Wrong::new(value.at(), "the name of the program is empty").into()),
+        None => Err(Wrong::new(value.at(), "no program is named").into()),
+    }
+}
+
+/// Sets what two keys may say.
+fn instead_of(
+    target: &mut Option<String>,
+    account: String,
+    other: &str,
+    value: &Value<'_>,
+) -> Result<(), Wrong> {
+    if target.is_some() {
+        return Err(Wrong::new(value.at(), format!("'{other}' says the same")));
+    }
+    *target = Some(account);
+    Ok(())
+}
+
+/// firestarter's word for `never` is `none`.
+fn restart(word: &str) -> Result<Restart> {
+    let [always, on_failure, never] = values::RESTARTS;
+    values::choice(word, &[always, on_failure, ("none", Restart::Never), never])
+}
+
+/// An id; the largest number stands for none in the system's calls.
+fn number_of_account(digits: &str) -> Result<String> {
+    match digits.parse::<u32>() {
+        Ok(id) if id != u32::MAX => Ok(digits.to_owned()),
+        _ => Err(Error::usage(format!("'{digits}' is not an id (0 to {})", u32::MAX - 1))),
+    }
+}
+
+/// How names of variables may begin.
+fn base_name(word: &str) -> Result<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if word.is_empty() || !word.bytes().all(fits) || word.as_bytes()[0].is_ascii_digit() {
+        return Err(Error::usage(format!("'{word}' cannot begin the name of a variable")));
+    }
+    Ok(word.to_owned())
+}

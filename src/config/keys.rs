@@ -1,0 +1,505 @@
+//! The one table of the groups file: every key, with its type, its default, where it comes from and what it is for.
+//!
+//! The parser knows a key only by its row here, `remuda sample-config` is printed from the rows, and remuda.toml(5) is
+//! tested against them. What a key does stands in `group.rs` and `manager.rs`, one arm for each [`Id`]. Pure.
+
+use std::fmt;
+
+/// Names a key to the parser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Id {
+    /// `exec_start`
+    ExecStart,
+    /// `numprocesses`
+    Workers,
+    /// `working_directory`
+    Directory,
+    /// `socket_address`
+    Sockets,
+    /// `handoff`
+    Handoff,
+    /// `environment_base_name`
+    BaseName,
+    /// `listen_pid`
+    ListenPid,
+    /// `ack`
+    Ack,
+    /// `ack_timeout`
+    AckTimeout,
+    /// `ack_deadline`
+    AckDeadline,
+    /// `graceful_signal`
+    GracefulSignal,
+    /// `stop_timeout`
+    StopTimeout,
+    /// `restart`
+    Restart,
+    /// `success_exit`
+    SuccessExit,
+    /// `backoff`
+    Backoff,
+    /// `giveup`
+    GiveUp,
+    /// `kill_group`
+    KillGroup,
+    /// `upgrade`
+    Upgrade,
+    /// `surge`
+    Surge,
+    /// `max_unacked`
+    MaxUnacked,
+    /// `max_draining`
+    MaxDraining,
+    /// `drain_timeout`
+    DrainTimeout,
+    /// `ack_signal`
+    AckSignal,
+    /// `environments`
+    Environment,
+    /// `env_files`
+    EnvFiles,
+    /// `drop_env`
+    DropEnv,
+    /// `user`
+    User,
+    /// `group`
+    Group,
+    /// `uid`
+    Uid,
+    /// `gid`
+    Gid,
+    /// `umask`
+    Umask,
+    /// `stdin`
+    Stdin,
+    /// `keep_signals`
+    KeepSignals,
+    /// `name` of the manager
+    Name,
+    /// `control_socket` of the manager
+    ControlSocket,
+    /// `pidfile` of the manager
+    Pidfile,
+    /// `log_level` of the manager
+    LogLevel,
+    /// `log_format` of the manager
+    LogFormat,
+}
+
+/// In which tables of the file a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// In that of each group.
+    Group,
+    /// In `[remuda]`.
+    Manager,
+}
+
+/// What is written after the `=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `"..."`
+    Text,
+    /// `"..."` split into words, or `["...", "..."]` taken as words.
+    Command,
+    /// `4`
+    Number,
+    /// `true` or `false`
+    Flag,
+    /// `10`, `1.5`, `"500ms"`
+    Duration,
+    /// `4` or `"25%"`
+    Share,
+    /// `"022"` or `0o022`
+    Octal,
+    /// `["...", "..."]`
+    List,
+    /// `[0, 2, "TERM"]`
+    Exits,
+    /// One element of [`Kind::Exits`].
+    Exit,
+}
+
+impl Kind {
+    /// As documents call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Text => "string",
+            Kind::Command => "command",
+            Kind::Number => "number",
+            Kind::Flag => "boolean",
+            Kind::Duration => "duration",
+            Kind::Share => "number or percentage",
+            Kind::Octal => "octal number",
+            Kind::List => "list of strings",
+            Kind::Exits => "list of exit codes and signals",
+            Kind::Exit => "exit code or signal",
+        }
+    }
+
+    /// The unit of a bare number, if it has one.
+    pub fn unit(self) -> Option<&'static str> {
+        (self == Kind::Duration).then_some("seconds")
+    }
+
+    /// As errors ask for it.
+    pub(super) fn wanted(self) -> &'static str {
+        match self {
+            Kind::Text => "a string",
+            Kind::Command => "a string, or a list of words,",
+            Kind::Number => "a whole number",
+            Kind::Flag => "true or false",
+            Kind::Duration => "a number of seconds, or a string such as \"500ms\",",
+            Kind::Share => "a whole number, or a string such as \"25%\",",
+            Kind::Octal => "a string of octal digits such as \"022\"",
+            Kind::List => "a list of strings",
+            Kind::Exits => "a list of exit codes and names of signals",
+            Kind::Exit => "an exit code or the name of a signal",
+        }
+    }
+}
+
+/// What holds where a key is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usual {
+    /// This value, as it would be written.
+    Default(&'static str),
+    /// Nothing, or what another key says. A value as an example.
+    Absent(&'static str),
+    /// The key must be there. A value as an example.
+    Required(&'static str),
+}
+
+impl Usual {
+    /// A value that can be written after the `=`.
+    pub fn sample(self) -> &'static str {
+        match self {
+            Usual::Default(value) | Usual::Absent(value) | Usual::Required(value) => value,
+        }
+    }
+}
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// firestarter's, with the default that it has there.
+    Firestarter(Option<&'static str>),
+    /// remuda's own.
+    Remuda,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Firestarter(_) => "firestarter",
+            Origin::Remuda => "remuda",
+        })
+    }
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name to the parser.
+    pub id: Id,
+    /// Where it stands.
+    pub table: Table,
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// What holds without it.
+    pub usual: Usual,
+    /// Whose it is.
+    pub origin: Origin,
+    /// The option of `remuda run` that says the same, without its dashes; absent if there is none.
+    pub option: Option<&'static str>,
+    /// One line.
+    pub brief: &'static str,
+}
+
+/// The key of this name in such a table.
+pub fn key(table: Table, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.table == table && key.name == name)
+}
+
+/// A key of a group, remuda's own, to which the methods below add.
+const fn row(id: Id, name: &'static str, kind: Kind, usual: Usual, brief: &'static str) -> Key {
+    Key { id, table: Table::Group, name, kind, usual, origin: Origin::Remuda, option: None, brief }
+}
+
+impl Key {
+    /// firestarter has it, with this default or with none.
+    const fn theirs(self, default: Option<&'static str>) -> Key {
+        Key { origin: Origin::Firestarter(default), ..self }
+    }
+
+    /// On the command line it is this option.
+    const fn option(self, option: &'static str) -> Key {
+        Key { option: Some(option), ..self }
+    }
+
+    /// It stands in `[remuda]`.
+    const fn of_manager(self) -> Key {
+        Key { table: Table::Manager, ..self }
+    }
+}
+
+/// Every key, in the order in which documents have them.
+pub const KEYS: &[Key] = &[
+    row(Id::Name, "name", Kind::Text, Usual::Absent("\"site\""), "instance (base name of the file)")
+        .of_manager()
+        .option("name"),
+    row(
+        Id::ControlSocket,
+        "control_socket",
+        Kind::Text,
+        Usual::Absent("\"/run/site/control.sock\""),
+        "control socket, instead of the place for the name",
+    )
+    .of_manager()
+    .option("control"),
+    row(Id::Pidfile, "pidfile", Kind::Text, Usual::Absent("\"/run/site.pid\""), "the manager's pid is written there")
+        .of_manager()
+        .option("pidfile"),
+    row(
+        Id::LogLevel,
+        "log_level",
+        Kind::Text,
+        Usual::Default("\"info\""),
+        "least important level that is logged: debug, info, warn, error",
+    )
+    .of_manager()
+    .option("verbose"),
+    row(
+        Id::LogFormat,
+        "log_format",
+        Kind::Text,
+        Usual::Default("\"plain\""),
+        "lines on standard error: plain, json",
+    )
+    .of_manager()
+    .option("log-format"),
+    row(
+        Id::ExecStart,
+        "exec_start",
+        Kind::Command,
+        Usual::Required("\"/path/to/program --its-option\""),
+        "program and arguments; a list is taken word by word",
+    )
+    .theirs(None),
+    row(Id::Workers, "numprocesses", Kind::Number, Usual::Default("1"), "how many workers")
+        .theirs(Some("1"))
+        .option("workers"),
+    row(
+        Id::Directory,
+        "working_directory",
+        Kind::Text,
+        Usual::Absent("\"/\""),
+        "working directory of workers (that of the manager)",
+    )
+    .theirs(Some("\"./\""))
+    .option("directory"),
+    row(
+        Id::Sockets,
+        "socket_address",
+        Kind::List,
+        Usual::Default("[]"),
+        "sockets at descriptor 3, 4...: \"127.0.0.1:8080\", \"unix:/run/web.sock,mode=0660\"",
+    )
+    .theirs(Some("[]"))
+    .option("bind"),
+    row(
+        Id::Handoff,
+        "handoff",
+        Kind::List,
+        Usual::Default("[\"all\"]"),
+        "which variables tell workers of the sockets: systemd, einhorn, server-starter, firestarter, notify, all",
+    )
+    .option("handoff"),
+    row(
+        Id::BaseName,
+        "environment_base_name",
+        Kind::Text,
+        Usual::Default("\"FIRESTARTER\""),
+        "how firestarter's variables begin",
+    )
+    .theirs(Some("\"FIRESTARTER\"")),
+    row(Id::ListenPid, "listen_pid", Kind::Flag, Usual::Default("true"), "set LISTEN_PID")
+        .option("no-listen-pid"),
+    row(
+        Id::Ack,
+        "ack",
+        Kind::Text,
+        Usual::Default("\"timer\""),
+        "when a worker is ready: none (at once), timer (after ack_timeout), manual (when it says so)",
+    )
+    .theirs(Some("\"timer\""))
+    .option("ack"),
+    row(Id::AckTimeout, "ack_timeout", Kind::Duration, Usual::Default("1"), "the time of ack = \"timer\"")
+        .theirs(Some("1"))
+        .option("ack"),
+    row(
+        Id::AckDeadline,
+        "ack_deadline",
+        Kind::Duration,
+        Usual::Default("60"),
+        "time for the ack of ack = \"manual\"",
+    )
+    .option("ack-deadline"),
+    row(
+        Id::GracefulSignal,
+        "graceful_signal",
+        Kind::Text,
+        Usual::Default("\"TERM\""),
+        "asks a worker to finish and go",
+    )
+    .option("graceful-signal"),
+    row(Id::StopTimeout, "stop_timeout", Kind::Duration, Usual::Default("10"), "from that signal to SIGKILL")
+        .option("stop-timeout"),
+    row(
+        Id::Restart,
+        "restart",
+        Kind::Text,
+        Usual::Default("\"always\""),
+        "after a death: always, on-failure, none",
+    )
+    .theirs(Some("\"none\""))
+    .option("restart"),
+    row(
+        Id::SuccessExit,
+        "success_exit",
+        Kind::Exits,
+        Usual::Default("[0]"),
+        "exit codes and signals that are no failure",
+    )
+    .option("success-exit"),
+    row(
+        Id::Backoff,
+        "backoff",
+        Kind::Text,
+        Usual::Default("\"1s:1.5:30s\""),
+        "retry after BASE[:FACTOR[:MAX]]",
+    )
+    .option("backoff"),
+    row(
+        Id::GiveUp,
+        "giveup",
+        Kind::Number,
+        Usual::Default("0"),
+        "stop retrying after so many failures in a row; 0 is never",
+    )
+    .theirs(Some("0"))
+    .option("give-up"),
+    row(
+        Id::KillGroup,
+        "kill_group",
+        Kind::Flag,
+        Usual::Default("true"),
+        "send SIGKILL to what is left of a dead worker's process group",
+    )
+    .option("no-kill-group"),
+    row(Id::Upgrade, "upgrade", Kind::Text, Usual::Default("\"rolling\""), "rolling, fleet, stop-first")
+        .option("upgrade"),
+    row(
+        Id::Surge,
+        "surge",
+        Kind::Share,
+        Usual::Default("\"25%\""),
+        "new workers at a time, beside the old ones",
+    )
+    .option("surge"),
+    row(
+        Id::MaxUnacked,
+        "max_unacked",
+        Kind::Number,
+        Usual::Absent("1"),
+        "new workers that are not ready (as surge)",
+    )
+    .option("max-unacked"),
+    row(
+        Id::MaxDraining,
+        "max_draining",
+        Kind::Number,
+        Usual::Absent("2"),
+        "old workers on their way out (as numprocesses)",
+    )
+    .option("max-draining"),
+    row(
+        Id::DrainTimeout,
+        "drain_timeout",
+        Kind::Duration,
+        Usual::Default("60"),
+        "time of old workers to finish",
+    )
+    .option("drain-timeout"),
+    row(
+        Id::AckSignal,
+        "ack_signal",
+        Kind::Text,
+        Usual::Absent("\"USR2\""),
+        "asks an old worker to go when its successor is ready (as graceful_signal)",
+    )
+    .theirs(Some("\"SIGUSR2\"")),
+    row(Id::Environment, "environments", Kind::List, Usual::Default("[]"), "variables to set: \"NAME=VALUE\"")
+        .theirs(Some("[]"))
+        .option("env"),
+    row(Id::EnvFiles, "env_files", Kind::List, Usual::Default("[]"), "files of NAME=VALUE lines")
+        .option("env-file"),
+    row(
+        Id::DropEnv,
+        "drop_env",
+        Kind::List,
+        Usual::Default("[]"),
+        "variables of the manager that workers do not get",
+    )
+    .option("drop-env"),
+    row(Id::User, "user", Kind::Text, Usual::Absent("\"root\""), "user of workers, name or number")
+        .option("user"),
+    row(
+        Id::Group,
+        "group",
+        Kind::Text,
+        Usual::Absent("\"root\""),
+        "group of workers, name or number (that of the user)",
+    )
+    .option("group"),
+    row(Id::Uid, "uid", Kind::Number, Usual::Absent("0"), "user of workers, instead of user")
+        .theirs(None)
+        .option("user"),
+    row(Id::Gid, "gid", Kind::Number, Usual::Absent("0"), "group of workers, instead of group")
+        .theirs(None)
+        .option("group"),
+    row(Id::Umask, "umask", Kind::Octal, Usual::Absent("\"022\""), "umask of workers").option("umask"),
+    row(
+        Id::Stdin,
+        "stdin",
+        Kind::Text,
+        Usual::Default("\"null\""),
+        "standard input of workers: null, inherit",
+    )
+    .option("stdin"),
+    row(
+        Id::KeepSignals,
+        "keep_signals",
+        Kind::Flag,
+        Usual::Default("false"),
+        "leave ignored and blocked signals as they are",
+    )
+    .option("keep-signals"),
+];
+
+/// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
+pub const LATER: &[&str] = &[
+    "exec_stop",
+    "start_immediate",
+    "warmup_delay",
+    "stdout_log",
+    "stderr_log",
+    "control_socket",
+    "live_check_timeout",
+    "auto_upgrade",
+    "upgrader",
+    "upgrader_active_sec",
+    "upgrader_timeout",
+];

@@ -1,0 +1,23 @@
+//! The table `[remuda]`: what is the manager's own. Pure.
+
+use super::Overrides;
+use super::fault::Wrong;
+use super::keys::Id;
+use super::value::Value;
+use crate::values;
+
+/// Takes one key. What the command line says as well is read and checked all the same.
+pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(), Wrong> {
+    match id {
+        Id::Name => said.name = Some(value.read(values::name)?),
+        Id::ControlSocket => {
+            said.control = Some(value.read(|text| values::socket_path(text.into()))?);
+        }
+        Id::Pidfile => said.pidfile = Some(value.read(|text| values::path(text.into()))?),
+        Id::LogLevel => said.level = Some(value.read(|text| values::choice(text, &values::LEVELS))?),
+        Id::LogFormat => said.format = Some(value.read(|text| values::choice(text, &values::FORMATS))?),
+        // The table has all others under groups only.
+        _ => {}
+    }
+    Ok(())
+}

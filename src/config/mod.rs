@@ -1,0 +1,253 @@
+//! The groups file: from TOML to a [`Plan`], or to everything that is wrong with it at once. Pure: it is given the text
+//! and whatever else it depends on.
+//!
+//! Each table at the top is a group, and its keys are firestarter's, with remuda's beside them; `[remuda]` is the manager
+//! itself. Which keys there are says the table in `keys.rs`. An unknown key is an error, and so is one of firestarter's
+//! that this version cannot honour: nothing is ignored.
+
+mod address;
+mod fault;
+mod group;
+pub mod keys;
+mod manager;
+mod sample;
+mod value;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+pub use fault::Fault;
+use fault::{Faults, Wrong};
+use group::Draft;
+use keys::{Key, Table, Usual};
+pub use sample::sample;
+use value::Value;
+
+use crate::addr;
+use crate::nearest::nearest;
+use crate::plan::{ControlSpec, Dialect, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Plan};
+use crate::values;
+
+/// The table that is no group.
+pub const MANAGER: &str = "remuda";
+
+/// What of the manager's own affairs was said, in the file or, with more weight, on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Instance name.
+    pub name: Option<String>,
+    /// Control socket.
+    pub control: Option<PathBuf>,
+    /// File for the manager's pid.
+    pub pidfile: Option<PathBuf>,
+    /// Least important level that is logged.
+    pub level: Option<Level>,
+    /// Shape of log lines.
+    pub format: Option<LogFormat>,
+}
+
+impl Overrides {
+    /// What was said here, and where nothing was, what `other` says.
+    fn or(self, other: Overrides) -> Overrides {
+        Overrides {
+            name: self.name.or(other.name),
+            control: self.control.or(other.control),
+            pidfile: self.pidfile.or(other.pidfile),
+            level: self.level.or(other.level),
+            format: self.format.or(other.format),
+        }
+    }
+}
+
+/// A file, and what the command line said beside it: the input of [`read`], but for what stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where the file is.
+    pub file: PathBuf,
+    /// What goes before the file's own `[remuda]`.
+    pub overrides: Overrides,
+}
+
+/// What a file depends on beside its text.
+struct Surroundings<'a> {
+    environment: &'a [(OsString, OsString)],
+}
+
+impl<'a> Surroundings<'a> {
+    fn variable(&self, name: &OsStr) -> Option<&'a OsStr> {
+        self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// Reads the text of a file. `environment` is the manager's own: `$NAME` in commands stands for its variables.
+///
+/// # Errors
+/// Everything that is wrong with the text, in its order. Nothing outside of it is looked at.
+pub fn read(text: &str, source: &Source, environment: &[(OsString, OsString)]) -> Result<Plan, Vec<Fault>> {
+    let mut faults = Faults::new(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let sound = errors.is_empty();
+    for error in errors {
+        let at = error.span().map_or(0, |span| span.start);
+        faults.add(None, Wrong::new(at, error.message()));
+    }
+    let mut reader = Reader { text, around: Surroundings { environment }, faults, sound };
+    let (said, groups) = reader.tables(root.get_ref());
+    if !reader.faults.are_none() {
+        return Err(reader.faults.into_list());
+    }
+    let said = source.overrides.clone().or(said);
+    Ok(Plan {
+        name: said.name.unwrap_or_else(|| name_of_file(&source.file)),
+        groups,
+        control: said.control.map_or(ControlSpec::Default, ControlSpec::Path),
+        manager: ManagerPolicy::default(),
+        dialect: Dialect::Native,
+        log: LogSpec {
+            level: said.level.unwrap_or(Level::Info),
+            format: said.format.unwrap_or(LogFormat::Plain),
+        },
+        pidfile: said.pidfile,
+    })
+}
+
+/// The instance name that a file gets if nobody gives one: its own, without `.toml`.
+fn name_of_file(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default();
+    let stem =
+        if file.extension().is_some_and(|extension| extension == "toml") { file.file_stem() } else { None };
+    values::name_of_program(stem.unwrap_or(name))
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    around: Surroundings<'a>,
+    faults: Faults<'a>,
+    /// The text is TOML, so that what is missing is really not there.
+    sound: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn tables(&mut self, root: &'a DeTable<'a>) -> (Overrides, Vec<GroupSpec>) {
+        let mut said = Overrides::default();
+        let mut drafts: Vec<(&str, Draft)> = Vec::new();
+        for (name, value) in in_order(root) {
+            let (key, at) = (name.get_ref().as_ref(), name.span().start);
+            let DeValue::Table(table) = value.get_ref() else {
+                self.faults.add(Some(key), Wrong::new(at, outside(key, value.get_ref())));
+                continue;
+            };
+            if key == MANAGER {
+                self.keys(key, Table::Manager, table, |key, value, _| {
+                    Ok(manager::set(&mut said, key.id, value)?)
+                });
+                continue;
+            }
+            if let Err(error) = values::name(key) {
+                self.faults.add(Some(key), Wrong::value(at)(error));
+            }
+            let mut draft = Draft::default();
+            self.keys(key, Table::Group, table, |key, value, around| draft.set(key.id, value, around));
+            self.required(key, at, table);
+            drafts.push((key, draft));
+        }
+        if drafts.is_empty() && self.sound && self.faults.are_none() {
+            let why = "there is no group: a table such as [web], with the key exec_start";
+            self.faults.add(None, Wrong::new(0, why));
+        }
+        self.duplicates(&drafts);
+        (said, drafts.into_iter().map(|(name, draft)| draft.finish(name.to_owned())).collect())
+    }
+
+    /// Hands each known key of a table to `set`.
+    fn keys(
+        &mut self,
+        name: &str,
+        kind: Table,
+        table: &'a DeTable<'a>,
+        mut set: impl FnMut(&Key, &Value<'a>, &Surroundings<'a>) -> Result<(), Vec<Wrong>>,
+    ) {
+        for (written, value) in in_order(table) {
+            let path = format!("{name}.{}", written.get_ref());
+            let outcome = match keys::key(kind, written.get_ref()) {
+                Some(key) => set(key, &Value::new(self.text, value, key.kind), &self.around),
+                None => Err(Wrong::new(written.span().start, unknown(kind, written.get_ref())).into()),
+            };
+            if let Err(wrongs) = outcome {
+                self.faults.add_all(&path, wrongs);
+            }
+        }
+    }
+
+    /// Complains of keys that must be there and are not.
+    fn required(&mut self, group: &str, at: usize, table: &DeTable<'_>) {
+        let there = |key: &Key| table.keys().any(|written| written.get_ref() == key.name);
+        let required = |key: &&Key| key.table == Table::Group && matches!(key.usual, Usual::Required(_));
+        for key in keys::KEYS.iter().filter(required) {
+            if self.sound && !there(key) {
+                let why = format!("the key is missing, as in {} = {}", key.name, key.usual.sample());
+                self.faults.add(Some(&format!("{group}.{}", key.name)), Wrong::new(at, why));
+            }
+        }
+    }
+
+    /// Complains of sockets that two groups, or one of them twice, would bind.
+    fn duplicates(&mut self, drafts: &[(&str, Draft)]) {
+        let all: Vec<_> = drafts
+            .iter()
+            .flat_map(|(name, draft)| draft.sockets().iter().map(move |(at, socket)| (*name, *at, socket)))
+            .collect();
+        for (position, (name, at, socket)) in all.iter().enumerate() {
+            let earlier = all[..position]
+                .iter()
+                .find(|(_, _, earlier)| addr::collide(&earlier.address, &socket.address));
+            if let Some((other, _, _)) = earlier {
+                let why = match other == name {
+                    true => format!("{} is given twice", socket.address),
+                    false => format!("{} is a socket of group '{other}' already", socket.address),
+                };
+                self.faults.add(Some(&format!("{name}.socket_address")), Wrong::new(*at, why));
+            }
+        }
+    }
+}
+
+/// The entries of a table as they stand in the file.
+fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<(&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// The error for a key at the top that is no table.
+fn outside(name: &str, value: &DeValue<'_>) -> String {
+    let of_group = keys::key(Table::Group, name).is_some() || keys::LATER.contains(&name);
+    match value {
+        _ if of_group => "this key belongs to a group: the line [NAME] is missing before it".to_owned(),
+        DeValue::Array(_) => format!("a group is one table, [{name}], not a list"),
+        _ => format!("only tables stand at the top, as in [{name}]"),
+    }
+}
+
+/// The error for a key that is not in the table of keys.
+fn unknown(table: Table, name: &str) -> String {
+    let here = || keys::KEYS.iter().filter(|key| key.table == table);
+    if table == Table::Group && keys::LATER.contains(&name) {
+        return "this key of firestarter is not supported by this version of remuda".to_owned();
+    }
+    // Somebody who knows the command line may write its words.
+    let option = name.replace('_', "-");
+    if let Some(key) = here().find(|key| key.option == Some(&option)) {
+        return format!("unknown key (here it is '{}')", key.name);
+    }
+    let elsewhere = keys::KEYS.iter().find(|key| key.table != table && key.name == name);
+    match (elsewhere, nearest(name, here().map(|key| key.name))) {
+        (Some(Key { table: Table::Manager, .. }), _) => format!("unknown key (it belongs to [{MANAGER}])"),
+        (Some(_), _) => "unknown key (it belongs to a group)".to_owned(),
+        (None, Some(near)) => format!("unknown key (did you mean '{near}'?)"),
+        (None, None) => "unknown key".to_owned(),
+    }
+}

@@ -1,0 +1,448 @@
+//! The groups file: what each key comes to, everything that is wrong with a file with its place, and the documents that
+//! tell of it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use remuda::cli::options::{Id, RUN};
+use remuda::cli::{Outcome, native};
+use remuda::config::keys::{self, KEYS, Key, Kind, Origin, Table, Usual};
+use remuda::config::{self, Overrides, Source};
+use remuda::plan::{
+    ControlSpec, Convention, Level, LogFormat, Plan, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
+};
+use remuda::signame::Signal;
+
+fn source() -> Source {
+    Source { file: PathBuf::from("/etc/remuda/groups.toml"), overrides: Overrides::default() }
+}
+
+fn environment() -> Vec<(OsString, OsString)> {
+    vec![("RELEASE".into(), "/srv/current".into())]
+}
+
+fn plan(text: &str) -> Plan {
+    config::read(text, &source(), &environment()).unwrap_or_else(|faults| {
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        panic!("{text}\n{}", told.join("\n"))
+    })
+}
+
+/// The faults of a file, a line each.
+fn faults(text: &str) -> Vec<String> {
+    match config::read(text, &source(), &environment()) {
+        Ok(plan) => panic!("{text}\n{plan:?}"),
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A group with one line more.
+fn group(line: &str) -> String {
+    format!("[web]\nexec_start = \"web\"\n{line}\n")
+}
+
+/// A file that says nothing but one key, and what must be there.
+fn file_with(key: &Key, value: &str) -> String {
+    match (key.table, key.usual) {
+        (Table::Group, Usual::Required(_)) => format!("[web]\n{} = {value}\n", key.name),
+        (Table::Group, _) => group(&format!("{} = {value}", key.name)),
+        (Table::Manager, _) => format!("[remuda]\n{} = {value}\n{}", key.name, group("")),
+    }
+}
+
+#[test]
+fn every_key_comes_to_what_it_says() {
+    let secs = Duration::from_secs;
+    let text = r#"
+        [remuda]
+        name = "front"
+        control_socket = "/run/front.sock"
+        pidfile = "/run/front.pid"
+        log_level = "warn"
+        log_format = "json"
+
+        [web]
+        exec_start = "$RELEASE/bin/web --title 'a b'"
+        numprocesses = 4
+        working_directory = "/srv"
+        socket_address = ["tcp::8080", "unix:/run/web.sock,mode=0660,name=admin"]
+        handoff = ["systemd", "notify"]
+        environment_base_name = "WEB"
+        listen_pid = false
+        ack = "manual"
+        ack_deadline = "2m"
+        graceful_signal = "SIGQUIT"
+        stop_timeout = 2.5
+        restart = "on-failure"
+        success_exit = [0, 2, "TERM"]
+        backoff = "100ms:2:1m"
+        giveup = 5
+        kill_group = false
+        upgrade = "fleet"
+        surge = "50%"
+        max_unacked = 2
+        max_draining = 3
+        drain_timeout = "5m"
+        ack_signal = "SIGUSR2"
+        environments = ["A=1", "B=x=y"]
+        env_files = ["/etc/default/web"]
+        drop_env = ["SECRET"]
+        user = "www-data"
+        gid = 33
+        umask = 0o027
+        stdin = "inherit"
+        keep_signals = true
+
+        [api]
+        exec_start = ["api", "$RELEASE", ""]
+        ack_timeout = 3
+        surge = 2
+        umask = "022"
+        restart = "none"
+    "#;
+    let plan = plan(text);
+    assert_eq!(plan.name, "front");
+    assert_eq!(plan.control, ControlSpec::Path("/run/front.sock".into()));
+    assert_eq!(plan.pidfile.as_deref(), Some(Path::new("/run/front.pid")));
+    assert_eq!((plan.log.level, plan.log.format), (Level::Warn, LogFormat::Json));
+    let [web, api] = &plan.groups[..] else { panic!("{:?}", plan.groups) };
+
+    assert_eq!(web.name, "web");
+    let launch = &web.launch;
+    assert_eq!(launch.program, "/srv/current/bin/web");
+    assert_eq!(launch.args, ["--title", "a b"]);
+    assert_eq!(launch.directory.as_deref(), Some(Path::new("/srv")));
+    assert_eq!(launch.handoff.conventions, BTreeSet::from([Convention::Systemd, Convention::Notify]));
+    assert_eq!((launch.handoff.base_name.as_str(), launch.handoff.listen_pid), ("WEB", false));
+    assert_eq!(launch.env.set, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
+    assert_eq!(launch.env.files, [PathBuf::from("/etc/default/web")]);
+    assert_eq!(launch.env.drop, ["SECRET"]);
+    assert_eq!((launch.user.as_deref(), launch.group.as_deref()), (Some("www-data"), Some("33")));
+    assert_eq!((launch.umask, launch.stdin, launch.keep_signals), (Some(0o027), Stdin::Inherit, true));
+    assert!(!launch.kill_process_group);
+    let addresses: Vec<String> = web.sockets.iter().map(|socket| socket.address.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1:8080", "unix:/run/web.sock"]);
+    assert_eq!((web.sockets[1].name.as_deref(), web.sockets[1].mode), (Some("admin"), Some(0o660)));
+    let policy = &web.policy;
+    assert_eq!((policy.workers, policy.ready, policy.ack_deadline), (4, Readiness::Manual, secs(120)));
+    assert_eq!((policy.graceful_signal, policy.drain_signal), (Signal::QUIT, Some(Signal::USR2)));
+    assert_eq!((policy.stop_timeout, policy.drain_timeout), (Duration::from_millis(2500), secs(300)));
+    assert_eq!((policy.restart, policy.give_up), (Restart::OnFailure, Some(5)));
+    assert_eq!(policy.success, [Success::Exit(0), Success::Exit(2), Success::Signal(Signal::TERM)]);
+    assert_eq!((policy.backoff.base, policy.backoff.factor_milli), (Duration::from_millis(100), 2000));
+    assert_eq!((policy.upgrade, policy.surge), (UpgradeMode::Fleet, Share::Percent(50)));
+    assert_eq!((policy.max_unacked, policy.max_draining), (Some(2), Some(3)));
+
+    assert_eq!(api.launch.program, "api");
+    assert_eq!(api.launch.args, ["$RELEASE", ""], "words of a list stand for themselves");
+    assert_eq!((api.policy.ready, api.policy.surge), (Readiness::Timer(secs(3)), Share::Count(2)));
+    assert_eq!((api.launch.umask, api.policy.restart), (Some(0o022), Restart::Never));
+}
+
+#[test]
+fn a_group_that_says_nothing_is_what_the_command_line_makes_of_a_program() {
+    let Ok(Outcome::Run(typed)) =
+        native::parse(["run", "--name", "web", "--", "web"].map(Into::into).to_vec())
+    else {
+        panic!("no plan")
+    };
+    assert_eq!(Plan { name: "groups".to_owned(), ..*typed }, plan(&group("")));
+}
+
+#[test]
+fn the_command_line_goes_before_the_file_and_both_before_its_name() {
+    let text = "[remuda]\nname = \"front\"\nlog_level = \"warn\"\n[web]\nexec_start = \"web\"\n";
+    let overrides =
+        Overrides { name: Some("mine".into()), level: Some(Level::Debug), ..Overrides::default() };
+    let plan = config::read(text, &Source { overrides, ..source() }, &[]).unwrap();
+    assert_eq!((plan.name.as_str(), plan.log.level), ("mine", Level::Debug));
+    for (file, name) in
+        [("web.toml", "web"), ("a/web", "web"), ("/x/my app.toml", "my-app"), (".toml", "toml")]
+    {
+        let source = Source { file: file.into(), overrides: Overrides::default() };
+        assert_eq!(config::read(&group(""), &source, &[]).unwrap().name, name, "{file}");
+    }
+}
+
+#[test]
+fn defaults_in_the_table_are_those_in_force_and_every_key_changes_something() {
+    for key in KEYS {
+        let with = |value: &str| plan(&file_with(key, value));
+        match key.usual {
+            Usual::Default(value) => assert_eq!(with(value), plan(&group("")), "{} = {value}", key.name),
+            Usual::Absent(value) => assert_ne!(with(value), plan(&group("")), "{} = {value}", key.name),
+            Usual::Required(value) => drop(with(value)),
+        }
+        if let Origin::Firestarter(Some(theirs)) = key.origin {
+            drop(with(theirs));
+        }
+    }
+}
+
+#[test]
+fn every_option_of_run_is_a_key_too() {
+    let keys: BTreeSet<&str> = KEYS.iter().filter_map(|key| key.option).collect();
+    let nothing = [Id::Config, Id::Quiet, Id::Help, Id::Version];
+    let options: BTreeSet<&str> =
+        RUN.options.iter().filter(|option| !nothing.contains(&option.id)).map(|option| option.long).collect();
+    assert_eq!(keys, options);
+}
+
+#[test]
+fn the_table_names_nothing_twice_and_nothing_that_is_for_later() {
+    let mut seen = BTreeSet::new();
+    for key in KEYS {
+        assert!(seen.insert((key.table == Table::Group, key.name)), "{}", key.name);
+        assert!(key.table == Table::Manager || !keys::LATER.contains(&key.name), "{}", key.name);
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_told_what_is_wanted() {
+    for key in KEYS {
+        let wrong = faults(&file_with(key, "2026-11-21"));
+        assert_eq!(wrong.len(), 1, "{}: {wrong:?}", key.name);
+        assert!(wrong[0].ends_with(" wanted, not a date or a time"), "{wrong:?}");
+        if matches!(key.kind, Kind::List | Kind::Exits | Kind::Command) {
+            let wrong = faults(&file_with(key, "[1.5, {}]"));
+            assert_eq!(wrong.len(), 2, "{}: {wrong:?}", key.name);
+        }
+        let nul =
+            if matches!(key.kind, Kind::List | Kind::Exits) { "[\"a\\u0000\"]" } else { "\"a\\u0000\"" };
+        assert_eq!(faults(&file_with(key, nul)).len(), 1, "{}", key.name);
+    }
+}
+
+#[test]
+fn keys_of_firestarter_that_cannot_be_honoured_are_refused() {
+    for name in keys::LATER {
+        let told = faults(&group(&format!("{name} = 1")));
+        let why =
+            format!("3:1: web.{name}: this key of firestarter is not supported by this version of remuda");
+        assert_eq!(told, [why]);
+    }
+}
+
+#[test]
+fn every_fault_is_told_with_its_line_and_column() {
+    for (text, told) in [
+        ("", &["1:1: there is no group: a table such as [web], with the key exec_start"][..]),
+        ("[remuda]\n", &["1:1: there is no group"]),
+        ("[web]\n", &["1:2: web.exec_start: the key is missing, as in exec_start = "]),
+        ("\n  [ web ]\nnumprocesses=1", &["2:5: web.exec_start: the key is missing"]),
+        ("x = 1", &["1:1: x: only tables stand at the top, as in [x]"]),
+        ("exec_start = 'a'", &["1:1: exec_start: this key belongs to a group: the line [NAME] is missing"]),
+        ("[[web]]\nexec_start='a'", &["1:3: web: a group is one table, [web], not a list"]),
+        ("['a b']\nexec_start='a'", &["1:2: a b: 'a b' is not a name"]),
+        ("[\"a\\nb\"]\nexec_start='a'", &["1:2: a\\nb: 'a\\nb' is not a name"]),
+        ("[web]\nexec_start = ''", &["2:14: web.exec_start: no program is named"]),
+        ("[web]\nexec_start = '\"\" x'", &["2:14: web.exec_start: the name of the program is empty"]),
+        ("[web]\nexec_start = []", &["2:14: web.exec_start: no program is named"]),
+        ("[web]\nexec_start = ['']", &["2:14: web.exec_start: the name of the program is empty"]),
+        ("[web]\nexec_start = \"a | b\"", &["2:17: web.exec_start: '|' means nothing without a shell"]),
+        ("[web]\nexec_start = 'a $NOPE'", &["2:17: web.exec_start: the variable NOPE is not set"]),
+        ("[web]\nexec_start = '''\na\n  'b'''", &["4:3: web.exec_start: this ' is not closed"]),
+        (
+            "[web]\nexec_start = \"\\u00e9 x\"",
+            &[
+                "2:14: web.exec_start: '\u{e9}' must be quoted, as everything that is not ASCII, at character 1",
+            ],
+        ),
+        ("[web]\nexec_start='a'\nworkers=2", &["3:1: web.workers: unknown key (here it is 'numprocesses')"]),
+        ("[web]\nexec_start='a'\nno_kill_group=true", &["unknown key (here it is 'kill_group')"]),
+        (
+            "[web]\nexec_start='a'\nnumproces=2",
+            &["3:1: web.numproces: unknown key (did you mean 'numprocesses'?)"],
+        ),
+        ("[web]\nexec_start='a'\nname='x'", &["3:1: web.name: unknown key (it belongs to [remuda])"]),
+        ("[web]\nexec_start='a'\nxyzzy='x'", &["3:1: web.xyzzy: unknown key"]),
+        ("[web]\nexec_start='a'\n[web.sub]\nx=1", &["3:6: web.sub: unknown key"]),
+        (
+            "[web]\nexec_start='a'\n[remuda]\nuser='x'",
+            &["4:1: remuda.user: unknown key (it belongs to a group)"],
+        ),
+        ("[web]\nexec_start='a'\nnumprocesses=0", &["3:14: web.numprocesses: '0' is not a number from 1"]),
+        ("[web]\nexec_start='a'\nnumprocesses=-1", &["3:14: web.numprocesses: '-1' is not a number"]),
+        ("[web]\nexec_start='a'\nnumprocesses=1.0", &["web.numprocesses: a whole number is wanted"]),
+        ("[web]\nexec_start='a'\nnumprocesses=99999999999999999999", &["is not a number from 1"]),
+        ("[web]\nexec_start='a'\nack_timeout=-1", &["3:13: web.ack_timeout: '-1' is not a duration"]),
+        ("[web]\nexec_start='a'\nack_timeout=inf", &["3:13: web.ack_timeout: 'inf' is not a duration"]),
+        ("[web]\nexec_start='a'\nack='timmer'", &["3:5: web.ack: unknown 'timmer' (did you mean 'timer'?)"]),
+        ("[web]\nexec_start='a'\nrestart='nope'", &["web.restart: unknown 'nope' (did you mean 'none'?)"]),
+        ("[web]\nexec_start='a'\nack_signal='USR3'", &["3:12: web.ack_signal: no signal 'USR3'"]),
+        ("[web]\nexec_start='a'\numask=18", &["3:7: web.umask: a string of octal digits"]),
+        ("[web]\nexec_start='a'\numask='8'", &["3:7: web.umask: '8' is not an octal number"]),
+        ("[web]\nexec_start='a'\nuid=-1", &["3:5: web.uid: '-1' is not an id (0 to 4294967294)"]),
+        ("[web]\nexec_start='a'\nuid=4294967295", &["web.uid: '4294967295' is not an id"]),
+        ("[web]\nexec_start='a'\nuid=0\nuser='root'", &["4:6: web.user: 'uid' says the same"]),
+        ("[web]\nexec_start='a'\ngroup='x'\ngid=0", &["4:5: web.gid: 'group' says the same"]),
+        ("[web]\nexec_start='a'\nenvironments=['A']", &["3:15: web.environments: 'A' is not NAME=VALUE"]),
+        ("[web]\nexec_start='a'\nenvironment_base_name='1A'", &["'1A' cannot begin the name of a variable"]),
+        (
+            "[web]\nexec_start='a'\nsocket_address=['80', 'foo::1', '80']",
+            &[
+                "3:23: web.socket_address: bad address \"foo::1\": unknown kind of socket 'foo' (tcp, udp, unix)",
+                "3:33: web.socket_address: 127.0.0.1:80 is given twice",
+            ],
+        ),
+        (
+            "[a]\nexec_start='a'\nsocket_address=['80','0']\n[b]\nexec_start='b'\nsocket_address=[\n'tcp::0',\n'tcp::80']",
+            &["8:1: b.socket_address: 127.0.0.1:80 is a socket of group 'a' already"],
+        ),
+        ("[remuda]\nlog_level='loud'\n[w]\nexec_start='a'", &["2:11: remuda.log_level: unknown 'loud'"]),
+        ("# \u{e9}\n\u{e9} = 1", &["2:1: "]),
+        (
+            "[web]\nexec_start='a'\n# \u{e9}\nhandoff = ['\u{e9}\u{e9}', 'x']",
+            &["4:12: web.handoff", "4:18: web.handoff"],
+        ),
+        ("[web\nexec_start='a'", &["1:5: "]),
+        ("[web]\nexec_start='a'\nnumprocesses=1\nnumprocesses=2", &["4:1: duplicate key"]),
+        ("[web]\nexec_start='a'\n[web]\nnumprocesses=2", &["3:2: duplicate key"]),
+        (
+            "[web]\nexec_start='a\nbind=['80']\r\n[api]\nnumprocess = 3\nx\n",
+            &[
+                "2:14: ",
+                "3:1: web.bind: unknown key (here it is 'socket_address')",
+                "5:1: api.numprocess",
+                "6:2: ",
+            ],
+        ),
+    ] {
+        let found = faults(text);
+        assert_eq!(found.len(), told.len(), "{text}\n{}", found.join("\n"));
+        for (found, told) in found.iter().zip(told) {
+            let fits = if told.starts_with(|first: char| first.is_ascii_digit()) {
+                found.starts_with(told)
+            } else {
+                found.contains(told)
+            };
+            assert!(fits, "{text}\n{found}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn the_sample_is_a_file_in_which_every_comment_may_be_taken_off() {
+    let sample = config::sample();
+    assert_eq!(plan(&sample).groups[0].policy, plan(&group("")).groups[0].policy);
+    let lines: Vec<&str> = sample.lines().collect();
+    let commented = |line: &str| line.strip_prefix('#').is_some_and(|rest| !rest.starts_with(' '));
+    let mut told: Vec<&str> = Vec::new();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| commented(line)) {
+        let mut lines = lines.clone();
+        lines[at] = &line[1..];
+        plan(&lines.join("\n"));
+        told.push(line[1..].split(' ').next().unwrap());
+    }
+    let optional: Vec<&str> =
+        KEYS.iter().filter(|key| !matches!(key.usual, Usual::Required(_))).map(|key| key.name).collect();
+    assert_eq!(told, optional);
+}
+
+/// The committed inputs of a fuzz target.
+fn corpus(target: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(target);
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{}", folder.display());
+    paths.iter().map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()).collect()
+}
+
+/// The text with a piece left out, doubled, or replaced, at many places.
+fn mangled(text: &str) -> Vec<String> {
+    const PIECES: [&str; 13] = ["", "\"", "'", "[", "]", "=", "\n", "\\", "$", "{", "\u{e9}", "\0", "\"\"\""];
+    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let mut found = vec![text.to_owned()];
+    for (position, &at) in ends.iter().enumerate().step_by(1 + ends.len() / 150) {
+        let next = ends[(position + 1).min(ends.len() - 1)];
+        found.push(text[..at].to_owned());
+        for piece in PIECES {
+            found.push(format!("{}{piece}{}", &text[..at], &text[next..]));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_file_makes_it_panic_or_leaves_a_fault_without_a_place() {
+    for text in corpus("config") {
+        for text in mangled(&text) {
+            if let Err(faults) = config::read(&text, &source(), &environment()) {
+                assert!(!faults.is_empty(), "{text:?}");
+                let lines = text.split('\n').count();
+                for fault in faults {
+                    assert!((1..=lines).contains(&fault.line) && fault.column >= 1, "{text:?}: {fault}");
+                    assert!(!fault.to_string().contains('\n'), "{text:?}: {fault}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_command_line_makes_it_panic_or_leaves_a_fault_without_a_place() {
+    for text in corpus("words") {
+        for text in mangled(&text) {
+            let variable = |name: &str| name.starts_with('A').then_some("a b".as_ref());
+            if let Err(unsplit) = remuda::words::split(&text, variable) {
+                assert!(
+                    text.is_char_boundary(unsplit.at) && unsplit.at < text.len(),
+                    "{text:?}: {unsplit:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A key as remuda.toml(5) tells it, in one line.
+fn told(key: &Key) -> String {
+    let unit = key.kind.unit().map(|unit| format!(", in {unit}")).unwrap_or_default();
+    let usual = match key.usual {
+        Usual::Default(value) => format!("Default: {value}."),
+        Usual::Absent(_) => "No default.".to_owned(),
+        Usual::Required(_) => "Required.".to_owned(),
+    };
+    let origin = match key.origin {
+        Origin::Firestarter(Some(value)) => format!(" From firestarter, where the default is {value}."),
+        Origin::Firestarter(None) => " From firestarter.".to_owned(),
+        Origin::Remuda => String::new(),
+    };
+    let option = key.option.map(|option| format!(" As option: --{option}.")).unwrap_or_default();
+    format!("{}: Type: {}{unit}. {usual}{origin}{option}", key.name, key.kind.name())
+}
+
+#[test]
+fn the_page_has_every_key_as_the_table_has_it_and_no_other() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/remuda.toml.5")).unwrap();
+    let mut found: Vec<String> = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.strip_prefix(".It Ic ") else { continue };
+        let head: Vec<String> = lines
+            .by_ref()
+            .take_while(|line| *line != ".br")
+            .map(|line| match line.strip_prefix(".Cm ").or(line.strip_prefix(".Fl ").map(|_| &line[4..])) {
+                Some(value) => {
+                    let dashes = if line.starts_with(".Fl") { "-" } else { "" };
+                    format!("{dashes}{}", value.replace(" .", ".").replace(r"\(dq", "\""))
+                }
+                None => line.to_owned(),
+            })
+            .collect();
+        found.push(format!("{name}: {}", head.join(" ")));
+    }
+    assert_eq!(found, KEYS.iter().map(told).collect::<Vec<_>>());
+    let refused = page.split(".Ss Keys of firestarter that are refused").nth(1).unwrap();
+    let refused: BTreeSet<&str> = refused
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with(".Sh"))
+        .filter_map(|line| line.strip_prefix(".Ic "))
+        .flat_map(|line| line.split([' ', ',', '.']))
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(refused, keys::LATER.iter().copied().collect());
+}
