@@ -329,9 +329,11 @@ impl Supervisor {
         self.note_worker(group, level, worker, Happening::Killing(waited));
     }
 
-    /// Workers of a group that gave way and are not gone.
+    /// Workers of a group that are on their way out and whose place is, or may be, another's.
     pub(super) fn draining(&self, id: GroupId) -> u32 {
-        let count = self.children.iter().filter(|child| child.group == id && child.retired).count();
+        let group = &self.groups[id.0];
+        let leaves = |child: &&Child| child.retired || !(child.phase.is_serving() || group.is_modern(child));
+        let count = self.children.iter().filter(|child| child.group == id).filter(leaves).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 }

@@ -123,6 +123,20 @@ fn max_draining_holds_back_the_next_old_one() {
 }
 
 #[test]
+fn a_worker_that_missed_its_deadline_counts_as_draining_in_the_next_upgrade() {
+    let mut bench = Bench::up(Policy { ack_deadline: secs(1), upgrade_failures: 1, ..rolling(1, 1) });
+    for _ in 0..10 {
+        bench.upgrade();
+        for child in bench.spawns() {
+            bench.fork(child);
+            bench.exec(child);
+        }
+        bench.pass(secs(1));
+    }
+    assert!(bench.ids().len() <= 4, "{:?}", bench.ids());
+}
+
+#[test]
 fn fleet_stops_the_old_ones_when_all_new_ones_are_ready() {
     let mut bench = Bench::up(mode(3, UpgradeMode::Fleet));
     let request = bench.upgrade();
