@@ -47,6 +47,7 @@
 //! Shutdown is sticky and wins over everything. When it has begun and the table is empty, the machine asks to exit.
 
 mod backoff;
+mod canonical;
 mod child;
 pub mod command;
 pub mod event;
@@ -66,6 +67,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+#[doc(hidden)]
+pub use canonical::{Canonical, Record, Wish};
 pub use group::GroupStart;
 pub use requests::MAX_WORKERS;
 

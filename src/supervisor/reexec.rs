@@ -37,16 +37,16 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// A re-execution under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Reexec {
-    phase: Phase,
+    pub(super) phase: Phase,
     /// Which check is waited for.
-    check: u64,
-    deadline: Mono,
+    pub(super) check: u64,
+    pub(super) deadline: Mono,
     /// Who is to hear how it ends.
-    waiting: Vec<Ticket>,
+    pub(super) waiting: Vec<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Phase {
+pub(super) enum Phase {
     /// The new image is asked whether it can go on from our state.
     Checking,
     /// It can; workers between fork and exec are waited for.

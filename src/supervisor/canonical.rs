@@ -1,0 +1,306 @@
+//! The machine as a search sees it: two machines with the same [`Canonical`] form have the same future. For tests only
+//! (tests/model.rs), but it must stand here, since it reads every field; a new field does not compile until it is said
+//! what it means for the future.
+//!
+//! Moments become distances from the present, cut off where no policy can tell them apart. Ids, generations and serials
+//! become ranks. Counters are cut off at the last limit that is asked of them. Left out is what only tells (statistics,
+//! pids, the words of a failure) and what never changes (names, policies).
+
+use super::backoff::{Streak, pause};
+use super::child::{Child, Phase};
+use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::group::{Group, Slot, Vacancy};
+use super::reexec::Reexec;
+use super::snapshot::WorkerPhase;
+use super::upgrade::{Purpose, Rollout};
+use super::waiter::{Goal, Outcome, Part, Waiter};
+use super::{Shutdown, Supervisor};
+
+/// What a machine will do, and nothing else.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Canonical(Vec<u64>);
+
+/// One row of the table of children.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its own id.
+    pub child: ChildId,
+    /// Of this group.
+    pub group: GroupId,
+    /// Its logical place.
+    pub slot: u32,
+    /// Its EINHORN_CHILD_INDEX.
+    pub index: u32,
+    /// Its pid; 0 before the fork.
+    pub pid: i32,
+    /// What it runs.
+    pub generation: GenerationId,
+    /// Where it is in its life.
+    pub phase: WorkerPhase,
+    /// What it waits for at the latest.
+    pub deadline: Option<Mono>,
+}
+
+/// What is wanted of one group.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Number of workers wanted.
+    pub target: u32,
+    /// The generation that new ones get.
+    pub generation: GenerationId,
+    /// Slots that want no worker any more.
+    pub finished: u32,
+    /// Asked to stop.
+    pub stopped: bool,
+    /// No more attempts are made.
+    pub gave_up: bool,
+    /// Workers are being replaced, or a generation is being prepared for it.
+    pub changing: bool,
+}
+
+impl Supervisor {
+    /// The canonical form.
+    #[doc(hidden)]
+    pub fn canonical(&self) -> Canonical {
+        let Supervisor {
+            identity: _,
+            policy: _,
+            started: _,
+            now,
+            groups,
+            children,
+            next_child: _,
+            waiters,
+            subscribers,
+            shutdown,
+            reexec,
+            // The answer to an earlier check is known by its number, and has no other consequence.
+            checks: _,
+            exited,
+            // Without jitter it decides nothing.
+            random: _,
+            actions,
+        } = self;
+        let mut form = Form { now: *now, words: Vec::with_capacity(64) };
+        form.count(actions.0.len());
+        form.count(subscribers.len());
+        form.flag(*exited);
+        form.flag(shutdown.is_some());
+        if let Some(Shutdown { since, signal, interrupted, at_once, killed }) = shutdown {
+            let longest = groups.iter().map(|group| group.policy.stop_timeout).max().unwrap_or_default();
+            form.age(*since, longest);
+            form.count(signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
+            form.flag(*interrupted);
+            form.flag(*at_once);
+            form.flag(*killed);
+        }
+        form.flag(reexec.is_some());
+        if let Some(Reexec { phase, check: _, deadline, waiting }) = reexec {
+            form.count(*phase as usize);
+            form.ahead(Some(*deadline));
+            form.count(waiting.len());
+        }
+        for group in groups {
+            form.group(group, children, waiters);
+        }
+        for Waiter { ticket: _, wait, parts } in waiters {
+            form.count(*wait as usize);
+            form.count(parts.len());
+            for Part { group, goal, outcome } in parts {
+                form.count(group.0);
+                form.count(match goal {
+                    Goal::Filled => 0,
+                    Goal::Stopped => 1,
+                    Goal::Rollout(serial) => 2 + rank(&serials(&groups[group.0], waiters), serial),
+                });
+                form.count(match outcome {
+                    None => 0,
+                    Some(Outcome::Done(_)) => 1,
+                    Some(Outcome::Failed(code, _)) => 2 + usize::from(code.status()),
+                });
+            }
+        }
+        Canonical(form.words)
+    }
+
+    /// The table of children, oldest first.
+    #[doc(hidden)]
+    pub fn census(&self) -> impl Iterator<Item = Record> {
+        self.children.iter().map(|child| Record {
+            child: child.id,
+            group: child.group,
+            slot: child.slot,
+            index: child.index,
+            pid: child.pid,
+            generation: child.generation,
+            phase: child.phase.shown(),
+            deadline: child.deadline,
+        })
+    }
+
+    /// What is wanted, group by group.
+    #[doc(hidden)]
+    pub fn wishes(&self) -> impl Iterator<Item = Wish> {
+        self.groups.iter().map(|group| Wish {
+            target: group.target(),
+            generation: group.generation,
+            finished: group.slots.iter().map(|slot| u32::from(slot.vacancy == Vacancy::Finished)).sum(),
+            stopped: group.stopped.is_some(),
+            gave_up: group.gave_up,
+            changing: group.rollout.is_some() || group.preparing.is_some(),
+        })
+    }
+}
+
+struct Form {
+    now: Mono,
+    words: Vec<u64>,
+}
+
+impl Form {
+    fn count(&mut self, count: usize) {
+        self.words.push(count as u64);
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.words.push(u64::from(flag));
+    }
+
+    /// How long ago; the same for all that is at least `limit` ago.
+    fn age(&mut self, moment: Mono, limit: std::time::Duration) {
+        self.words.push(self.now.since(moment).min(limit).as_millis() as u64);
+    }
+
+    /// How far ahead; the same for all that has come.
+    fn ahead(&mut self, moment: Option<Mono>) {
+        self.words.push(moment.map_or(u64::MAX, |moment| moment.since(self.now).as_millis() as u64));
+    }
+
+    fn group(&mut self, group: &Group, children: &[Child], waiters: &[Waiter]) {
+        let Group {
+            id,
+            name: _,
+            policy,
+            sockets: _,
+            slots,
+            generation,
+            committed,
+            newest: _,
+            prepared,
+            preparing,
+            restart_mark,
+            rollout,
+            rollouts: _,
+            stopped,
+            streak,
+            gave_up,
+            dirty,
+        } = group;
+        let own: Vec<&Child> = children.iter().filter(|child| child.group == *id).collect();
+        let older = |mark: &ChildId| own.iter().filter(|child| child.id < *mark).count();
+        let mut generations: Vec<GenerationId> = own.iter().map(|child| child.generation).collect();
+        generations.extend(prepared);
+        generations.extend([*generation, *committed]);
+        generations.extend(preparing.map(|(generation, _)| generation));
+        generations.sort_unstable();
+        generations.dedup();
+        let serials = serials(group, waiters);
+
+        self.count(slots.len());
+        for Slot { vacancy, restarts: _, last_exit: _, last: _, taken } in slots {
+            self.count(*vacancy as usize);
+            self.flag(*taken);
+        }
+        self.count(rank(&generations, generation));
+        self.count(rank(&generations, committed));
+        self.count(prepared.len());
+        for generation in prepared {
+            self.count(rank(&generations, generation));
+        }
+        self.count(preparing.map_or(0, |(generation, _)| 1 + rank(&generations, &generation)));
+        self.count(preparing.map_or(0, |(_, serial)| 1 + rank(&serials, &serial)));
+        self.count(older(restart_mark));
+        self.flag(rollout.is_some());
+        if let Some(Rollout { serial, purpose, mode, failures }) = rollout {
+            self.count(rank(&serials, serial));
+            self.count(match purpose {
+                Purpose::Upgrade => 0,
+                Purpose::RollBack(..) => 1,
+                Purpose::Restart => 2,
+            });
+            self.count(*mode as usize);
+            self.words.push(u64::from((*failures).min(policy.upgrade_failures)));
+        }
+        self.flag(stopped.is_some());
+        if let Some(since) = stopped {
+            self.age(*since, policy.stop_timeout);
+        }
+        let Streak { length, not_before, mark, probation } = streak;
+        let ceiling = (1..=64).find(|&n| pause(&policy.backoff, n, 0) >= policy.backoff.max).unwrap_or(64);
+        let limit = ceiling.max(policy.upgrade_failures).max(policy.give_up.unwrap_or(0));
+        self.words.push(u64::from((*length).min(limit)));
+        self.ahead(Some(*not_before));
+        self.count(older(mark));
+        self.flag(*probation);
+        self.flag(*gave_up);
+        self.flag(*dirty);
+
+        self.count(own.len());
+        for child in own {
+            let Child {
+                id: _,
+                group: _,
+                generation,
+                slot,
+                index: _,
+                pid: _,
+                phase,
+                since: _,
+                born: _,
+                ready_at,
+                deadline,
+                steps,
+                retired,
+                failure,
+            } = child;
+            self.count(rank(&generations, generation));
+            self.words.push(u64::from(*slot));
+            self.count(*phase as usize);
+            // Of one that was asked to go nobody asks how long it was ready.
+            if let (Some(ready_at), Phase::Ready) = (ready_at, phase) {
+                self.age(*ready_at, policy.stable_after.max(policy.healthy_after));
+            }
+            self.ahead(*deadline);
+            self.words.push(u64::from(*steps));
+            self.flag(*retired);
+            self.count(
+                failure.map_or(0, |(stage, errno)| (1 + errno.unsigned_abs() as usize) << 8 | stage as usize),
+            );
+        }
+    }
+}
+
+/// The rollouts of a group that somebody may still hear of.
+fn serials(group: &Group, waiters: &[Waiter]) -> Vec<u64> {
+    let of_group = |part: &&Part| part.group == group.id;
+    let waited =
+        waiters.iter().flat_map(|waiter| waiter.parts.iter().filter(of_group)).filter_map(|part| match part
+            .goal
+        {
+            Goal::Rollout(serial) => Some(serial),
+            Goal::Filled | Goal::Stopped => None,
+        });
+    let mut serials: Vec<u64> = waited.collect();
+    serials.extend(group.rollout.as_ref().map(|rollout| rollout.serial));
+    serials.extend(group.preparing.map(|(_, serial)| serial));
+    serials.sort_unstable();
+    serials.dedup();
+    serials
+}
+
+fn rank<T: Ord>(sorted: &[T], value: &T) -> usize {
+    sorted.partition_point(|other| other < value)
+}

@@ -1,0 +1,426 @@
+//! Exhaustive search: every history of small groups up to a stated bound, and what must hold after each step.
+//!
+//! A history is made of moves: a fork, exec or ack comes or fails, a worker dies or goes as asked, a second passes, a
+//! client or the terminal asks for something. States that have the same future count as one
+//! ([`World::canonical`]), so the search ends although histories do not. It is breadth first: the trail it prints for a
+//! violation is a shortest one. From every state reached, it also lets everybody behave and demands that all comes to
+//! rest: every history ends, everyone who waits is answered, one generation is left, and every slot has its worker.
+//!
+//! The bounds keep it to a minute. `MODEL_EXTRA=1 cargo test --release --test model` allows one fault more in each
+//! history, and takes ten times as long.
+
+#[path = "support/os.rs"]
+mod os;
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use os::{Stride, Violation, World};
+use remuda::plan::{Backoff, Policy, Readiness, Restart, Share, UpgradeMode};
+use remuda::process::Exit;
+use remuda::signame::Signal;
+use remuda::supervisor::command::{Scale, Verb, Wait};
+use remuda::supervisor::event::ChildId;
+
+/// Time passes in this measure, and every span of a policy is a multiple of it.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Steps in which everything comes to rest once everybody behaves.
+const REST_WITHIN: usize = 200;
+
+/// What is searched.
+struct Search {
+    name: &'static str,
+    policy: Policy,
+    /// What clients and the terminal may ask for.
+    wishes: Vec<Wish>,
+    /// How often in one history.
+    asks: u8,
+    /// Deaths, failures and missed turns in one history.
+    faults: u8,
+    /// Codes with which workers die unasked.
+    codes: Vec<u8>,
+    /// States to explore at least, so that a search that became trivial is noticed.
+    at_least: usize,
+}
+
+/// Something a client or the terminal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Wish {
+    Upgrade,
+    Restart,
+    Stop,
+    Start,
+    Scale(u32),
+    Reexec,
+    Signal(Signal),
+    /// Nothing: the client that has waited longest hangs up.
+    HangUp,
+}
+
+/// One step of a history.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Fork(ChildId),
+    ForkFails(ChildId),
+    Exec(ChildId),
+    ExecFails(ChildId, i32),
+    Ack(ChildId),
+    Dies(ChildId, u8),
+    Goes(ChildId),
+    Prepared,
+    PrepareFails,
+    Checked,
+    CheckFails,
+    Crosses,
+    CrossingFails,
+    SecondPasses,
+    Asked(Wish),
+}
+
+impl Move {
+    /// Whether it is somebody's fault.
+    fn is_fault(self) -> bool {
+        match self {
+            Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) => true,
+            Move::PrepareFails | Move::CheckFails | Move::CrossingFails => true,
+            Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) => false,
+            Move::Prepared | Move::Checked | Move::Crosses | Move::SecondPasses | Move::Asked(_) => false,
+        }
+    }
+}
+
+/// A state, with what is left of the bounds.
+#[derive(Clone)]
+struct Node {
+    world: World,
+    asks: u8,
+    faults: u8,
+    /// Its number, for the trail.
+    at: usize,
+}
+
+impl Node {
+    fn moves(&self, search: &Search) -> Vec<Move> {
+        let world = &self.world;
+        let mut moves = Vec::new();
+        if world.exit.is_some() {
+            return moves;
+        }
+        let faulty = self.faults > 0;
+        if let Some(child) = world.pending_fork() {
+            moves.push(Move::Fork(child));
+            moves.extend(faulty.then_some(Move::ForkFails(child)));
+            return moves;
+        }
+        if world.executing {
+            moves.push(Move::Crosses);
+            moves.extend(faulty.then_some(Move::CrossingFails));
+            return moves;
+        }
+        if world.checking.is_some() {
+            moves.push(Move::Checked);
+            moves.extend(faulty.then_some(Move::CheckFails));
+        }
+        if !world.prepares.is_empty() {
+            moves.push(Move::Prepared);
+            moves.extend(faulty.then_some(Move::PrepareFails));
+        }
+        for (&child, process) in &world.processes {
+            if process.stride == Stride::Failed {
+                // The driver reaps what has failed before anything else.
+                return vec![Move::Goes(child)];
+            }
+            if process.stride == Stride::Forked {
+                moves.push(Move::Exec(child));
+                if faulty {
+                    moves.extend([libc::ENOENT, libc::ETXTBSY].map(|errno| Move::ExecFails(child, errno)));
+                }
+            }
+            if process.asked.is_some() {
+                moves.push(Move::Goes(child));
+                continue;
+            }
+            if search.policy.ready == Readiness::Manual && process.ready.is_none() {
+                moves.push(Move::Ack(child));
+            }
+            if faulty {
+                moves.extend(search.codes.iter().map(|&code| Move::Dies(child, code)));
+            }
+        }
+        moves.push(Move::SecondPasses);
+        if self.asks > 0 {
+            let possible = |wish: &&Wish| **wish != Wish::HangUp || !world.waiting.is_empty();
+            moves.extend(search.wishes.iter().filter(possible).map(|&wish| Move::Asked(wish)));
+        }
+        moves
+    }
+
+    fn perform(&mut self, step: Move) -> Result<(), Violation> {
+        self.faults -= u8::from(step.is_fault());
+        let world = &mut self.world;
+        match step {
+            Move::Fork(child) => world.fork(child),
+            Move::ForkFails(child) => world.fail_fork(child),
+            Move::Exec(child) => world.exec(child),
+            Move::ExecFails(child, errno) => world.fail_exec(child, errno),
+            Move::Ack(child) => world.ack(child),
+            Move::Dies(child, code) => world.die(child, Exit::Code(code)),
+            Move::Goes(child) => world.obey(child),
+            Move::Prepared => world.prepared(0, Ok(())),
+            Move::PrepareFails => world.prepared(0, Err("not there".into())),
+            Move::Checked => world.checked(Ok(())),
+            Move::CheckFails => world.checked(Err("too old".into())),
+            Move::Crosses => world.cross(),
+            Move::CrossingFails => world.fail_to_cross(),
+            Move::SecondPasses => world.advance(SECOND),
+            Move::Asked(wish) => {
+                self.asks -= 1;
+                let group = || Some("g0".to_owned());
+                let verb = match wish {
+                    Wish::Upgrade => Verb::Upgrade(None, Wait::Done),
+                    Wish::Restart => Verb::Restart(None, Wait::Drained),
+                    Wish::Stop => Verb::Stop(group(), Wait::Done),
+                    Wish::Start => Verb::Start(group(), Wait::Done),
+                    Wish::Scale(count) => Verb::Scale(None, Scale::To(count), Wait::Done),
+                    Wish::Reexec => Verb::Reexec(Wait::Done),
+                    Wish::Signal(signal) => return world.signal(signal),
+                    Wish::HangUp => return world.hang_up(world.waiting[0].client),
+                };
+                world.ask(verb).map(|_| ())
+            }
+        }
+    }
+
+    fn key(&self) -> u128 {
+        let mut hasher = DefaultHasher::new();
+        let form = (self.asks, self.faults, self.world.canonical());
+        form.hash(&mut hasher);
+        let first = hasher.finish();
+        // Hashed on, the same words give a second, different half: 64 bits would be few for millions of states.
+        form.hash(&mut hasher);
+        u128::from(first) << 64 | u128::from(hasher.finish())
+    }
+}
+
+impl Search {
+    /// Explores every state; panics with the shortest trail to a violation.
+    fn run(&self) {
+        let begun = std::time::Instant::now();
+        let world = World::new(vec![self.policy.clone()]).unwrap_or_else(|violation| panic!("{violation}"));
+        let extra =
+            std::env::var("MODEL_EXTRA").map_or(0, |extra| extra.parse().expect("a number of faults"));
+        let root = Node { world, asks: self.asks, faults: self.faults + extra, at: 0 };
+        let mut trail: Vec<(usize, Option<Move>)> = vec![(0, None)];
+        let mut seen = HashSet::from([root.key()]);
+        let mut resting = HashSet::new();
+        let mut moves = 0usize;
+        let mut open = VecDeque::from([root]);
+        while let Some(node) = open.pop_front() {
+            for step in node.moves(self) {
+                moves += 1;
+                let mut next = node.clone();
+                let outcome = next.perform(step);
+                let fresh = outcome.is_ok() && seen.insert(next.key());
+                let outcome =
+                    outcome.and_then(|()| if fresh { rests(&next.world, &mut resting) } else { Ok(()) });
+                if let Err(violation) = outcome {
+                    trail.push((node.at, Some(step)));
+                    panic!("{}: {violation}\n{}", self.name, tell(&trail));
+                }
+                if fresh {
+                    next.at = trail.len();
+                    trail.push((node.at, Some(step)));
+                    open.push_back(next);
+                }
+            }
+        }
+        println!("{}: {} states, {moves} moves, {} ms", self.name, seen.len(), begun.elapsed().as_millis());
+        assert!(seen.len() >= self.at_least, "{}: only {} states", self.name, seen.len());
+    }
+}
+
+/// Everybody behaves from here on: does all come to rest? `known` are states from which it does.
+fn rests(world: &World, known: &mut HashSet<u64>) -> Result<(), Violation> {
+    let mut world = world.clone();
+    let mut passed = Vec::new();
+    for step in 0.. {
+        let mut hasher = DefaultHasher::new();
+        world.canonical().hash(&mut hasher);
+        let key = hasher.finish();
+        if known.contains(&key) {
+            break;
+        }
+        passed.push(key);
+        let moved = world.behave().map_err(|violation| format!("when all behave: {violation}"))?;
+        if !moved {
+            world.at_rest()?;
+            break;
+        }
+        if step > REST_WITHIN {
+            return Err("all behave, and it does not come to rest".into());
+        }
+    }
+    known.extend(passed);
+    Ok(())
+}
+
+/// The moves that lead to the last state, one a line.
+fn tell(trail: &[(usize, Option<Move>)]) -> String {
+    let mut lines = Vec::new();
+    let mut at = trail.len() - 1;
+    while let (before, Some(step)) = trail[at] {
+        lines.push(format!("{step:?}"));
+        at = before;
+    }
+    lines.reverse();
+    lines.iter().enumerate().map(|(at, line)| format!("{:3}. {line}\n", at + 1)).collect()
+}
+
+/// Spans of one or two seconds, so that the state space is small, and no jitter.
+fn policy(workers: u32, ready: Readiness, upgrade: UpgradeMode) -> Policy {
+    Policy {
+        workers,
+        ready,
+        upgrade,
+        surge: Share::Count(1),
+        ack_deadline: SECOND,
+        stop_timeout: SECOND,
+        drain_timeout: 2 * SECOND,
+        upgrade_failures: 2,
+        backoff: Backoff { base: SECOND, factor_milli: 2000, max: 2 * SECOND, jitter_percent: 0 },
+        healthy_after: SECOND,
+        stable_after: 2 * SECOND,
+        ..Policy::default()
+    }
+}
+
+fn everything() -> Vec<Wish> {
+    let verbs = [Wish::Upgrade, Wish::Restart, Wish::Stop, Wish::Start, Wish::Scale(0), Wish::Scale(2)];
+    let verbs = verbs.into_iter().chain([Wish::Reexec, Wish::HangUp]);
+    let signals = [Signal::TERM, Signal::INT, Signal::QUIT].map(Wish::Signal);
+    verbs.chain(signals).collect()
+}
+
+#[test]
+fn one_worker_with_every_wish() {
+    for (asks, faults) in [(2, 0), (1, 2)] {
+        Search {
+            name: "one worker, ready at exec, every wish",
+            policy: policy(1, Readiness::Exec, UpgradeMode::Rolling),
+            wishes: everything(),
+            asks,
+            faults,
+            codes: vec![1],
+            at_least: 5_000,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn one_worker_acks_and_is_upgraded() {
+    Search {
+        name: "one worker, manual acks, upgrades",
+        policy: policy(1, Readiness::Manual, UpgradeMode::Rolling),
+        wishes: vec![Wish::Upgrade, Wish::Restart, Wish::Signal(Signal::TERM)],
+        asks: 3,
+        faults: 1,
+        codes: vec![1],
+        at_least: 50_000,
+    }
+    .run();
+}
+
+#[test]
+fn two_workers_are_upgraded_rolling() {
+    Search {
+        name: "two workers, timer, rolling upgrades",
+        policy: Policy { max_draining: Some(1), ..policy(2, Readiness::Timer(SECOND), UpgradeMode::Rolling) },
+        wishes: vec![Wish::Upgrade],
+        asks: 1,
+        faults: 1,
+        codes: vec![1],
+        at_least: 50_000,
+    }
+    .run();
+}
+
+#[test]
+fn an_upgrade_of_two_workers_is_superseded() {
+    for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet] {
+        Search {
+            name: "two workers, ready at exec, an upgrade after another",
+            policy: Policy { max_draining: Some(1), ..policy(2, Readiness::Exec, upgrade) },
+            wishes: vec![Wish::Upgrade],
+            asks: 2,
+            faults: 0,
+            codes: vec![1],
+            at_least: 40_000,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn two_workers_are_upgraded_as_a_fleet() {
+    Search {
+        name: "two workers, ready at exec, fleet upgrades",
+        policy: policy(2, Readiness::Exec, UpgradeMode::Fleet),
+        wishes: vec![Wish::Upgrade],
+        asks: 1,
+        faults: 1,
+        codes: vec![1],
+        at_least: 150_000,
+    }
+    .run();
+}
+
+#[test]
+fn two_workers_are_upgraded_stop_first() {
+    Search {
+        name: "two workers, ready at exec, stop-first upgrades",
+        policy: policy(2, Readiness::Exec, UpgradeMode::StopFirst),
+        wishes: vec![Wish::Upgrade, Wish::Restart],
+        asks: 2,
+        faults: 1,
+        codes: vec![1],
+        at_least: 25_000,
+    }
+    .run();
+}
+
+#[test]
+fn workers_that_finish() {
+    for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet] {
+        Search {
+            name: "two workers, restarted on failure",
+            policy: Policy {
+                restart: Restart::OnFailure,
+                max_draining: Some(1),
+                ..policy(2, Readiness::Exec, upgrade)
+            },
+            wishes: vec![Wish::Upgrade, Wish::Start],
+            asks: 1,
+            faults: 1,
+            codes: vec![0, 1],
+            at_least: 50_000,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn a_group_that_gives_up() {
+    Search {
+        name: "one worker, gives up after two failures",
+        policy: Policy { give_up: Some(2), ..policy(1, Readiness::Manual, UpgradeMode::Rolling) },
+        wishes: everything(),
+        asks: 1,
+        faults: 3,
+        codes: vec![1],
+        at_least: 10_000,
+    }
+    .run();
+}

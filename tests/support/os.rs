@@ -1,0 +1,602 @@
+//! A simulated system under the machine, and what must hold after every step whatever happens.
+//!
+//! The [`World`] does what the driver does, in the driver's order: it performs actions, forks and reaps, and tells the
+//! machine. What a process or a client does is decided by the test. It knows the machine only by its actions, its
+//! notes and the table it shows, and keeps its own account of them; a difference is a violation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use remuda::plan::{Policy, Readiness, Restart, UpgradeMode};
+use remuda::process::{Exit, Stage};
+use remuda::signame::Signal;
+use remuda::supervisor::command::{ClientId, Origin, Ticket, Verb};
+use remuda::supervisor::event::{Action, ChildId, Event, GenerationId, GroupId, Mono};
+use remuda::supervisor::note::{Happening, Note, Reason};
+use remuda::supervisor::snapshot::WorkerPhase;
+use remuda::supervisor::{GroupStart, Identity, Supervisor};
+
+/// What went wrong.
+pub(crate) type Violation = String;
+
+macro_rules! demand {
+    ($truth:expr, $($words:tt)+) => {
+        if !$truth {
+            return Err(format!($($words)+));
+        }
+    };
+}
+
+/// How often the machine repeats SIGKILL.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How far a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Stride {
+    /// Asked for, not forked.
+    Asked,
+    /// Forked; its program does not run yet.
+    Forked,
+    /// A step after the fork failed; it is a zombie.
+    Failed,
+    /// Its program runs.
+    Running,
+}
+
+/// One process, from before its fork until it is reaped.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) group: GroupId,
+    pub(crate) slot: u32,
+    pub(crate) index: u32,
+    pub(crate) generation: GenerationId,
+    pub(crate) pid: i32,
+    pub(crate) stride: Stride,
+    /// When the machine said that it is ready.
+    pub(crate) ready: Option<Mono>,
+    /// The last signal it was sent.
+    signalled: Option<Signal>,
+    /// The last signal by which the machine asked it to go, as it said.
+    pub(crate) asked: Option<Signal>,
+}
+
+/// What one group may do next, as its notes promise it.
+#[derive(Clone, Debug, Default)]
+struct Watch {
+    /// No spawn before this moment but in slots whose worker died healthy.
+    not_before: Option<Mono>,
+    /// Until one of the spawns from this id on is ready: one at a time.
+    probation: Option<ChildId>,
+    /// Slots whose last worker died healthy.
+    urgent: BTreeSet<u32>,
+    /// It said that it makes no more attempts.
+    gave_up: bool,
+    /// It said that it stops.
+    stopping: bool,
+}
+
+impl Watch {
+    /// What comes now has nothing to do with what failed.
+    fn forgive(&mut self) {
+        (self.not_before, self.probation, self.gave_up) = (None, None, false);
+    }
+}
+
+/// The machine on a simulated system.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) machine: Supervisor,
+    pub(crate) now: Mono,
+    pub(crate) processes: BTreeMap<ChildId, Process>,
+    /// Generations to be prepared.
+    pub(crate) prepares: Vec<(GroupId, GenerationId)>,
+    /// The new image that is asked whether it can go on, and whether the machine asked to change over to it.
+    pub(crate) checking: Option<u64>,
+    pub(crate) executing: bool,
+    /// Requests that are not answered yet.
+    pub(crate) waiting: Vec<Ticket>,
+    pub(crate) exit: Option<u8>,
+    pub(crate) shutdown: bool,
+    /// Reaped pids, to be used again before fresh ones.
+    free: Vec<i32>,
+    next_pid: i32,
+    next_client: u64,
+    watches: Vec<Watch>,
+    policies: std::rc::Rc<Vec<Policy>>,
+    largest: Vec<u32>,
+}
+
+impl World {
+    /// A world in which the machine has begun.
+    pub(crate) fn new(policies: Vec<Policy>) -> Result<Self, Violation> {
+        let groups = policies.iter().enumerate().map(|(at, policy)| GroupStart {
+            name: format!("g{at}"),
+            policy: policy.clone(),
+            sockets: Vec::new(),
+        });
+        let now = Mono(1_000_000);
+        let identity = Identity { name: "world".into(), pid: 1 };
+        let mut world = World {
+            machine: Supervisor::new(identity, groups.collect(), now, 7),
+            now,
+            processes: BTreeMap::new(),
+            prepares: Vec::new(),
+            checking: None,
+            executing: false,
+            waiting: Vec::new(),
+            exit: None,
+            shutdown: false,
+            free: Vec::new(),
+            next_pid: 100,
+            next_client: 0,
+            watches: vec![Watch::default(); policies.len()],
+            largest: policies.iter().map(|policy| policy.workers).collect(),
+            policies: std::rc::Rc::new(policies),
+        };
+        world.feed(Event::Start)?;
+        Ok(world)
+    }
+
+    // ---- what happens --------------------------------------------------------------------------------------------
+
+    /// The oldest spawn that was asked for and not carried out; nothing else happens before it.
+    pub(crate) fn pending_fork(&self) -> Option<ChildId> {
+        self.processes.iter().find(|(_, process)| process.stride == Stride::Asked).map(|(&child, _)| child)
+    }
+
+    pub(crate) fn fork(&mut self, child: ChildId) -> Result<(), Violation> {
+        let pid = self.free.pop().unwrap_or_else(|| {
+            self.next_pid += 1;
+            self.next_pid
+        });
+        if let Some(process) = self.processes.get_mut(&child) {
+            (process.pid, process.stride) = (pid, Stride::Forked);
+        }
+        self.feed(Event::Forked { child, pid })
+    }
+
+    pub(crate) fn fail_fork(&mut self, child: ChildId) -> Result<(), Violation> {
+        self.processes.remove(&child);
+        self.feed(Event::SpawnFailed { child, stage: Stage::Fork, errno: libc::EAGAIN })
+    }
+
+    pub(crate) fn exec(&mut self, child: ChildId) -> Result<(), Violation> {
+        if let Some(process) = self.processes.get_mut(&child) {
+            process.stride = Stride::Running;
+        }
+        self.feed(Event::Execed { child })
+    }
+
+    /// The status pipe tells of a failure, and the process can be reaped.
+    pub(crate) fn fail_exec(&mut self, child: ChildId, errno: i32) -> Result<(), Violation> {
+        if let Some(process) = self.processes.get_mut(&child) {
+            process.stride = Stride::Failed;
+        }
+        self.feed(Event::SpawnFailed { child, stage: Stage::Exec, errno })
+    }
+
+    pub(crate) fn ack(&mut self, child: ChildId) -> Result<(), Violation> {
+        self.feed(Event::Ready { child })
+    }
+
+    pub(crate) fn die(&mut self, child: ChildId, exit: Exit) -> Result<(), Violation> {
+        if let Some(process) = self.processes.remove(&child) {
+            self.free.push(process.pid);
+            let healthy_after = self.policies[process.group.0].healthy_after;
+            let healthy = process.ready.is_some_and(|ready| self.now.since(ready) >= healthy_after);
+            let wanted = self.machine.wishes().nth(process.group.0).map(|wish| wish.generation);
+            let shared = self.processes.values().any(|other| {
+                let successor = Some(other.generation) == wanted && other.asked.is_none();
+                (other.group, other.slot) == (process.group, process.slot) && successor
+            });
+            let urgent = &mut self.watches[process.group.0].urgent;
+            match (process.asked, healthy) {
+                (Some(_), _) => {}
+                (None, true) if shared => {}
+                (None, true) => _ = urgent.insert(process.slot),
+                (None, false) => _ = urgent.remove(&process.slot),
+            }
+        }
+        self.feed(Event::Exited { child, exit })
+    }
+
+    /// The process goes as it was asked to.
+    pub(crate) fn obey(&mut self, child: ChildId) -> Result<(), Violation> {
+        let signal = self.processes.get(&child).and_then(|process| process.asked).unwrap_or(Signal::KILL);
+        self.die(child, Exit::Signal(signal))
+    }
+
+    pub(crate) fn prepared(&mut self, at: usize, outcome: Result<(), String>) -> Result<(), Violation> {
+        let (group, generation) = self.prepares.remove(at);
+        self.feed(Event::Prepared { group, generation, outcome })
+    }
+
+    /// The new image has said whether it can go on.
+    pub(crate) fn checked(&mut self, outcome: Result<(), String>) -> Result<(), Violation> {
+        let Some(check) = self.checking.take() else { return Ok(()) };
+        self.feed(Event::ImageChecked { check, outcome })
+    }
+
+    /// The image is replaced: what the machine knows is written down and read again by another one.
+    pub(crate) fn cross(&mut self) -> Result<(), Violation> {
+        self.executing = false;
+        let text = serde_json::to_string(&self.machine).map_err(|error| error.to_string())?;
+        self.machine = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        self.feed(Event::Reexeced)
+    }
+
+    pub(crate) fn fail_to_cross(&mut self) -> Result<(), Violation> {
+        self.executing = false;
+        self.feed(Event::ReexecFailed("no such file".into()))
+    }
+
+    /// Time passes. Deadlines that have come are told of as one.
+    pub(crate) fn advance(&mut self, span: Duration) -> Result<(), Violation> {
+        self.now = self.now.after(span);
+        if self.machine.next_deadline().is_none_or(|deadline| deadline > self.now) {
+            return Ok(());
+        }
+        self.feed(Event::Timeout)?;
+        let next = self.machine.next_deadline();
+        demand!(
+            next.is_none_or(|next| next > self.now),
+            "a timeout at {:?} leaves the deadline {next:?}: the loop would spin",
+            self.now
+        );
+        Ok(())
+    }
+
+    /// Time passes until the next deadline. False if there is none.
+    pub(crate) fn advance_to_deadline(&mut self) -> Result<bool, Violation> {
+        let Some(deadline) = self.machine.next_deadline() else { return Ok(false) };
+        self.advance(deadline.since(self.now)).map(|()| true)
+    }
+
+    pub(crate) fn ask(&mut self, verb: Verb) -> Result<Ticket, Violation> {
+        self.next_client += 1;
+        let ticket = Ticket { client: ClientId(self.next_client), request: 1 };
+        let origin = Origin { pid: 2, process_group: 2, trusted: true };
+        self.waiting.push(ticket);
+        if let Verb::Stop(None, _) = verb {
+            self.shutdown = true;
+        }
+        self.feed(Event::Request { ticket, origin, verb })?;
+        Ok(ticket)
+    }
+
+    pub(crate) fn hang_up(&mut self, client: ClientId) -> Result<(), Violation> {
+        self.waiting.retain(|ticket| ticket.client != client);
+        self.feed(Event::ClientGone(client))
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), Violation> {
+        self.shutdown |= matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
+        self.feed(Event::Signaled(signal))
+    }
+
+    /// One step of a world in which everybody behaves: spawns succeed, programs start and ack, what is asked to go
+    /// goes, and time passes. False if there is nothing left to happen.
+    pub(crate) fn behave(&mut self) -> Result<bool, Violation> {
+        if self.exit.is_some() {
+            return Ok(false);
+        }
+        if let Some(child) = self.pending_fork() {
+            return self.fork(child).map(|()| true);
+        }
+        if self.executing {
+            return self.cross().map(|()| true);
+        }
+        if !self.prepares.is_empty() {
+            return self.prepared(0, Ok(())).map(|()| true);
+        }
+        if self.checking.is_some() {
+            return self.checked(Ok(())).map(|()| true);
+        }
+        let next = self.processes.iter().find_map(|(&child, process)| {
+            let manual = self.policies[process.group.0].ready == Readiness::Manual;
+            match process.stride {
+                Stride::Failed => Some((child, Step::Reap)),
+                _ if process.asked.is_some() => Some((child, Step::Obey)),
+                Stride::Forked => Some((child, Step::Exec)),
+                Stride::Running if manual && process.ready.is_none() => Some((child, Step::Ack)),
+                Stride::Running | Stride::Asked => None,
+            }
+        });
+        match next {
+            Some((child, Step::Reap)) => self.die(child, Exit::Code(127))?,
+            Some((child, Step::Obey)) => self.obey(child)?,
+            Some((child, Step::Exec)) => self.exec(child)?,
+            Some((child, Step::Ack)) => self.ack(child)?,
+            None => return self.advance_to_deadline(),
+        }
+        Ok(true)
+    }
+
+    /// What must be so when everybody behaves and nothing is left to happen.
+    pub(crate) fn at_rest(&self) -> Result<(), Violation> {
+        demand!(self.waiting.is_empty(), "all is quiet, and {:?} still wait", self.waiting);
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        demand!(!self.shutdown, "all is quiet after a request to stop, and nobody asked to exit");
+        for (at, wish) in self.machine.wishes().enumerate() {
+            let own: Vec<&Process> =
+                self.processes.values().filter(|process| process.group.0 == at).collect();
+            if wish.stopped {
+                demand!(own.is_empty(), "g{at} is stopped, and {own:?} live");
+                continue;
+            }
+            demand!(!wish.changing, "all is quiet, and a rollout of g{at} is not over");
+            demand!(
+                own.iter().all(|process| process.generation == wish.generation && process.ready.is_some()),
+                "all is quiet, and not every worker of g{at} is ready and of {:?}: {own:?}",
+                wish.generation
+            );
+            let count = own.len() as u32;
+            let full = count + wish.finished == wish.target || (wish.gave_up && count <= wish.target);
+            demand!(full, "all is quiet, and g{at} has {count} of {} workers", wish.target);
+        }
+        Ok(())
+    }
+
+    /// Everything that decides what can happen from here, and nothing else.
+    pub(crate) fn canonical(&self) -> impl std::hash::Hash + Eq + use<> {
+        let of_process = |process: &Process| (process.stride, process.asked.is_some());
+        let newest =
+            |group: GroupId| self.prepares.iter().filter(|prepare| prepare.0 == group).map(|p| p.1).max();
+        let of_watch = |watch: &Watch| {
+            let probation = watch.probation.map(|mark| self.processes.range(..mark).count());
+            let wait = watch.not_before.map_or(Duration::ZERO, |moment| moment.since(self.now));
+            (wait, probation, watch.urgent.clone(), watch.gave_up, watch.stopping)
+        };
+        (
+            self.machine.canonical(),
+            self.processes.values().map(of_process).collect::<Vec<_>>(),
+            self.prepares.iter().map(|&(group, at)| (group.0, newest(group) == Some(at))).collect::<Vec<_>>(),
+            self.waiting.len(),
+            (self.exit, self.shutdown, self.checking.is_some(), self.executing),
+            self.largest.clone(),
+            self.watches.iter().map(of_watch).collect::<Vec<_>>(),
+        )
+    }
+
+    // ---- what the machine does -----------------------------------------------------------------------------------
+
+    fn feed(&mut self, event: Event) -> Result<(), Violation> {
+        self.machine.handle(self.now, event);
+        while let Some(action) = self.machine.poll_action() {
+            demand!(self.exit.is_none(), "after the exit it asks for {action:?}");
+            demand!(!self.executing, "after the change of image it asks for {action:?}");
+            self.perform(action)?;
+        }
+        self.check()
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), Violation> {
+        match action {
+            Action::Spawn { child, group, generation, slot, index } => {
+                self.check_spawn(child, group, slot)?;
+                let process = Process {
+                    group,
+                    slot,
+                    index,
+                    generation,
+                    pid: 0,
+                    stride: Stride::Asked,
+                    ready: None,
+                    signalled: None,
+                    asked: None,
+                };
+                self.processes.insert(child, process);
+            }
+            Action::Signal { child, signal, .. } => {
+                let Some(process) = self.processes.get_mut(&child) else {
+                    return Err(format!("{signal} for {child:?}, which is reaped"));
+                };
+                process.signalled = Some(signal);
+            }
+            Action::Prepare { group, generation } => self.prepares.push((group, generation)),
+            Action::Reply { ticket, last: true, .. } => {
+                let at = self.waiting.iter().position(|waiting| *waiting == ticket);
+                let Some(at) = at else { return Err(format!("{ticket:?} is answered and does not wait")) };
+                self.waiting.remove(at);
+            }
+            Action::Note(note) => self.observe(&note)?,
+            Action::Exit(code) => {
+                demand!(self.processes.is_empty(), "it exits while {:?} live", self.processes);
+                demand!(self.waiting.is_empty(), "it exits while {:?} wait", self.waiting);
+                self.exit = Some(code);
+            }
+            Action::Forget { group, generation } => {
+                let used = |process: &Process| process.group == group && process.generation == generation;
+                demand!(!self.processes.values().any(used), "{generation:?} is forgotten and still runs");
+            }
+            Action::CheckImage { check } => self.checking = Some(check),
+            Action::StopCheck { check } => {
+                demand!(self.checking.take() == Some(check), "check {check} is stopped and does not run");
+            }
+            Action::Reexec => {
+                let between = |process: &Process| matches!(process.stride, Stride::Asked | Stride::Forked);
+                let unknown = self.processes.iter().find(|(_, process)| {
+                    between(process) && process.asked.is_none() && process.ready.is_none()
+                });
+                demand!(unknown.is_none(), "the image changes while {unknown:?} is between fork and exec");
+                self.executing = true;
+            }
+            Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs => {}
+        }
+        Ok(())
+    }
+
+    fn check_spawn(&mut self, child: ChildId, group: GroupId, slot: u32) -> Result<(), Violation> {
+        let watch = &mut self.watches[group.0];
+        demand!(!self.shutdown && !watch.stopping, "{child:?} is spawned while {group:?} stops");
+        if watch.urgent.remove(&slot) {
+            return Ok(());
+        }
+        demand!(!watch.gave_up, "{child:?} is spawned after {group:?} gave up");
+        if let Some(not_before) = watch.not_before {
+            demand!(
+                self.now >= not_before,
+                "{child:?} is spawned inside the back-off, before {not_before:?}"
+            );
+        }
+        if watch.probation.is_some() {
+            let generation = self.machine.wishes().nth(group.0).map(|wish| wish.generation);
+            let in_flight = self.processes.values().find(|process| {
+                let unready = process.ready.is_none() && process.asked.is_none();
+                process.group == group && unready && Some(process.generation) == generation
+            });
+            demand!(in_flight.is_none(), "{child:?} is a second attempt beside {in_flight:?} while failing");
+        }
+        Ok(())
+    }
+
+    /// Draws consequences from what the machine tells, and checks that it may.
+    fn observe(&mut self, note: &Note) -> Result<(), Violation> {
+        let at = note.group.as_ref().and_then(|name| name.strip_prefix('g')?.parse::<usize>().ok());
+        let Some(at) = at else { return Ok(()) };
+        let child = note.worker.and_then(|worker| {
+            let same = |process: &Process| process.group.0 == at && process.index == worker.index;
+            self.processes.iter().find(|(_, process)| same(process)).map(|(&child, _)| child)
+        });
+        let watch = &mut self.watches[at];
+        match &note.what {
+            Happening::BackOff(delay) => {
+                demand!(*delay >= self.policies[at].backoff.base, "a pause of {delay:?} is too short");
+                watch.not_before = Some(self.now.after(*delay));
+                let next = self.processes.keys().next_back().map_or(0, |child| child.0 + 1);
+                watch.probation = Some(ChildId(next));
+            }
+            Happening::UpgradeStarted(..) | Happening::UpgradeFailed(..) | Happening::RestartStarted => {
+                watch.forgive();
+            }
+            Happening::GaveUp(_) => watch.gave_up = true,
+            // Who wants more workers wants them tried.
+            Happening::Scaled(from, to) if to > from && watch.gave_up => watch.forgive(),
+            Happening::GroupStarted => {
+                watch.forgive();
+                watch.stopping = false;
+            }
+            Happening::GroupStopping => watch.stopping = true,
+            Happening::Ready(_) => {
+                let child = child.ok_or("an unknown worker is ready")?;
+                if watch.probation.is_some_and(|mark| child >= mark) {
+                    watch.probation = None;
+                }
+                if let Some(process) = self.processes.get_mut(&child) {
+                    process.ready = Some(self.now);
+                }
+            }
+            Happening::Stopping(signal, reason) => {
+                let child = child.ok_or("an unknown worker is asked to go")?;
+                self.check_stop(child, *reason)?;
+                self.mark_asked(child, *signal)?;
+            }
+            Happening::Killing(_) => {
+                let child = child.ok_or("an unknown worker is killed")?;
+                self.mark_asked(child, Signal::KILL)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn mark_asked(&mut self, child: ChildId, signal: Signal) -> Result<(), Violation> {
+        let Some(process) = self.processes.get_mut(&child) else { return Ok(()) };
+        demand!(process.signalled == Some(signal), "{child:?} is said to be sent {signal}, and is not");
+        process.asked = Some(signal);
+        Ok(())
+    }
+
+    /// No stop of ours empties a place in which somebody was ready, unless that was asked for.
+    fn check_stop(&self, child: ChildId, reason: Reason) -> Result<(), Violation> {
+        let process = &self.processes[&child];
+        let policy = &self.policies[process.group.0];
+        let wish = self.machine.wishes().nth(process.group.0).ok_or("an unknown group")?;
+        match reason {
+            Reason::Replaced if policy.upgrade != UpgradeMode::StopFirst => {
+                let successor = self.processes.iter().any(|(&other, candidate)| {
+                    let same_place = (candidate.group, candidate.slot) == (process.group, process.slot);
+                    let serves = candidate.ready.is_some() && candidate.asked.is_none();
+                    other != child && same_place && serves
+                });
+                let finished = policy.restart != Restart::Always && wish.finished > 0;
+                demand!(successor || finished, "{child:?} goes as replaced, and nobody took its place");
+            }
+            Reason::Abandoned | Reason::NotReady => {
+                demand!(process.ready.is_none(), "{child:?} is ready and goes as {reason:?}");
+            }
+            Reason::Scale => {
+                demand!(process.slot >= wish.target, "{child:?} goes as surplus from a wanted slot");
+            }
+            Reason::Stop => demand!(self.shutdown || wish.stopped, "{child:?} goes as if all stopped"),
+            Reason::Stubborn => demand!(process.asked.is_some(), "{child:?} is pressed, and was not asked"),
+            Reason::Replaced | Reason::Restart => {}
+        }
+        Ok(())
+    }
+
+    // ---- what must hold after every step -------------------------------------------------------------------------
+
+    fn check(&mut self) -> Result<(), Violation> {
+        let table: Vec<_> = self.machine.census().collect();
+        demand!(
+            table.len() == self.processes.len(),
+            "the table has {} rows, and {} processes live",
+            table.len(),
+            self.processes.len()
+        );
+        for record in &table {
+            let process = self.processes.get(&record.child);
+            let same = process.is_some_and(|process| process.pid == record.pid);
+            demand!(same, "the table says {record:?}, the system {process:?}");
+            let policy = &self.policies[record.group.0];
+            let latest = match record.phase {
+                WorkerPhase::Ready => None,
+                WorkerPhase::Starting => Some(match policy.ready {
+                    Readiness::Timer(span) => span.max(policy.ack_deadline),
+                    Readiness::Exec | Readiness::Manual => policy.ack_deadline,
+                }),
+                WorkerPhase::Stopping => {
+                    let steps = policy.stop_steps.iter().map(|&(_, wait)| wait);
+                    steps.chain([policy.stop_timeout, policy.drain_timeout]).max()
+                }
+                WorkerPhase::Killed => Some(KILL_AGAIN),
+            };
+            let bounded = match (latest, record.deadline) {
+                (None, deadline) => deadline.is_none(),
+                (Some(latest), Some(deadline)) => deadline <= self.now.after(latest),
+                (Some(_), None) => false,
+            };
+            demand!(bounded, "{record:?} has no deadline that fits its phase");
+        }
+        let wishes: Vec<_> = self.machine.wishes().collect();
+        for (at, wish) in wishes.iter().enumerate() {
+            self.largest[at] = self.largest[at].max(wish.target);
+            let own = || table.iter().filter(|record| record.group.0 == at);
+            let indices: BTreeSet<u32> = own().map(|record| record.index).collect();
+            demand!(indices.len() == own().count(), "two workers of g{at} have one index: {table:?}");
+            let serves = |phase| matches!(phase, WorkerPhase::Starting | WorkerPhase::Ready);
+            let serving = own().filter(|record| serves(record.phase)).count() as u32;
+            demand!(serving <= 2 * wish.target, "{serving} workers of g{at} serve, {} wanted", wish.target);
+            let policy = &self.policies[at];
+            let draining = policy.max_draining.unwrap_or(self.largest[at]).max(1);
+            let most = 3 * self.largest[at] + draining;
+            demand!(own().count() as u32 <= most, "{} workers of g{at}, more than {most}", own().count());
+        }
+        let fades = self.exit.is_none() && self.machine.next_deadline().is_none();
+        let moves = |process: &Process| process.stride != Stride::Running || process.asked.is_some();
+        if fades && self.prepares.is_empty() && !self.processes.values().any(moves) {
+            self.at_rest().map_err(|violation| format!("nothing will happen any more: {violation}"))?;
+        }
+        Ok(())
+    }
+}
+
+enum Step {
+    Reap,
+    Obey,
+    Exec,
+    Ack,
+}
