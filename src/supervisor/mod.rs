@@ -384,6 +384,7 @@ impl Supervisor {
         }
         self.answer_waiters();
         if let Some(code) = self.exit_code() {
+            self.end_reexec();
             self.exited = true;
             self.act(Action::Exit(code));
         }

@@ -125,10 +125,7 @@ impl Supervisor {
         let late = reexec.deadline <= self.now;
         match reexec.phase {
             Phase::Executing => {}
-            Phase::Checking | Phase::Settling if self.shutdown.is_some() => {
-                self.stop_check();
-                self.fail_reexec(Code::Refused, "stopped meanwhile".into());
-            }
+            Phase::Checking | Phase::Settling if self.shutdown.is_some() => self.end_reexec(),
             Phase::Checking if late => {
                 self.stop_check();
                 let span = CHECK_TIME.as_secs();
@@ -145,6 +142,12 @@ impl Supervisor {
             }
             Phase::Checking | Phase::Settling => {}
         }
+    }
+
+    /// Gives up a re-execution because the manager ends.
+    pub(super) fn end_reexec(&mut self) {
+        self.stop_check();
+        self.fail_reexec(Code::Refused, "stopped meanwhile".into());
     }
 
     /// The last action of all, when nothing else is left to do and no worker is between fork and exec.

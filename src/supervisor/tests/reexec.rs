@@ -157,6 +157,18 @@ fn shutdown_wins() {
 }
 
 #[test]
+fn a_manager_that_ends_by_itself_answers_first() {
+    let mut bench = Bench::new(Policy { give_up: Some(1), ..policy(1) });
+    let child = bench.spawn();
+    bench.fork(child);
+    let request = bench.ask(Verb::Reexec(Wait::Done));
+    bench.take_others();
+    bench.code(child, 1);
+    assert_eq!((bench.take_others(), bench.exit), (vec![Action::StopCheck { check: 1 }], Some(1)));
+    assert_eq!(bench.verdict(request), Some(Code::Refused));
+}
+
+#[test]
 fn a_signal_may_mean_it() {
     let mut bench = healthy(policy(1));
     let signals = [(Signal::USR1, Meaning::Reexec), (Signal::TERM, Meaning::Stop)].into();
