@@ -3,9 +3,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use serde_json::json;
 use support::process::{lives, wait_gone};
@@ -299,6 +304,47 @@ fn a_second_interrupt_stops_at_once() {
     assert_eq!(events.seen("shutting-down").len(), 2, "{}", events.story());
     assert!(events.seen("upgrade-started").is_empty());
     assert!(manager.descendants().is_empty());
+}
+
+#[test]
+fn a_terminal_that_is_closed_stops_what_it_has_started() {
+    // PITFALLS 35.
+    let setup = setup("pause").options("--ack none");
+    let (terminal, name) = pseudo_terminal();
+    let mut command = setup.command();
+    // SAFETY: system calls only, of a process with one thread.
+    unsafe {
+        command.pre_exec(move || {
+            // The leader of a session without a terminal gets the first one that it opens.
+            nix::unistd::setsid()?;
+            let own = nix::fcntl::open(name.as_c_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+            nix::unistd::dup2_stdin(own)?;
+            Ok(())
+        })
+    };
+    let mut manager = setup.start_as(command);
+    manager.up();
+    let mut events = manager.events();
+    manager.signal(Signal::SIGHUP);
+    assert_eq!(events.until("upgrade-done")["to"], 2, "the terminal is still there");
+    manager.done(&["reexec"]);
+    drop(terminal);
+    assert_eq!(manager.exit().code(), Some(0));
+    manager.log.line("shutting down gracefully (signal HUP)");
+}
+
+/// The side of whoever shows it, and the name of the other one.
+fn pseudo_terminal() -> (OwnedFd, CString) {
+    let mut name = [0; 64];
+    // SAFETY: plain calls on a descriptor that was just made; the buffer is as long as told.
+    let terminal = unsafe {
+        let master = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+        assert!(master >= 0 && libc::grantpt(master) == 0 && libc::unlockpt(master) == 0);
+        assert_eq!(libc::ptsname_r(master, name.as_mut_ptr(), name.len()), 0);
+        OwnedFd::from_raw_fd(master)
+    };
+    // SAFETY: the call has put a NUL behind the name.
+    (terminal, unsafe { CStr::from_ptr(name.as_ptr()) }.to_owned())
 }
 
 #[test]

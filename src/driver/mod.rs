@@ -25,6 +25,7 @@ mod state;
 mod workers;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use crate::env::HandedSocket;
@@ -103,6 +104,8 @@ struct Driver {
     workers: Workers,
     journal: Journal,
     signals: Signals,
+    /// Standard input was a terminal at the start.
+    terminal: bool,
     /// How the manager was started, its environment among it.
     image: Image,
     poll: PollSet,
@@ -144,6 +147,7 @@ impl Driver {
             workers,
             journal: Journal::new(&plan.log),
             signals,
+            terminal: io::stdin().is_terminal(),
             image,
             poll: PollSet::new(),
         })
@@ -243,7 +247,7 @@ impl Driver {
         self.workers.heard(&self.poll, workers_at, &mut self.journal, |event| core.handle(now, event));
         self.workers.reap(&mut self.journal, |event| core.handle(now, event));
         for signal in signals.into_iter().flatten() {
-            core.handle(now, Event::Signaled(signal));
+            core.handle(now, received(signal, self.terminal));
         }
         let workers = &self.workers;
         self.opened.clients.serve(
@@ -330,6 +334,15 @@ impl Group {
             .map(|socket| SocketStatus { name: socket.descriptor_name(), address: socket.address.clone() })
             .collect();
         GroupStart { name: self.spec.name.clone(), policy: self.spec.policy.clone(), sockets }
+    }
+}
+
+/// What a signal means to us. `terminal` says whether standard input was one at the start: HUP tells that it was closed,
+/// unless it is still there.
+fn received(signal: Signal, terminal: bool) -> Event {
+    match signal {
+        Signal::HUP if terminal && !io::stdin().is_terminal() => Event::TerminalGone,
+        signal => Event::Signaled(signal),
     }
 }
 

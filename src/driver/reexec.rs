@@ -93,7 +93,7 @@ impl Driver {
         // What was taken out of the self-pipe wakes nobody any more.
         self.workers.reap(&mut self.journal, |event| core.handle(now, event));
         for signal in received {
-            core.handle(now, Event::Signaled(signal));
+            core.handle(now, super::received(signal, self.terminal));
         }
     }
 
@@ -112,6 +112,7 @@ impl Driver {
                 saved: *self.signals.saved(),
                 handled: self.signals.handled(),
                 received: received.into_iter().collect(),
+                terminal: self.terminal,
             },
             core: self.core.clone(),
             groups,
@@ -150,6 +151,7 @@ impl Driver {
             workers,
             journal: Journal::new(&log),
             signals,
+            terminal: told.terminal,
             image,
             poll: PollSet::new(),
         };
@@ -172,7 +174,7 @@ impl Driver {
         self.workers.give_up_lost(|event| core.handle(now, event));
         self.workers.reap(&mut self.journal, |event| core.handle(now, event));
         for signal in received {
-            core.handle(now, Event::Signaled(signal));
+            core.handle(now, super::received(signal, self.terminal));
         }
     }
 }

@@ -56,6 +56,9 @@ pub(super) struct SignalsState {
     /// Received by the image before and not acted upon.
     #[serde(default)]
     pub(super) received: Vec<Signal>,
+    /// Standard input was a terminal at the first start.
+    #[serde(default)]
+    pub(super) terminal: bool,
 }
 
 /// A group as the driver holds it.

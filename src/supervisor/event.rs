@@ -89,6 +89,8 @@ pub enum Event {
     },
     /// The manager received a signal.
     Signaled(Signal),
+    /// The manager received HUP, and the terminal that was its standard input is gone.
+    TerminalGone,
     /// A client asks.
     Request {
         /// Where replies go.

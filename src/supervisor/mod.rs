@@ -203,6 +203,7 @@ impl Supervisor {
                 self.acked(child);
             }
             Event::Signaled(signal) => self.signaled(signal),
+            Event::TerminalGone => self.terminal_gone(),
             Event::Request { ticket, origin, verb } => {
                 self.touch_all();
                 self.request(ticket, origin, verb);
@@ -320,6 +321,17 @@ impl Supervisor {
             Meaning::Upgrade | Meaning::Reexec | Meaning::Nothing => {
                 self.note_manager(Level::Info, Happening::SignalIgnored(signal));
             }
+        }
+    }
+
+    /// Whoever closes the terminal wants no new workers: where HUP has another meaning than that it keeps it.
+    fn terminal_gone(&mut self) {
+        match self.policy.signals.get(&Signal::HUP) {
+            Some(Meaning::Upgrade | Meaning::Reexec) => {
+                self.touch_all();
+                self.begin_shutdown(Some(Signal::HUP));
+            }
+            _ => self.signaled(Signal::HUP),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Signals to the manager, and its end.
 
 use super::*;
+use crate::plan::Meaning;
 
 #[test]
 fn term_stops_gracefully_and_exits_with_zero() {
@@ -124,6 +125,20 @@ fn hup_upgrades_all_running_groups() {
     assert_eq!(bench.prepares, [(GroupId(1), GenerationId(2))]);
     bench.calm();
     assert_eq!(bench.status().groups[1].generation, 2);
+}
+
+#[test]
+fn a_terminal_that_is_gone_stops_instead_of_an_upgrade_and_nothing_else() {
+    let mut bench = Bench::up(policy(1));
+    bench.feed(Event::TerminalGone);
+    bench.feed(Event::TerminalGone);
+    assert_eq!((bench.prepares.len(), bench.noted("shutting-down")), (0, 1));
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM)]);
+
+    let mut bench = Bench::up(policy(1));
+    bench.machine.policy.signals = [(Signal::HUP, Meaning::Relay)].into();
+    bench.feed(Event::TerminalGone);
+    assert_eq!((bench.signalled(), bench.noted("shutting-down")), (vec![(ChildId(0), Signal::HUP)], 0));
 }
 
 #[test]
