@@ -113,7 +113,8 @@ impl Generation {
     /// If what was resolved is gone, resolves it again as it was written. Returns a sentence if it did.
     pub(super) fn mend(&mut self, launch: &Launch) -> Option<String> {
         let gone = |path: &Path| !path.exists();
-        let lost = if gone(&self.program) {
+        let program_gone = gone(&self.program);
+        let lost = if program_gone {
             self.program.clone()
         } else {
             self.directory_path.clone().filter(|path| gone(path))?
@@ -123,7 +124,8 @@ impl Generation {
         self.path = c_string(program.as_os_str()).ok()?;
         self.directory = directory.as_ref().and_then(|path| c_string(path.as_os_str()).ok());
         (self.program, self.directory_path) = (program, directory);
-        Some(format!("{} is gone; using {} instead", lost.display(), self.program.display()))
+        let found = self.directory_path.as_ref().filter(|_| !program_gone).unwrap_or(&self.program);
+        Some(format!("{} is gone; using {} instead", lost.display(), found.display()))
     }
 }
 
@@ -136,4 +138,36 @@ fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.to_os_string().into_vec()).map_err(|_| {
         Error::failed(format!("{:?} has a NUL byte in it", String::from_utf8_lossy(text.as_bytes())))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_resolved_again_and_told_by_its_own_name() {
+        let root = std::env::temp_dir().join(format!("remuda-{}-mend", std::process::id()));
+        fs::create_dir_all(root.join("1")).unwrap();
+        let root = root.canonicalize().unwrap();
+        fs::create_dir_all(root.join("2")).unwrap();
+        symlink("/bin/sh", root.join("program")).unwrap();
+        symlink("1", root.join("current")).unwrap();
+        let launch =
+            Launch { directory: Some(root.join("current")), ..Launch::new(root.join("program").into()) };
+        let mut generation = Generation::prepare(&launch, &[]).unwrap();
+        assert_eq!(generation.mend(&launch), None);
+
+        fs::remove_file(root.join("current")).unwrap();
+        symlink("2", root.join("current")).unwrap();
+        assert_eq!(generation.mend(&launch), None, "the release that was resolved is still there");
+        fs::remove_dir(root.join("1")).unwrap();
+        let (old, new) = (root.join("1"), root.join("2"));
+        let told = format!("{} is gone; using {} instead", old.display(), new.display());
+        assert_eq!(generation.mend(&launch), Some(told));
+        assert_eq!(generation.directory, Some(c_string(new.as_os_str()).unwrap()));
+        fs::remove_dir_all(root).unwrap();
+    }
 }
