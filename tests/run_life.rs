@@ -283,6 +283,17 @@ fn what_a_dead_worker_leaves_behind_can_be_spared() {
 }
 
 #[test]
+fn what_a_killed_worker_leaves_behind_can_be_spared() {
+    let mut manager = setup("ignore:TERM grandchild ack serve:linger")
+        .options("-b 127.0.0.1:0 --ack manual --stop-timeout 100ms --no-kill-group")
+        .start();
+    manager.up();
+    let grandchildren = worker::noted(&manager.path("grandchildren"));
+    assert_eq!(manager.stop(), Some(1));
+    assert!(grandchildren.iter().all(|&pid| lives(pid)));
+}
+
+#[test]
 fn a_second_interrupt_stops_at_once() {
     let mut manager = setup("ignore:TERM grandchild ack serve:linger")
         .options("-b 127.0.0.1:0 -n 2 --ack manual --stop-timeout 60s")

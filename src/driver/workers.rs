@@ -258,8 +258,12 @@ impl Workers {
     /// whoever has its pid by now.
     pub(super) fn signal(&self, child: ChildId, signal: Signal, to_group: bool) -> io::Result<()> {
         let Some(&pid) = self.pids.get(&child) else { return Ok(()) };
-        let leads = self.by_pid.get(&pid).is_some_and(|process| process.leads_group);
-        if to_group && leads { reap::kill_group(pid, signal) } else { reap::kill(pid, signal) }
+        let whole = self.by_pid.get(&pid).is_some_and(|process| match signal {
+            // Whom the plan spares when a worker dies it spares also when we kill that worker.
+            Signal::KILL => process.kill_group,
+            _ => process.leads_group,
+        });
+        if to_group && whole { reap::kill_group(pid, signal) } else { reap::kill(pid, signal) }
     }
 
     /// Signals every worker, when the loop itself has failed and nothing more can be done.
