@@ -152,6 +152,7 @@ fn defaults(address: Address) -> SocketSpec {
         // without an error and take the first one's datagrams.
         reuse_address: !matches!(address, Address::Udp(_)),
         nonblocking: false,
+        replace_stale: true,
         v6_only,
         mode: None,
         user: None,

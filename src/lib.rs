@@ -84,6 +84,7 @@ fn perform(outcome: Outcome) -> Result<u8> {
             Err(complaints) => Ok(complain(&complaints)),
         },
         Outcome::Check(source) => Ok(complain(&check::complaints(&source))),
+        Outcome::Decline(plan, why) => driver::decline(*plan, why),
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Shell(shell) => client::shell(&shell),
         Outcome::Print(page) => print(Stream::Output, &page),

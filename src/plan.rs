@@ -20,8 +20,8 @@ pub struct Plan {
     pub name: String,
     /// What to run. Names are unique.
     pub groups: Vec<GroupSpec>,
-    /// Where the manager listens for requests.
-    pub control: ControlSpec,
+    /// Where the manager listens for requests; if absent, only signals reach it.
+    pub control: Option<ControlSpec>,
     /// What is spoken there.
     pub dialect: Dialect,
     /// What signals mean, and what the manager's end says.
@@ -80,6 +80,8 @@ pub enum Meaning {
     ReopenLogs,
     /// Replace the manager's own image, keeping everything else.
     Reexec,
+    /// The same; the new image begins with an upgrade of every group that is not stopped.
+    ReexecAndUpgrade,
     /// Nothing, but it is noted.
     Nothing,
 }
@@ -117,6 +119,9 @@ pub struct Launch {
     /// Arguments after the program's name.
     #[serde(with = "crate::octets")]
     pub args: Vec<OsString>,
+    /// What the program is told as its own name.
+    #[serde(default)]
+    pub argv0: Argv0,
     /// Working directory; the manager's own if absent.
     #[serde(with = "crate::octets")]
     pub directory: Option<PathBuf>,
@@ -130,6 +135,9 @@ pub struct Launch {
     pub umask: Option<u32>,
     /// What workers find at descriptor 0.
     pub stdin: Stdin,
+    /// What becomes of what they write to descriptors 1 and 2.
+    #[serde(default)]
+    pub output: Output,
     /// Which conventions tell workers of their sockets.
     pub handoff: Handoff,
     /// Keep the signal dispositions and mask that the manager was started with, instead of the default ones.
@@ -146,12 +154,14 @@ impl Launch {
         Launch {
             program,
             args: Vec::new(),
+            argv0: Argv0::default(),
             directory: None,
             user: None,
             group: None,
             env: EnvSpec::default(),
             umask: None,
             stdin: Stdin::default(),
+            output: Output::default(),
             handoff: Handoff::default(),
             keep_signals: false,
             own_process_group: true,
@@ -182,6 +192,27 @@ pub enum Stdin {
     Null,
     /// The manager's own.
     Inherit,
+}
+
+/// What a program is told as its own name, `argv[0]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Argv0 {
+    /// The words of [`Launch::program`].
+    #[default]
+    AsWritten,
+    /// The path at which it was found, symbolic links and all.
+    Found,
+}
+
+/// What becomes of what workers write to their standard output and standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// They have the manager's own.
+    #[default]
+    Inherit,
+    /// Both go through one pipe a worker, and line by line, with its pid before them, into the manager's log. Where that
+    /// takes no more for the moment, workers wait as they would on any full pipe.
+    Log,
 }
 
 /// One way to tell a worker of its sockets and of its manager.
@@ -241,6 +272,9 @@ pub struct SocketSpec {
     pub reuse_address: bool,
     /// O_NONBLOCK on the shared open file description.
     pub nonblocking: bool,
+    /// A socket that nobody listens on makes way for a Unix path.
+    #[serde(default)]
+    pub replace_stale: bool,
     /// IPV6_V6ONLY of an IPv6 socket.
     pub v6_only: bool,
     /// File mode of a Unix path; the umask decides if absent.
@@ -373,6 +407,8 @@ pub struct Policy {
     pub workers: u32,
     /// When a worker is ready.
     pub ready: Readiness,
+    /// That is asked of those only that replace another in an upgrade; every other is ready as soon as its program runs.
+    pub ready_at_first: bool,
     /// How long a worker may take to ack when `ready` is manual.
     pub ack_deadline: Duration,
     /// Signal that asks a worker to finish and go.
@@ -419,6 +455,7 @@ impl Default for Policy {
         Policy {
             workers: 1,
             ready: Readiness::Timer(Duration::from_secs(1)),
+            ready_at_first: false,
             ack_deadline: Duration::from_secs(60),
             graceful_signal: Signal::TERM,
             overdue_signal: None,
@@ -473,6 +510,50 @@ pub struct LogSpec {
     pub level: Level,
     /// Shape of a line.
     pub format: LogFormat,
+    /// Where lines go.
+    #[serde(default)]
+    pub target: LogTarget,
+    /// What is told between the look at the program and the opening of the sockets.
+    #[serde(default)]
+    pub opening: Option<String>,
+}
+
+impl LogSpec {
+    /// Lines on standard error.
+    pub fn stderr(level: Level, format: LogFormat) -> Self {
+        LogSpec { level, format, target: LogTarget::Stderr, opening: None }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogTarget {
+    /// To standard error.
+    #[default]
+    Stderr,
+    /// To the system's log, `syslog(3)`; to standard error as long as that is not there.
+    Syslog {
+        /// Who speaks: stands before the pid.
+        tag: String,
+        /// What kind of program speaks.
+        facility: Facility,
+    },
+}
+
+impl LogTarget {
+    /// The system's log for a daemon of remuda's own name.
+    pub fn syslog() -> Self {
+        LogTarget::Syslog { tag: "remuda".to_owned(), facility: Facility::Daemon }
+    }
+}
+
+/// The facility of `syslog(3)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Facility {
+    /// LOG_KERN, for what passes for it by tradition.
+    Kernel,
+    /// LOG_DAEMON.
+    Daemon,
 }
 
 /// Importance of a log line.
@@ -513,4 +594,6 @@ pub enum LogFormat {
     Plain,
     /// One JSON object a line.
     Json,
+    /// As socketmaster wrote it, its sentences included: `socketmaster[4711] 2026/11/21 07:11:50 SENTENCE`.
+    Socketmaster,
 }

@@ -468,6 +468,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         pidfile: Some("/run/p".into()),
         level: Some(Level::Error),
         format: Some(LogFormat::Json),
+        target: None,
     };
     let source = Source { file: "web.toml".into(), overrides };
     assert_eq!(parse(words(line)), Ok(Outcome::RunFile(source)));
@@ -476,8 +477,18 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         assert_eq!(parse(words(line)), Ok(Outcome::RunFile(bare.clone())), "{line}");
     }
     assert_eq!(parse(words("check web.toml")), Ok(Outcome::Check(bare)));
-    let beside =
-        ["config", "name", "control", "pidfile", "verbose", "quiet", "log-format", "help", "version"];
+    let beside = [
+        "config",
+        "name",
+        "control",
+        "pidfile",
+        "verbose",
+        "quiet",
+        "log-format",
+        "syslog",
+        "help",
+        "version",
+    ];
     for option in RUN.options.iter().filter(|option| !beside.contains(&option.long)) {
         let value = good_value(option).map(|value| format!("={value}")).unwrap_or_default();
         let told = refused(&format!("run -c web.toml --{}{value}", option.long));

@@ -105,7 +105,7 @@ fn every_key_comes_to_what_it_says() {
     "#;
     let plan = plan(text);
     assert_eq!(plan.name, "front");
-    assert_eq!(plan.control, ControlSpec::Path("/run/front.sock".into()));
+    assert_eq!(plan.control, Some(ControlSpec::Path("/run/front.sock".into())));
     assert_eq!(plan.pidfile.as_deref(), Some(Path::new("/run/front.pid")));
     assert_eq!((plan.log.level, plan.log.format), (Level::Warn, LogFormat::Json));
     let [web, api] = &plan.groups[..] else { panic!("{:?}", plan.groups) };

@@ -254,6 +254,22 @@ fn the_pages_of_other_doors_have_the_options_of_their_help() {
 }
 
 #[test]
+fn the_page_of_socketmaster_has_the_flags_of_its_usage() {
+    let Ok(Outcome::Refuse(refusal)) = cli::parse(words("remuda socketmaster -h")) else {
+        panic!("socketmaster has no usage");
+    };
+    let page = read("man/socketmaster.1");
+    let told: BTreeSet<&str> = section(&page, "DESCRIPTION")
+        .into_iter()
+        .filter_map(|line| line.strip_prefix(".It Fl ")?.split([' ', ',']).next())
+        .collect();
+    let shown = refusal.page.lines().filter_map(|line| line.strip_prefix("  -")?.split(' ').next());
+    // What only this one has, and what Go has by itself.
+    let known: BTreeSet<&str> = shown.chain(["hup-signal", "h"]).collect();
+    assert_eq!(told, known);
+}
+
+#[test]
 fn every_command_line_in_the_documents_can_be_read() {
     let mut lines = markdown_commands(&read("README.md"));
     let from_readme = remuda_lines(&lines).len();
@@ -266,6 +282,7 @@ fn every_command_line_in_the_documents_can_be_read() {
             Ok(Outcome::RunFile(_) | Outcome::Check(_)) => {}
             Ok(Outcome::Run(_) | Outcome::Ask(_) | Outcome::Shell(_) | Outcome::Print(_)) => {}
             Ok(Outcome::Refuse(refusal)) => panic!("{line}\n{}", refusal.page),
+            Ok(Outcome::Decline(_, error)) => panic!("{line}\n{error}"),
             Err(error) => panic!("{line}\n{error}"),
         }
     }

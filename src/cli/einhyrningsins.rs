@@ -202,10 +202,10 @@ impl Given {
         Ok(Outcome::Run(Box::new(Plan {
             name: name.clone(),
             groups: vec![GroupSpec { name, launch, sockets, policy }],
-            control: ControlSpec::Path(self.socket),
+            control: Some(ControlSpec::Path(self.socket)),
             dialect: Dialect::Einhyrningsins,
             manager: manager(),
-            log: LogSpec { level, format: LogFormat::Plain },
+            log: LogSpec::stderr(level, LogFormat::Plain),
             pidfile: None,
         })))
     }
@@ -359,7 +359,7 @@ mod tests {
     fn each_option_sets_its_part_of_the_plan() {
         let plain = plan("prog a -n");
         assert_eq!((plain.name.as_str(), plain.dialect), ("prog", Dialect::Einhyrningsins));
-        assert_eq!(plain.control, ControlSpec::Path("/tmp/einhorn.sock".into()));
+        assert_eq!(plain.control, Some(ControlSpec::Path("/tmp/einhorn.sock".into())));
         assert_eq!(plain.groups[0].launch.args, ["a", "-n"]);
         assert_eq!((plain.log.level, policy("prog").workers), (Level::Info, 1));
         assert_eq!(policy("prog").ready, Readiness::Timer(CHILDHOOD));
@@ -370,7 +370,10 @@ mod tests {
         assert_eq!((policy("-r 4 prog").give_up, policy("-r 4 prog").upgrade_failures), (Some(4), 4));
         assert_eq!(policy("-r 0 prog").give_up, Some(1));
         assert_eq!(plan("-v prog").log.level, Level::Debug);
-        assert_eq!(plan("--syslog -d /run/e.sock prog").control, ControlSpec::Path("/run/e.sock".into()));
+        assert_eq!(
+            plan("--syslog -d /run/e.sock prog").control,
+            Some(ControlSpec::Path("/run/e.sock".into()))
+        );
         let dropped = plan("--drop-env-var A --drop-env-var=B prog").groups.remove(0).launch.env.drop;
         assert_eq!(dropped, ["A", "B"]);
     }

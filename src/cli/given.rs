@@ -12,7 +12,7 @@ use crate::duration;
 use crate::error::{Error, Result};
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Launch, Level, LogFormat, LogSpec,
-    ManagerPolicy, Plan, Policy, SocketSpec, Stdin,
+    LogTarget, ManagerPolicy, Plan, Policy, SocketSpec, Stdin,
 };
 use crate::values;
 
@@ -37,6 +37,7 @@ pub(super) struct Given {
     louder: u32,
     quieter: u32,
     format: Option<LogFormat>,
+    syslog: bool,
     name: Option<String>,
     control: Option<PathBuf>,
     pidfile: Option<PathBuf>,
@@ -68,6 +69,7 @@ impl Default for Given {
             louder: 0,
             quieter: 0,
             format: None,
+            syslog: false,
             name: None,
             control: None,
             pidfile: None,
@@ -121,6 +123,7 @@ impl Given {
             Id::Verbose => self.louder += 1,
             Id::Quiet => self.quieter += 1,
             Id::LogFormat => self.format = Some(values::choice(text()?, &values::FORMATS)?),
+            Id::Syslog => self.syslog = true,
             Id::Name => self.name = Some(values::name(text()?)?),
             Id::Control => self.control = Some(values::socket_path(value)?),
             Id::Pidfile => self.pidfile = Some(values::path(value)?),
@@ -142,6 +145,7 @@ impl Given {
             return Err(Error::usage(format!("--bind: {address} is given twice")));
         }
         let level = self.level()?;
+        let target = self.log_target();
         let name = self.name.unwrap_or_else(|| values::name_of_program(&program));
         let launch = Launch {
             args,
@@ -163,12 +167,12 @@ impl Given {
         Ok(Plan {
             name: name.clone(),
             groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy: self.policy }],
-            control: self.control.map_or(ControlSpec::Default, ControlSpec::Path),
+            control: Some(self.control.map_or(ControlSpec::Default, ControlSpec::Path)),
             dialect: Dialect::Native,
             manager: ManagerPolicy::default(),
             log: LogSpec {
-                level: level.unwrap_or(Level::Info),
-                format: self.format.unwrap_or(LogFormat::Plain),
+                target,
+                ..LogSpec::stderr(level.unwrap_or(Level::Info), self.format.unwrap_or(LogFormat::Plain))
             },
             pidfile: self.pidfile,
         })
@@ -189,6 +193,7 @@ impl Given {
             pidfile: self.pidfile.take(),
             level: self.level()?,
             format: self.format,
+            target: self.syslog.then(|| self.log_target()),
         };
         Ok(Some(Source { file, overrides }))
     }
@@ -200,6 +205,13 @@ impl Given {
             (0, 1) => Ok(Some(Level::Warn)),
             (0, _) => Ok(Some(Level::Error)),
             _ => Err(Error::usage("--verbose and --quiet contradict each other")),
+        }
+    }
+
+    fn log_target(&self) -> LogTarget {
+        match self.syslog {
+            false => LogTarget::Stderr,
+            true => LogTarget::syslog(),
         }
     }
 

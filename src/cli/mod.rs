@@ -1,7 +1,8 @@
 //! The front doors: each command line ends in a plan, in something to ask, or in something to print.
 //!
 //! A door is known by a name. Whoever calls the program by that name, or says it as the first word, speaks the dialect
-//! of the door; everything else is remuda's own command line (`native`).
+//! of the door; so does one that writes `remuda -listen=URI -command=PATH`. Everything else is remuda's own command line
+//! (`native`).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use crate::ask::{Ask, Shell};
 use crate::config::Source;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
 
 mod einhyrningsins;
@@ -19,6 +20,7 @@ mod given;
 pub mod help;
 pub mod native;
 pub mod options;
+mod socketmaster;
 pub mod table;
 
 /// What a command line comes to.
@@ -30,6 +32,8 @@ pub enum Outcome {
     RunFile(Source),
     /// Tell what is wrong with a file.
     Check(Source),
+    /// Be a manager as far as to its sockets, which cannot be opened for this reason.
+    Decline(Box<Plan>, Error),
     /// Ask a running one.
     Ask(Ask),
     /// Hand commands on to a running one.
@@ -73,8 +77,11 @@ impl fmt::Display for Stream {
 type Parse = fn(Vec<OsString>) -> Result<Outcome>;
 
 /// The doors beside remuda's own, by name.
-const DOORS: &[(&str, Parse)] =
-    &[("einhyrningsins", einhyrningsins::parse), ("einhyrningsinsctl", einhyrningsinsctl::parse)];
+const DOORS: &[(&str, Parse)] = &[
+    ("einhyrningsins", einhyrningsins::parse),
+    ("einhyrningsinsctl", einhyrningsinsctl::parse),
+    ("socketmaster", socketmaster::parse),
+];
 
 /// Reads a whole command line, the program's own name first.
 ///
@@ -90,6 +97,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Outcome> {
     if let Some(parse) = words.first().and_then(|word| door(word)) {
         words.remove(0);
         return parse(words);
+    }
+    if socketmaster::claims(&words) {
+        return socketmaster::parse(words);
     }
     native::parse(words)
 }

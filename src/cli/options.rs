@@ -400,9 +400,18 @@ const RUN_OPTIONS: &[Opt] = &[
     .rare(),
     flag(Id::Verbose, "verbose", Section::Logging, "log each step", "").letter('v'),
     flag(Id::Quiet, "quiet", Section::Logging, "log warnings only; twice, errors only", "").letter('q'),
-    flag(Id::LogFormat, "log-format", Section::Logging, "plain, json", "Lines on standard error.")
+    flag(Id::LogFormat, "log-format", Section::Logging, "plain, json", "The shape of log lines.")
         .takes("FORMAT")
         .defaults("plain"),
+    flag(
+        Id::Syslog,
+        "syslog",
+        Section::Logging,
+        "log to the system's log instead of standard error",
+        "Of facility daemon, as 'remuda'. What the system's log has no room for is dropped and counted; while it is not \
+            there, standard error has the lines.",
+    )
+    .rare(),
     NAME,
     CONTROL,
     flag(

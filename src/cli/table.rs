@@ -66,6 +66,8 @@ pub enum Id {
     Quiet,
     /// `--log-format`
     LogFormat,
+    /// `--syslog`
+    Syslog,
     /// `--name`
     Name,
     /// `--control`

@@ -123,7 +123,7 @@ impl Draft {
             Id::Stdin => launch.stdin = value.read(|text| values::choice(text, &values::STDINS))?,
             Id::KeepSignals => launch.keep_signals = value.flag()?,
             // The table has these under `[remuda]` only.
-            Id::Name | Id::ControlSocket | Id::Pidfile | Id::LogLevel | Id::LogFormat => {}
+            Id::Name | Id::ControlSocket | Id::Pidfile | Id::LogLevel | Id::LogFormat | Id::Syslog => {}
         }
         Ok(())
     }

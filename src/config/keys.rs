@@ -84,6 +84,8 @@ pub enum Id {
     LogLevel,
     /// `log_format` of the manager
     LogFormat,
+    /// `syslog` of the manager
+    Syslog,
 }
 
 /// In which tables of the file a key stands.
@@ -276,10 +278,19 @@ pub const KEYS: &[Key] = &[
         "log_format",
         Kind::Text,
         Usual::Default("\"plain\""),
-        "lines on standard error: plain, json",
+        "shape of log lines: plain, json",
     )
     .of_manager()
     .option("log-format"),
+    row(
+        Id::Syslog,
+        "syslog",
+        Kind::Flag,
+        Usual::Default("false"),
+        "log to the system's log instead of standard error",
+    )
+    .of_manager()
+    .option("syslog"),
     row(
         Id::ExecStart,
         "exec_start",

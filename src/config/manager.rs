@@ -4,6 +4,7 @@ use super::Overrides;
 use super::fault::Wrong;
 use super::keys::Id;
 use super::value::Value;
+use crate::plan::LogTarget;
 use crate::values;
 
 /// Takes one key. What the command line says as well is read and checked all the same.
@@ -16,6 +17,7 @@ pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(),
         Id::Pidfile => said.pidfile = Some(value.read(|text| values::path(text.into()))?),
         Id::LogLevel => said.level = Some(value.read(|text| values::choice(text, &values::LEVELS))?),
         Id::LogFormat => said.format = Some(value.read(|text| values::choice(text, &values::FORMATS))?),
+        Id::Syslog => said.target = value.flag()?.then(LogTarget::syslog),
         // The table has all others under groups only.
         _ => {}
     }

@@ -28,7 +28,9 @@ use value::Value;
 
 use crate::addr;
 use crate::nearest::nearest;
-use crate::plan::{ControlSpec, Dialect, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Plan};
+use crate::plan::{
+    ControlSpec, Dialect, GroupSpec, Level, LogFormat, LogSpec, LogTarget, ManagerPolicy, Plan,
+};
 use crate::values;
 
 /// The table that is no group.
@@ -47,6 +49,8 @@ pub struct Overrides {
     pub level: Option<Level>,
     /// Shape of log lines.
     pub format: Option<LogFormat>,
+    /// Where log lines go.
+    pub target: Option<LogTarget>,
 }
 
 impl Overrides {
@@ -58,6 +62,7 @@ impl Overrides {
             pidfile: self.pidfile.or(other.pidfile),
             level: self.level.or(other.level),
             format: self.format.or(other.format),
+            target: self.target.or(other.target),
         }
     }
 }
@@ -103,12 +108,14 @@ pub fn read(text: &str, source: &Source, environment: &[(OsString, OsString)]) -
     Ok(Plan {
         name: said.name.unwrap_or_else(|| name_of_file(&source.file)),
         groups,
-        control: said.control.map_or(ControlSpec::Default, ControlSpec::Path),
+        control: Some(said.control.map_or(ControlSpec::Default, ControlSpec::Path)),
         manager: ManagerPolicy::default(),
         dialect: Dialect::Native,
         log: LogSpec {
             level: said.level.unwrap_or(Level::Info),
             format: said.format.unwrap_or(LogFormat::Plain),
+            target: said.target.unwrap_or_default(),
+            opening: None,
         },
         pidfile: said.pidfile,
     })

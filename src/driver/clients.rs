@@ -149,9 +149,9 @@ pub(super) struct Watched {
 }
 
 impl Clients {
-    pub(super) fn new(control: Control, dialect: Dialect) -> Self {
-        let spare = control.as_fd().try_clone_to_owned().ok();
-        let doors = vec![Door { control, trusted: true }];
+    pub(super) fn new(control: Option<Control>, dialect: Dialect) -> Self {
+        let spare = control.as_ref().and_then(|control| control.as_fd().try_clone_to_owned().ok());
+        let doors = control.into_iter().map(|control| Door { control, trusted: true }).collect();
         Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare, pause_until: 0 }
     }
 
@@ -169,8 +169,7 @@ impl Clients {
         for DoorState { control, trusted } in state.doors {
             doors.push(Door { control: Control::take_over(control, inherited)?, trusted });
         }
-        let main = doors.first().ok_or_else(|| io::Error::other("there is no control socket"))?;
-        let spare = main.control.as_fd().try_clone_to_owned().ok();
+        let spare = doors.first().and_then(|main| main.control.as_fd().try_clone_to_owned().ok());
         let mut table = BTreeMap::new();
         for client in state.table {
             table.insert(client.id, Client::take_over(client, inherited)?);
@@ -179,17 +178,22 @@ impl Clients {
         Ok(Clients { doors, dialect, table, next, gone: Vec::new(), spare, pause_until: 0 })
     }
 
-    /// Where the manager listens.
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        self.doors[0].control.endpoint()
+    /// Where the manager listens, if it does.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.doors.first().map(|door| door.control.endpoint())
     }
 
-    /// Opens a second socket that the workers of a group with another uid may connect to.
-    pub(super) fn open_for_workers(&mut self, group: &str, uid: u32) -> crate::error::Result<Endpoint> {
-        let control = self.doors[0].control.worker_socket(group, uid)?;
+    /// Opens a second socket that the workers of a group with another uid may connect to, if there is a first.
+    pub(super) fn open_for_workers(
+        &mut self,
+        group: &str,
+        uid: u32,
+    ) -> crate::error::Result<Option<Endpoint>> {
+        let Some(main) = self.doors.first() else { return Ok(None) };
+        let control = main.control.worker_socket(group, uid)?;
         let endpoint = control.endpoint().clone();
         self.doors.push(Door { control, trusted: false });
-        Ok(endpoint)
+        Ok(Some(endpoint))
     }
 
     /// Puts doors and connections into the poll set. A door is left out while newcomers have to wait.

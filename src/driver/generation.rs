@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Group;
+use super::obstacle::{Hurdle, Obstacle};
 use crate::env::{self, GroupContext, Template};
 use crate::error::{Error, Result};
-use crate::plan::Launch;
+use crate::plan::{Argv0, Launch};
 use crate::sys::creds::{self, Credentials};
 use crate::sys::program;
 
@@ -48,19 +49,32 @@ impl Generation {
     ///
     /// # Errors
     /// The first of these that cannot be had.
-    pub(super) fn prepare(launch: &Launch, start: &[(OsString, OsString)]) -> Result<Generation> {
+    pub(super) fn prepare(launch: &Launch, start: &[(OsString, OsString)]) -> Result<Generation, Obstacle> {
         let mut files = Vec::new();
         for file in &launch.env.files {
-            files.extend(program::read_env_file(file)?);
+            files.extend(program::read_env_file(file).map_err(|error| Hurdle::Other.failed(error))?);
         }
         let base = env::base(start.iter().cloned(), files, &launch.env);
-        let (program, directory_path) = resolve(launch, &base)?;
-        let credentials = creds::resolve(launch.user.as_deref(), launch.group.as_deref())?;
+        let no_program = |error| Hurdle::Program(launch.program.clone()).failed(error);
+        let (program, directory_path) = resolve(launch, &base).map_err(no_program)?;
+        let credentials = creds::resolve(launch.user.as_deref(), launch.group.as_deref())
+            .map_err(|error| Hurdle::User.failed(error))?;
         if let Some(who) = credentials.as_ref().filter(|who| !creds::may_become(who)) {
             let sentence = format!("cannot run workers as uid {}, gid {}: only root may", who.uid, who.gid);
-            return Err(Error::failed(sentence));
+            return Err(Hurdle::Other.failed(Error::failed(sentence)));
         }
-        let mut argv = vec![c_string(&launch.program)?];
+        Generation::of(launch, base, program, directory_path, credentials)
+            .map_err(|error| Hurdle::Other.failed(error))
+    }
+
+    fn of(
+        launch: &Launch,
+        base: Vec<(OsString, OsString)>,
+        program: PathBuf,
+        directory_path: Option<PathBuf>,
+        credentials: Option<Credentials>,
+    ) -> Result<Generation> {
+        let mut argv = vec![c_string(&argv0(launch, &base, directory_path.as_deref())?)?];
         for argument in &launch.args {
             argv.push(c_string(argument)?);
         }
@@ -132,6 +146,17 @@ impl Generation {
 fn resolve(launch: &Launch, base: &[(OsString, OsString)]) -> Result<(PathBuf, Option<PathBuf>)> {
     let directory = launch.directory.as_deref().map(program::resolve_directory).transpose()?;
     Ok((program::resolve(&launch.program, directory.as_deref(), program::search_path(base))?, directory))
+}
+
+/// What the program is told as its name.
+fn argv0(launch: &Launch, base: &[(OsString, OsString)], directory: Option<&Path>) -> Result<OsString> {
+    match launch.argv0 {
+        Argv0::Found if !launch.program.as_bytes().contains(&b'/') => {
+            let found = program::find(&launch.program, directory, program::search_path(base));
+            found.map(PathBuf::into_os_string)
+        }
+        Argv0::Found | Argv0::AsWritten => Ok(launch.program.clone()),
+    }
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {

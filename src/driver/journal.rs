@@ -1,16 +1,37 @@
-//! What the manager says of itself: notes become lines on standard error, one event a line.
+//! What the manager says of itself, and what its workers say where that goes into the same log: one event a line, on
+//! standard error or to the system's log.
 
-use crate::plan::{Level, LogFormat, LogSpec};
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
+
+use super::obstacle::Obstacle;
+use super::wording::{self, Wording};
+use crate::plan::{Level, LogFormat, LogSpec, LogTarget};
 use crate::supervisor::note::Note;
 use crate::sys::clock;
 use crate::sys::log::StderrLog;
+use crate::sys::syslog::{Sent, Syslog};
 use crate::wire::event::EventObject;
 
 /// The log.
 pub(super) struct Journal {
     level: Level,
     format: LogFormat,
-    writer: StderrLog,
+    wording: Wording,
+    opening: Option<String>,
+    target: LogTarget,
+    /// Also where everything goes that the system's log cannot have.
+    stderr: StderrLog,
+    syslog: Option<System>,
+}
+
+/// The system's log.
+struct System {
+    log: Syslog,
+    /// Lines that it had no room for, and that no line has told of.
+    untold: u64,
+    /// It has been told that nobody is there.
+    missed: bool,
 }
 
 impl Journal {
@@ -18,33 +39,123 @@ impl Journal {
         let missing = match spec.format {
             LogFormat::Plain => |count| plain(Level::Warn, &missing(count)),
             LogFormat::Json => |count| json(Level::Warn, &missing(count)),
+            LogFormat::Socketmaster => |count| socketmaster(&missing(count)),
         };
-        Journal { level: spec.level, format: spec.format, writer: StderrLog::new(missing) }
+        let syslog = match &spec.target {
+            LogTarget::Stderr => None,
+            LogTarget::Syslog { tag, facility } => {
+                let log = Syslog::new(tag, *facility, std::process::id());
+                Some(System { log, untold: 0, missed: false })
+            }
+        };
+        Journal {
+            level: spec.level,
+            format: spec.format,
+            wording: Wording::default(),
+            opening: spec.opening.clone(),
+            target: spec.target.clone(),
+            stderr: StderrLog::new(missing),
+            syslog,
+        }
+    }
+
+    /// That of the image before this one, with what that could not write yet.
+    pub(super) fn take_over(spec: &LogSpec, unwritten: Vec<u8>) -> Self {
+        let mut journal = Journal::new(spec);
+        journal.stderr.restore(unwritten);
+        journal
     }
 
     /// How it speaks by now.
     pub(super) fn spec(&self) -> LogSpec {
-        LogSpec { level: self.level, format: self.format }
+        LogSpec { level: self.level, format: self.format, target: self.target.clone(), opening: None }
+    }
+
+    /// What waits to be written.
+    pub(super) fn unwritten(&self) -> &[u8] {
+        self.stderr.queued()
     }
 
     pub(super) fn set_level(&mut self, level: Level) {
         self.level = level;
     }
 
-    /// Standard error belongs to whoever started us: there is nothing to open again.
+    /// Neither standard error nor the system's log is ours to open again.
     pub(super) fn reopen(&mut self) {
         self.line(Level::Info, "no log file to open again");
     }
 
     pub(super) fn note(&mut self, note: &Note) {
-        if note.level < self.level {
-            return;
+        match self.format {
+            LogFormat::Plain => self.line(note.level, &note.to_string()),
+            LogFormat::Json if note.level < self.level => {}
+            LogFormat::Json => {
+                self.write(note.level, &EventObject::new(note).at(&clock::wall()).to_line());
+            }
+            LogFormat::Socketmaster => {
+                if let Some((level, sentence)) = self.wording.of(note) {
+                    self.line(level, &sentence);
+                }
+            }
         }
-        let line = match self.format {
-            LogFormat::Plain => format!("remuda: {}: {note}", note.level.name()),
-            LogFormat::Json => EventObject::new(note).at(&clock::wall()).to_line(),
-        };
-        self.writer.line(&line);
+    }
+
+    /// What is told before the sockets are opened.
+    pub(super) fn opening(&mut self) {
+        if let Some(line) = self.opening.take() {
+            self.line(Level::Info, &line);
+        }
+    }
+
+    /// A worker is about to be started; worth a line where the machine's own note does not say with what.
+    pub(super) fn starting(&mut self, argv: &[CString]) {
+        if self.format == LogFormat::Socketmaster {
+            self.line(Level::Info, &wording::starting(argv));
+        }
+    }
+
+    /// Tells why nothing was started, if that is to stand in the log: else it is left to whoever called us.
+    pub(super) fn refuse(&mut self, obstacle: &Obstacle) -> bool {
+        let tells = self.format == LogFormat::Socketmaster;
+        if tells {
+            self.line(Level::Info, &wording::refusal(obstacle));
+        }
+        tells
+    }
+
+    /// A line that the worker `pid`, or a process that it has started, has written.
+    pub(super) fn output(&mut self, pid: i32, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        match (&self.syslog, self.format) {
+            (Some(_), _) => self.write(Level::Info, &format!("[{pid}] {text}")),
+            (None, LogFormat::Json) => {
+                let object = serde_json::json!({
+                    "time": clock::wall(), "event": "output", "level": Level::Info.name(), "pid": pid, "message": text,
+                });
+                self.stderr.queue(object.to_string().as_bytes());
+            }
+            (None, LogFormat::Plain) => {
+                self.stderr.queue(&[format!("remuda: info: [{pid}] ").as_bytes(), line].concat());
+            }
+            (None, LogFormat::Socketmaster) => {
+                self.stderr.queue(&[socketmaster(&format!("[{pid}] ")).as_bytes(), line].concat());
+            }
+        }
+    }
+
+    /// Whether more of [`Journal::output`] is welcome now.
+    pub(super) fn has_room(&self) -> bool {
+        self.stderr.has_room()
+    }
+
+    /// What has to have room to write before [`Journal::flush`] can do anything, if there is anything to be done.
+    pub(super) fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        self.stderr.waits_for()
+    }
+
+    /// Writes what could not be written at once.
+    pub(super) fn flush(&mut self) {
+        self.stderr.flush();
     }
 
     /// A failure that no event of the machine covers.
@@ -57,11 +168,47 @@ impl Journal {
         if level < self.level {
             return;
         }
-        let line = match self.format {
-            LogFormat::Plain => plain(level, sentence),
-            LogFormat::Json => json(level, sentence),
+        // The system's log has time, name and level of its own.
+        match (&self.syslog, self.format) {
+            (_, LogFormat::Json) => self.write(level, &json(level, sentence)),
+            (Some(_), LogFormat::Plain | LogFormat::Socketmaster) => self.write(level, sentence),
+            (None, LogFormat::Plain) => self.write(level, &plain(level, sentence)),
+            (None, LogFormat::Socketmaster) => self.write(level, &socketmaster(sentence)),
+        }
+    }
+
+    /// Writes a line in its final shape.
+    fn write(&mut self, level: Level, line: &str) {
+        let Some(system) = &mut self.syslog else { return self.stderr.line(line) };
+        if system.untold > 0 && system.log.line(Level::Warn, &missing(system.untold)) == Sent::Whole {
+            system.untold = 0;
+        }
+        let sent = if system.untold > 0 { Sent::Dropped } else { system.log.line(level, line) };
+        match sent {
+            Sent::Whole => system.missed = false,
+            Sent::Dropped => system.untold += 1,
+            Sent::Nobody(why) => {
+                let first = !std::mem::replace(&mut system.missed, true);
+                self.without_syslog(first.then_some(&why), level, line);
+            }
+        }
+    }
+
+    /// Writes to standard error what the system's log cannot have.
+    fn without_syslog(&mut self, why: Option<&String>, level: Level, line: &str) {
+        let shape = match self.format {
+            LogFormat::Plain => plain,
+            LogFormat::Json => json,
+            LogFormat::Socketmaster => |_, sentence: &str| socketmaster(sentence),
         };
-        self.writer.line(&line);
+        if let Some(why) = why {
+            let sentence = format!("cannot reach the system's log: {why}; standard error has the lines");
+            self.stderr.line(&shape(Level::Warn, &sentence));
+        }
+        match self.format {
+            LogFormat::Json => self.stderr.line(line),
+            LogFormat::Plain | LogFormat::Socketmaster => self.stderr.queue(shape(level, line).as_bytes()),
+        }
     }
 }
 
@@ -71,6 +218,10 @@ fn missing(count: u64) -> String {
 
 fn plain(level: Level, sentence: &str) -> String {
     format!("remuda: {}: {sentence}", level.name())
+}
+
+fn socketmaster(sentence: &str) -> String {
+    format!("socketmaster[{}] {} {sentence}", std::process::id(), clock::Local::now())
 }
 
 fn json(level: Level, sentence: &str) -> String {

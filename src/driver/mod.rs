@@ -5,6 +5,7 @@
 //! 1. Perform every action the machine asks for; replies go into the buffers of their clients, then out.
 //! 2. poll(2) until a descriptor is ready or the machine's next deadline.
 //! 3. Drain the self-pipe, so that a signal that comes during the rest of the pass wakes the next one.
+//!    What workers write into our log is read before anything else is told, as far as the log has room for it.
 //! 4. Reap, on every pass, whatever woke it: SIGCHLDs coalesce. For each dead worker first its status pipe is read to
 //!    the end (a failed exec is known by stage and errno before the death is told), then what is left of its process
 //!    group is killed (safe only while its pid is not reaped), then it is reaped.
@@ -20,8 +21,11 @@ mod check;
 mod clients;
 mod generation;
 mod journal;
+mod obstacle;
+mod output;
 mod reexec;
 mod state;
+mod wording;
 mod workers;
 
 use std::ffi::OsString;
@@ -29,13 +33,13 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use crate::env::HandedSocket;
-use crate::error::{Error, Result};
-use crate::plan::{Address, GroupSpec, Level, Plan};
+use crate::error::{Code, Error, Result};
+use crate::plan::{Address, GroupSpec, Level, ManagerPolicy, Plan};
 use crate::signame::Signal;
 use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
 use crate::supervisor::snapshot::SocketStatus;
 use crate::supervisor::{GroupStart, Identity, Supervisor};
-use crate::sys::control::Control;
+use crate::sys::control::{Control, Endpoint};
 use crate::sys::pidfile::PidFile;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
@@ -46,6 +50,7 @@ pub use check::{CAN_RESUME, RESUMABLE, can_resume};
 use clients::Clients;
 use generation::Generation;
 use journal::Journal;
+use obstacle::{Hurdle, Obstacle};
 pub use reexec::{Resumption, resumption};
 use workers::Workers;
 
@@ -55,10 +60,27 @@ use workers::Workers;
 /// Whatever stands in the way of starting, before anything was started; later only a failure of poll(2) itself, after
 /// the workers were asked to stop.
 pub fn run(plan: Plan) -> Result<u8> {
+    begin(plan, None)
+}
+
+/// Goes as far as [`run`] does before it opens the sockets, and fails there: they cannot be opened, for this reason.
+///
+/// # Errors
+/// That reason, or what was in the way before it.
+pub fn decline(plan: Plan, why: Error) -> Result<u8> {
+    begin(plan, Some(why))
+}
+
+fn begin(plan: Plan, declined: Option<Error>) -> Result<u8> {
     start::open_standard()
         .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?;
     let sealed = start::seal_inherited(&inherited(&plan));
-    let mut driver = Driver::new(plan)?;
+    let mut journal = Journal::new(&plan.log);
+    let mut driver = match Base::open(plan, declined, &mut journal) {
+        Ok(base) => Driver::new(base, journal),
+        Err(obstacle) if journal.refuse(&obstacle) => return Ok(Code::Failed.status()),
+        Err(obstacle) => return Err(obstacle.into_error()),
+    };
     if let Err(error) = sealed {
         let sentence =
             format!("workers may inherit descriptors that the manager was started with: {}", reason(error));
@@ -98,6 +120,16 @@ struct Opened {
     pidfile: Option<PidFile>,
 }
 
+/// What there has to be before the machine begins.
+struct Base {
+    name: String,
+    policy: ManagerPolicy,
+    opened: Opened,
+    workers: Workers,
+    signals: Signals,
+    image: Image,
+}
+
 struct Driver {
     core: Supervisor,
     opened: Opened,
@@ -111,13 +143,15 @@ struct Driver {
     poll: PollSet,
 }
 
-impl Driver {
-    /// Checks everything, then opens everything; what fails leaves nothing behind.
-    fn new(plan: Plan) -> Result<Driver> {
+impl Base {
+    /// Checks everything, then opens everything; what fails leaves nothing behind. `declined` is why the sockets cannot be
+    /// opened, where that is known already.
+    fn open(plan: Plan, declined: Option<Error>, journal: &mut Journal) -> Result<Base, Obstacle> {
+        let other = |error: Error| Hurdle::Other.failed(error);
         let signals = Signals::install(plan.manager.signals.keys().copied())
-            .map_err(|error| Error::failed(format!("cannot handle signals: {}", reason(error))))?;
+            .map_err(|error| other(Error::failed(format!("cannot handle signals: {}", reason(error)))))?;
         let image = Image::at_start().map_err(|error| {
-            Error::failed(format!("cannot tell how this program was started: {}", reason(error)))
+            other(Error::failed(format!("cannot tell how this program was started: {}", reason(error))))
         })?;
         let firsts = plan
             .groups
@@ -125,32 +159,44 @@ impl Driver {
             .map(|spec| {
                 Generation::prepare(&spec.launch, &image.environment).map_err(|e| e.within(&spec.name))
             })
-            .collect::<Result<Vec<Generation>>>()?;
-        let pid = own_pid();
-        let workers = Workers::new(*signals.saved(), pid)?;
-        let control = Control::open(&plan.control, &plan.name)?;
-        let mut opened =
-            Opened { groups: Vec::new(), clients: Clients::new(control, plan.dialect), pidfile: None };
-        if let Err(error) = opened.open(plan.groups, firsts, plan.pidfile.as_deref()) {
+            .collect::<Result<Vec<Generation>, Obstacle>>();
+        if !matches!(&firsts, Err(obstacle) if matches!(obstacle.kind, Hurdle::Program(_))) {
+            journal.opening();
+        }
+        if let (Ok(_), Some(why)) = (&firsts, declined) {
+            return Err(Hurdle::Socket.failed(why));
+        }
+        let firsts = firsts?;
+        let workers = Workers::new(*signals.saved(), own_pid()).map_err(other)?;
+        let control = plan.control.map(|spec| Control::open(&spec, &plan.name)).transpose().map_err(other)?;
+        let clients = Clients::new(control, plan.dialect);
+        let mut opened = Opened { groups: Vec::new(), clients, pidfile: None };
+        if let Err(obstacle) = opened.open(plan.groups, firsts, plan.pidfile.as_deref()) {
             // Why we cannot start is what the user has to hear of.
             opened.close(&mut |_| ());
-            return Err(error);
+            return Err(obstacle);
         }
-        let now = Mono(clock::now_ms());
-        let starts = opened.groups.iter().map(Group::start).collect();
-        let identity = Identity { name: plan.name, pid };
+        Ok(Base { name: plan.name, policy: plan.manager, opened, workers, signals, image })
+    }
+}
+
+impl Driver {
+    fn new(base: Base, journal: Journal) -> Driver {
+        let (now, pid) = (Mono(clock::now_ms()), own_pid());
+        let starts = base.opened.groups.iter().map(Group::start).collect();
+        let identity = Identity { name: base.name, pid };
         // Only for the jitter of delays: two managers started at once shall not retry in step.
         let seed = now.0.rotate_left(32) ^ u64::from(pid.unsigned_abs());
-        Ok(Driver {
-            core: Supervisor::new(identity, starts, now, seed).with_policy(plan.manager),
-            opened,
-            workers,
-            journal: Journal::new(&plan.log),
-            signals,
+        Driver {
+            core: Supervisor::new(identity, starts, now, seed).with_policy(base.policy),
+            opened: base.opened,
+            workers: base.workers,
+            journal,
+            signals: base.signals,
             terminal: io::stdin().is_terminal(),
-            image,
+            image: base.image,
             poll: PollSet::new(),
-        })
+        }
     }
 
     /// The loop.
@@ -238,14 +284,27 @@ impl Driver {
         let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
         let workers_at = self.workers.watch(&mut self.poll);
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
+        let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
+        let outputs_at = self.workers.outputs.watch(&mut self.poll, &self.journal);
         let deadline = self.core.next_deadline().map(|deadline| deadline.0);
         self.poll.wait(deadline.into_iter().chain(clients_at.reopen).min())?;
 
         let now = Mono(clock::now_ms());
         let signals = if self.poll.readable(signals_at) { Some(self.signals.drain()) } else { None };
+        if log_at.is_some_and(|at| self.poll.writable(at)) {
+            self.journal.flush();
+        }
+        self.workers.outputs.heard(&self.poll, outputs_at, &mut self.journal);
         let core = &mut self.core;
         self.workers.heard(&self.poll, workers_at, &mut self.journal, |event| core.handle(now, event));
-        self.workers.reap(&mut self.journal, |event| core.handle(now, event));
+        let mut died = false;
+        self.workers.reap(&mut self.journal, |event| {
+            died |= matches!(event, Event::Exited { .. });
+            core.handle(now, event);
+        });
+        if died {
+            self.workers.outputs.catch_up(&mut self.journal);
+        }
         for signal in signals.into_iter().flatten() {
             core.handle(now, received(signal, self.terminal));
         }
@@ -265,25 +324,33 @@ impl Driver {
 
     fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {
         let Some(group) = self.opened.groups.get_mut(id.0) else { return Ok(()) };
-        let mut prepared = Generation::prepare(&group.spec.launch, &self.image.environment)?;
+        let prepared = Generation::prepare(&group.spec.launch, &self.image.environment);
+        let mut prepared = prepared.map_err(Obstacle::into_error)?;
         prepared.hand_off(group, own_pid());
         group.generations.push((generation, prepared));
         Ok(())
     }
 
     /// Removes what has a name in the file system.
-    fn close(self) {
+    fn close(mut self) {
+        self.workers.outputs.finish(&mut self.journal);
         let mut journal = self.journal;
         self.opened.close(&mut |sentence| journal.complain(sentence));
     }
 }
 
 impl Opened {
-    fn open(&mut self, specs: Vec<GroupSpec>, firsts: Vec<Generation>, pidfile: Option<&Path>) -> Result<()> {
+    fn open(
+        &mut self,
+        specs: Vec<GroupSpec>,
+        firsts: Vec<Generation>,
+        pidfile: Option<&Path>,
+    ) -> Result<(), Obstacle> {
         for (spec, first) in specs.into_iter().zip(firsts) {
             self.groups.push(Group::open(spec, first, &mut self.clients)?);
         }
-        self.pidfile = pidfile.map(PidFile::write).transpose()?;
+        let written = pidfile.map(PidFile::write).transpose();
+        self.pidfile = written.map_err(|error| Hurdle::Other.failed(error))?;
         Ok(())
     }
 
@@ -301,18 +368,19 @@ impl Opened {
 }
 
 impl Group {
-    fn open(spec: GroupSpec, mut first: Generation, clients: &mut Clients) -> Result<Group> {
-        let listeners = socket::bind_all(&spec.sockets).map_err(|error| error.within(&spec.name))?;
+    fn open(spec: GroupSpec, mut first: Generation, clients: &mut Clients) -> Result<Group, Obstacle> {
+        let bound = socket::bind_all(&spec.sockets);
+        let listeners = bound.map_err(|error| Hurdle::Socket.failed(error).within(&spec.name))?;
         let handed = listeners.iter().map(Listener::handed).collect();
         let mut group = Group { spec, listeners, handed, control_path: None, generations: Vec::new() };
         let endpoint = match first.other_user() {
-            None => clients.endpoint().clone(),
+            None => clients.endpoint().cloned(),
             Some(uid) => clients
                 .open_for_workers(&group.spec.name, uid)
                 .inspect_err(|_| group.remove_paths(&mut |_| ()))
-                .map_err(|error| error.within(&group.spec.name))?,
+                .map_err(|error| Hurdle::Other.failed(error).within(&group.spec.name))?,
         };
-        group.control_path = Some(endpoint.variable());
+        group.control_path = endpoint.as_ref().map(Endpoint::variable);
         first.hand_off(&group, own_pid());
         group.generations.push((GenerationId(1), first));
         Ok(group)

@@ -120,13 +120,24 @@ impl Driver {
             workers,
             pidfile,
             log: self.journal.spec(),
+            unwritten: self.journal.unwritten().to_vec(),
         }
     }
 
     /// Takes everything over. Signals are let in when all is in place.
     fn resume(document: Document) -> Result<Driver> {
         let Document {
-            image, descriptors, signals: told, core, groups, clients, workers, pidfile, log, ..
+            image,
+            descriptors,
+            signals: told,
+            core,
+            groups,
+            clients,
+            workers,
+            pidfile,
+            log,
+            unwritten,
+            ..
         } = document;
         let lost = |error: std::io::Error| Error::failed(error.to_string());
         let mut inherited = Inherited::new(descriptors);
@@ -149,7 +160,7 @@ impl Driver {
             core,
             opened,
             workers,
-            journal: Journal::new(&log),
+            journal: Journal::take_over(&log, unwritten),
             signals,
             terminal: told.terminal,
             image,

@@ -45,6 +45,9 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) pidfile: Option<LockedFile>,
     pub(super) log: LogSpec,
+    /// Lines of workers that the log had no room for yet.
+    #[serde(default, with = "crate::octets")]
+    pub(super) unwritten: Vec<u8>,
 }
 
 /// Signals of the manager.

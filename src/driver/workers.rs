@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::Group;
 use super::check::Check;
 use super::journal::Journal;
+use super::output::{Outputs, PipeState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
-use crate::plan::{Convention, Level, Readiness, Stdin};
+use crate::plan::{Convention, Level, Output, Readiness, Stdin};
 use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId};
@@ -21,7 +22,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
-use crate::sys::{creds, reap, reason, start};
+use crate::sys::{creds, reap, reason, start, stream};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
@@ -55,6 +56,8 @@ pub(super) struct Workers {
     manager: i32,
     /// Processes that were given to us to reap and were never ours.
     strangers: u64,
+    /// What they write, where that goes into our log.
+    pub(super) outputs: Outputs,
 }
 
 /// Every process on its way to another image of the manager.
@@ -64,6 +67,8 @@ pub(super) struct WorkersState {
     /// Soft and hard limit of open files that workers get.
     nofile: (u64, u64),
     strangers: u64,
+    #[serde(default)]
+    outputs: Vec<PipeState>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +106,7 @@ impl Workers {
             saved,
             manager,
             strangers: 0,
+            outputs: Outputs::default(),
         })
     }
 
@@ -116,7 +122,12 @@ impl Workers {
             uid: process.uid,
         };
         let processes = self.by_pid.iter().map(process).collect();
-        WorkersState { processes, nofile: (self.nofile.soft, self.nofile.hard), strangers: self.strangers }
+        WorkersState {
+            processes,
+            nofile: (self.nofile.soft, self.nofile.hard),
+            strangers: self.strangers,
+            outputs: self.outputs.hand_over(keeper),
+        }
     }
 
     /// Those of the image before this one.
@@ -144,6 +155,8 @@ impl Workers {
             saved,
             manager,
             strangers: state.strangers,
+            outputs: Outputs::take_over(state.outputs, inherited)
+                .map_err(|error| Error::failed(format!("the output of workers: {error}")))?,
         })
     }
 
@@ -222,7 +235,15 @@ impl Workers {
             Stdin::Null => self.null.as_fd(),
             Stdin::Inherit => stdin.as_fd(),
         };
-        let standard = [input, stdout.as_fd(), stderr.as_fd()];
+        let pipe = match launch.output {
+            Output::Inherit => None,
+            Output::Log => Some(stream::pipe()?),
+        };
+        let standard = match &pipe {
+            None => [input, stdout.as_fd(), stderr.as_fd()],
+            Some((_, writer)) => [input, writer.as_fd(), writer.as_fd()],
+        };
+        journal.starting(&prepared.argv);
         let sockets = group.listeners.iter().map(AsFd::as_fd);
         let descriptors: Vec<BorrowedFd<'_>> = standard.into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
@@ -240,6 +261,9 @@ impl Workers {
             parent_death_signal: None,
             keep_signals: launch.keep_signals.then_some(&self.saved),
         })?;
+        if let Some((reader, _)) = pipe {
+            self.outputs.follow(spawned.pid, reader);
+        }
         let process = Process {
             child,
             leads_group: launch.own_process_group,
@@ -453,7 +477,7 @@ mod tests {
             warned: false,
             uid: creds::our_uid(),
         };
-        let mut journal = Journal::new(&LogSpec { level: Level::Error, format: LogFormat::Plain });
+        let mut journal = Journal::new(&LogSpec::stderr(Level::Error, LogFormat::Plain));
         let mut heard = |process: &mut Process| {
             let mut count = 0;
             process.read_notify(1, 0, &mut journal, &mut |_| count += 1);

@@ -98,10 +98,11 @@ impl Supervisor {
             form.flag(*killed);
         }
         form.flag(reexec.is_some());
-        if let Some(Reexec { phase, check: _, deadline, waiting }) = reexec {
+        if let Some(Reexec { phase, check: _, deadline, waiting, upgrade }) = reexec {
             form.count(*phase as usize);
             form.ahead(Some(*deadline));
             form.count(waiting.len());
+            form.flag(*upgrade);
         }
         for group in groups {
             form.group(group, children, waiters);

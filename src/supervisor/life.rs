@@ -49,7 +49,9 @@ impl Supervisor {
         }
         let group = child.group;
         let policy = &self.groups[group.0].policy;
+        let at_first = policy.ready_at_first && self.groups[group.0].rollout.is_none();
         let deadline = match policy.ready {
+            _ if at_first => return self.mark_ready(id),
             Readiness::Exec => return self.mark_ready(id),
             Readiness::Timer(span) => now.after(span),
             Readiness::Manual => now.after(policy.ack_deadline),

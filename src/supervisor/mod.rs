@@ -301,24 +301,14 @@ impl Supervisor {
                     self.act(Action::Signal { child, signal, to_group: false });
                 }
             }
-            Meaning::Upgrade if !stopping => {
-                let running: Vec<GroupId> = self
-                    .groups
-                    .iter()
-                    .filter(|group| group.stopped.is_none())
-                    .map(|group| group.id)
-                    .collect();
-                for id in running {
-                    // Nobody waits for it: the log tells how it ends.
-                    let _serial = self.request_upgrade(id);
-                }
-            }
+            Meaning::Upgrade if !stopping => self.upgrade_all(),
             Meaning::ReopenLogs => self.act(Action::ReopenLogs),
             Meaning::Reexec if !stopping => {
                 // Not refused, as nothing stops; and nobody waits for it: the log tells how it ends.
                 let _ = self.request_reexec();
             }
-            Meaning::Upgrade | Meaning::Reexec | Meaning::Nothing => {
+            Meaning::ReexecAndUpgrade if !stopping => self.request_reexec_and_upgrade(),
+            Meaning::Upgrade | Meaning::Reexec | Meaning::ReexecAndUpgrade | Meaning::Nothing => {
                 self.note_manager(Level::Info, Happening::SignalIgnored(signal));
             }
         }
@@ -327,11 +317,20 @@ impl Supervisor {
     /// Whoever closes the terminal wants no new workers: where HUP has another meaning than that it keeps it.
     fn terminal_gone(&mut self) {
         match self.policy.signals.get(&Signal::HUP) {
-            Some(Meaning::Upgrade | Meaning::Reexec) => {
+            Some(Meaning::Upgrade | Meaning::Reexec | Meaning::ReexecAndUpgrade) => {
                 self.touch_all();
                 self.begin_shutdown(Some(Signal::HUP));
             }
             _ => self.signaled(Signal::HUP),
+        }
+    }
+
+    /// Upgrades every group that is not stopped. Nobody waits for it: the log tells how it ends.
+    fn upgrade_all(&mut self) {
+        let running: Vec<GroupId> =
+            self.groups.iter().filter(|group| group.stopped.is_none()).map(|group| group.id).collect();
+        for id in running {
+            let _serial = self.request_upgrade(id);
         }
     }
 

@@ -43,6 +43,9 @@ pub(super) struct Reexec {
     pub(super) deadline: Mono,
     /// Who is to hear how it ends.
     pub(super) waiting: Vec<Ticket>,
+    /// The new image begins with an upgrade.
+    #[serde(default)]
+    pub(super) upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,11 +71,21 @@ impl Supervisor {
                 check: self.checks,
                 deadline: self.now.after(CHECK_TIME),
                 waiting: Vec::new(),
+                upgrade: false,
             });
             self.note_manager(Level::Info, Happening::ReexecStarted);
             self.act(Action::CheckImage { check: self.checks });
         }
         Ok(())
+    }
+
+    /// The same, with an upgrade of everything as the first thing that the new image does. Nobody waits for it.
+    pub(super) fn request_reexec_and_upgrade(&mut self) {
+        // Not refused, as nothing stops.
+        let _ = self.request_reexec();
+        if let Some(reexec) = &mut self.reexec {
+            reexec.upgrade = true;
+        }
     }
 
     /// The same for a client.
@@ -113,9 +126,13 @@ impl Supervisor {
         self.touch_all();
         let version = concat!("remuda ", env!("CARGO_PKG_VERSION"));
         self.note_manager(Level::Info, Happening::Reexeced);
-        for ticket in self.reexec.take().map(|reexec| reexec.waiting).unwrap_or_default() {
+        let Some(reexec) = self.reexec.take() else { return };
+        for ticket in reexec.waiting {
             let reply = Reply::Done(format!("re-executed: {version}"));
             self.act(Action::Reply { ticket, reply, last: true });
+        }
+        if reexec.upgrade {
+            self.upgrade_all();
         }
     }
 

@@ -1,5 +1,7 @@
 //! The clocks: clock_gettime(2). Decisions are made by the monotonic one; the wall clock is for people who read logs.
 
+use std::fmt;
+
 use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, clockid_t, timespec};
 
 /// Milliseconds of CLOCK_MONOTONIC: never goes back, stands still while the machine is suspended.
@@ -12,6 +14,53 @@ pub fn now_ms() -> u64 {
 /// The time of day as RFC 3339 writes it, in UTC with milliseconds: `2026-03-01T23:59:59.999Z`.
 pub fn wall() -> String {
     rfc3339(milliseconds(&read(CLOCK_REALTIME)))
+}
+
+/// A moment as people of this place write it: the time zone is that of TZ, else of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Of the Gregorian calendar.
+    pub year: i32,
+    /// From 1.
+    pub month: i32,
+    /// Of the month, from 1.
+    pub day: i32,
+    /// From 0.
+    pub hour: i32,
+    /// From 0.
+    pub minute: i32,
+    /// From 0; 60 in a leap second.
+    pub second: i32,
+}
+
+impl Local {
+    /// The present moment: localtime_r(3). UTC where the system cannot tell.
+    pub fn now() -> Local {
+        let seconds = read(CLOCK_REALTIME).tv_sec;
+        // SAFETY: a structure of numbers and a pointer that nobody follows; zero is a value of each.
+        let mut local: libc::tm = unsafe { std::mem::zeroed() };
+        // SAFETY: both are valid for the call. It reads TZ, which nobody changes: there is one thread.
+        if unsafe { libc::localtime_r(&raw const seconds, &raw mut local) }.is_null() {
+            // SAFETY: as above.
+            unsafe { libc::gmtime_r(&raw const seconds, &raw mut local) };
+        }
+        Local {
+            year: local.tm_year + 1900,
+            month: local.tm_mon + 1,
+            day: local.tm_mday,
+            hour: local.tm_hour,
+            minute: local.tm_min,
+            second: local.tm_sec,
+        }
+    }
+}
+
+impl fmt::Display for Local {
+    /// `2026/11/21 07:11:50`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Local { year, month, day, hour, minute, second } = self;
+        write!(f, "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}")
+    }
 }
 
 fn read(clock: clockid_t) -> timespec {
@@ -101,6 +150,15 @@ mod tests {
         let first = now_ms();
         assert!(first > 0);
         assert!(now_ms() >= first);
+    }
+
+    #[test]
+    fn local_time_is_near_the_wall_clock() {
+        let local = Local::now();
+        assert!(local.year >= 2024 && (1..=12).contains(&local.month) && (1..=31).contains(&local.day));
+        let shape: String =
+            local.to_string().chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000/00/00 00:00:00");
     }
 
     #[test]

@@ -273,7 +273,7 @@ fn in_brackets(pid: Option<i32>) -> String {
 }
 
 fn listen_at(path: &Path, owner: Option<u32>) -> Result<(OwnedFd, BoundPath)> {
-    let access = Access { mode: Some(0o600), uid: owner, gid: None };
+    let access = Access { mode: Some(0o600), uid: owner, ..Access::default() };
     unix::listen_at(path, access, BACKLOG, SockFlag::SOCK_NONBLOCK)
         .map_err(|why| Error::failed(format!("cannot open control socket {}: {why}", path.display())))
 }

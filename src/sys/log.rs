@@ -1,13 +1,16 @@
 //! Writing log lines without ever blocking: a line that cannot be written at once is dropped and counted, and the next
 //! one that can be is preceded by a line that says how many are missing.
 //!
+//! Lines of workers are another matter: they are not to be lost. [`LineLog::queue`] takes any of them and keeps what cannot
+//! be written yet; whoever has more waits until it [has room](LineLog::has_room) again, and lets workers wait meanwhile.
+//!
 //! Standard error is shared with the workers and with whoever started us, so its open file description cannot be set to
 //! non-blocking; and between a poll(2) that finds room and the write, a worker may take the room. So, where that is
 //! possible, lines are written in a way that cannot block: to a pipe or terminal by an open file description of our own,
 //! to a socket by send(2) with MSG_DONTWAIT. Elsewhere poll(2) is asked first.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::{
     MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_WRONLY, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK,
@@ -20,6 +23,9 @@ use super::{cvt, fault};
 
 /// Longest line, newline included: PIPE_BUF of Linux. A pipe takes that much in one piece or not at all.
 const LINE_MAX: usize = 4096;
+
+/// With so many bytes waiting to be written, no more are asked for.
+const QUEUE_MAX: usize = 64 * 1024;
 
 /// Lines to standard error.
 pub type StderrLog = LineLog<io::Stderr>;
@@ -35,6 +41,8 @@ pub struct LineLog<F: AsFd> {
     untold: u64,
     /// A terminal took only part of the last line.
     torn: bool,
+    /// What was queued and is not written yet.
+    queue: Vec<u8>,
 }
 
 /// How to write without blocking.
@@ -47,13 +55,6 @@ enum Way {
     Ask(PollSet),
 }
 
-/// What became of a write.
-enum Written {
-    Whole,
-    Part,
-    Nothing,
-}
-
 impl LineLog<io::Stderr> {
     /// Lines to standard error. `notice` makes the line that tells of so many missing ones.
     pub fn new(notice: fn(u64) -> String) -> StderrLog {
@@ -64,22 +65,114 @@ impl LineLog<io::Stderr> {
 impl<F: AsFd> LineLog<F> {
     fn to(target: F, notice: fn(u64) -> String) -> LineLog<F> {
         let way = Way::to(&target);
-        LineLog { target, way, notice, buffer: Vec::new(), dropped: 0, untold: 0, torn: false }
+        LineLog {
+            target,
+            way,
+            notice,
+            buffer: Vec::new(),
+            dropped: 0,
+            untold: 0,
+            torn: false,
+            queue: Vec::new(),
+        }
     }
 
     /// Writes a line, given without its newline, or drops it. Of a line that is too long only the beginning is written.
     pub fn line(&mut self, line: &str) {
+        self.flush();
         if self.untold > 0 {
             let notice = (self.notice)(self.untold);
-            if self.write(&notice) {
+            if self.put(&notice) {
                 self.untold = 0;
             }
         }
         // A line is never written ahead of the notice of those before it.
-        if self.untold > 0 || !self.write(line) {
-            self.dropped += 1;
-            self.untold += 1;
+        if self.untold > 0 || !self.put(line) {
+            self.lose(1);
         }
+    }
+
+    /// Writes a line of any length, given without its newline, as far as that can be done at once, and keeps the rest for
+    /// [`LineLog::flush`]. Ask [`LineLog::has_room`] first: a line is taken in any case.
+    pub fn queue(&mut self, line: &[u8]) {
+        if self.untold > 0 {
+            let notice = (self.notice)(self.untold);
+            self.untold = 0;
+            self.enqueue(notice.as_bytes());
+        }
+        self.enqueue(line);
+        self.flush();
+    }
+
+    /// What waits to be written.
+    pub fn queued(&self) -> &[u8] {
+        &self.queue
+    }
+
+    /// Goes on with what another log of the same target had [queued](LineLog::queued).
+    pub fn restore(&mut self, queued: Vec<u8>) {
+        self.queue = queued;
+    }
+
+    /// Whether what waits to be written is little.
+    pub fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_MAX
+    }
+
+    /// What to wait for, with room to write, before [`LineLog::flush`] can do anything; nothing if nothing is queued.
+    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        let descriptor = match &self.way {
+            Way::Own(own) => own.as_fd(),
+            Way::Send | Way::Ask(_) => self.target.as_fd(),
+        };
+        (!self.queue.is_empty()).then_some(descriptor)
+    }
+
+    /// Writes what is queued, as far as that can be done at once. If it cannot be written at all, it is dropped and
+    /// counted: those who wait for room would wait for ever.
+    pub fn flush(&mut self) {
+        let mut written = 0;
+        while written < self.queue.len() {
+            let rest = &self.queue[written..];
+            // With room for that much, a pipe that we share takes it without waiting.
+            let piece = &rest[..rest.len().min(LINE_MAX)];
+            match self.way.write(&self.target, piece) {
+                Ok(count) if count > 0 => written += count,
+                Err(error) if is_passing(&error) => break,
+                Ok(_) | Err(_) => {
+                    let lines = rest.split_inclusive(|&byte| byte == b'\n').count();
+                    self.queue.clear();
+                    self.torn = false;
+                    return self.lose(lines as u64);
+                }
+            }
+        }
+        self.queue.drain(..written);
+    }
+
+    fn enqueue(&mut self, line: &[u8]) {
+        if std::mem::take(&mut self.torn) {
+            self.queue.push(b'\n');
+        }
+        self.queue.extend_from_slice(line);
+        self.queue.push(b'\n');
+    }
+
+    fn lose(&mut self, lines: u64) {
+        self.dropped += lines;
+        self.untold += lines;
+    }
+
+    /// Whether the line was written in full, or at least queued behind others.
+    fn put(&mut self, line: &str) -> bool {
+        if self.queue.is_empty() {
+            return self.write(line);
+        }
+        let room = self.has_room();
+        if room {
+            self.enqueue(line.as_bytes());
+        }
+        room
     }
 
     /// How many lines were dropped since the start.
@@ -99,13 +192,12 @@ impl<F: AsFd> LineLog<F> {
         }
         self.buffer.extend_from_slice(&line.as_bytes()[..end]);
         self.buffer.push(b'\n');
-        let written = self.way.write(&self.target, &self.buffer);
-        match written {
-            Written::Whole => self.torn = false,
-            Written::Part => self.torn = true,
-            Written::Nothing => {}
+        // Why it failed cannot be told anywhere: this is the place where failures are told. It is counted.
+        let written = self.way.write(&self.target, &self.buffer).unwrap_or(0);
+        if written > 0 {
+            self.torn = written < self.buffer.len();
         }
-        matches!(written, Written::Whole)
+        written == self.buffer.len()
     }
 }
 
@@ -119,24 +211,24 @@ impl Way {
         }
     }
 
-    fn write(&mut self, target: &impl AsFd, bytes: &[u8]) -> Written {
-        let written = match self {
+    /// Writes as much as can be written at once.
+    fn write(&mut self, target: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+        match self {
             Way::Own(own) => write(own, bytes),
             Way::Send => send(target, bytes),
             Way::Ask(set) => {
                 set.clear();
                 let index = set.add(target.as_fd(), Interest::WRITE);
-                set.wait(Some(0))
-                    .and_then(|()| if set.writable(index) { write(target, bytes) } else { Ok(0) })
+                set.wait(Some(0))?;
+                if set.writable(index) { write(target, bytes) } else { Err(io::ErrorKind::WouldBlock.into()) }
             }
-        };
-        // Why it failed cannot be told anywhere: this is the place where failures are told. It is counted.
-        match written {
-            Ok(count) if count == bytes.len() => Written::Whole,
-            Ok(0) | Err(_) => Written::Nothing,
-            Ok(_) => Written::Part,
         }
     }
+}
+
+/// Nothing is wrong with the target: it has only no room now.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Opens the same pipe or terminal anew. Fails without /proc, and on a pipe of another user.
@@ -220,6 +312,47 @@ mod tests {
     fn lines_to_a_full_pipe_are_dropped_counted_and_told() {
         a_full_pipe_drops_and_counts(|writer| Way::Own(reopen(writer).unwrap()));
         a_full_pipe_drops_and_counts(|_| Way::Ask(PollSet::new()));
+    }
+
+    fn queued_lines_wait_for_room(way: fn(&OwnedFd) -> Way) {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        let mut log = LineLog { way: way(&writer), ..LineLog::to(writer, notice) };
+        let mut queued = 0;
+        while log.has_room() {
+            log.queue(format!("{queued:0>9999}").as_bytes());
+            queued += 1;
+        }
+        log.line("behind what waits there is no room");
+        assert!(log.waits_for().is_some());
+
+        let mut bytes = emptied(&mut reader);
+        log.line("behind the others");
+        while log.waits_for().is_some() {
+            log.flush();
+            bytes.extend(emptied(&mut reader));
+        }
+        drop(log);
+        reader.read_to_end(&mut bytes).unwrap();
+        let lines = lines(bytes);
+        assert!(lines[..queued].iter().enumerate().all(|(n, line)| *line == format!("{n:0>9999}")));
+        assert_eq!(lines[queued..], ["1 lines missing", "behind the others"]);
+    }
+
+    #[test]
+    fn queued_lines_of_any_length_arrive_in_order() {
+        queued_lines_wait_for_room(|writer| Way::Own(reopen(writer).unwrap()));
+        queued_lines_wait_for_room(|_| Way::Ask(PollSet::new()));
+    }
+
+    #[test]
+    fn what_is_queued_for_a_reader_that_is_gone_is_counted() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut log = LineLog::to(OwnedFd::from(writer), notice);
+        drop(reader);
+        log.queue(b"lost");
+        assert!(log.waits_for().is_none());
+        assert_eq!(log.dropped(), 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod socket;
 pub mod spawn;
 pub mod start;
 pub mod stream;
+pub mod syslog;
 pub mod unix;
 
 /// The result of a system call as a `Result`: -1 stands for what `errno` says.

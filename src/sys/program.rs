@@ -34,6 +34,13 @@ pub fn search_path(environment: &[(OsString, OsString)]) -> &OsStr {
 /// directories of `path_var` as execvp(3) does: the first regular file that may be executed. That is a check for the
 /// user's benefit; what the worker's own user may execute is known at its start.
 pub fn resolve(program: &OsStr, directory: Option<&Path>, path_var: &OsStr) -> Result<PathBuf> {
+    let found = find(program, directory, path_var)?;
+    executable(&found)
+        .map_err(|why| Error::failed(format!("cannot execute {}: {why}", program.to_string_lossy())))
+}
+
+/// The same without following symbolic links: the path by which the user knows the program.
+pub fn find(program: &OsStr, directory: Option<&Path>, path_var: &OsStr) -> Result<PathBuf> {
     let shown = program.to_string_lossy();
     if program.is_empty() {
         return Err(Error::failed("the name of the program is empty"));
@@ -41,7 +48,8 @@ pub fn resolve(program: &OsStr, directory: Option<&Path>, path_var: &OsStr) -> R
     let base = base(directory)?;
     if program.as_bytes().contains(&b'/') {
         let path = base.join(program);
-        return executable(&path).map_err(|why| Error::failed(format!("cannot execute {shown}: {why}")));
+        let checked = executable(&path);
+        return checked.map(|_| path).map_err(|why| Error::failed(format!("cannot execute {shown}: {why}")));
     }
     // As in execvp(3), a file that is there but may not be executed is the better reason than none at all.
     let mut refused = None;
@@ -49,7 +57,7 @@ pub fn resolve(program: &OsStr, directory: Option<&Path>, path_var: &OsStr) -> R
         // By POSIX an empty entry is the working directory.
         let candidate = base.join(OsStr::from_bytes(entry)).join(program);
         match executable(&candidate) {
-            Ok(path) => return Ok(path),
+            Ok(_) => return Ok(candidate),
             Err(_) if fs::metadata(&candidate).is_err() => {}
             Err(why) => refused = refused.or(Some(format!("{}: {why}", candidate.display()))),
         }

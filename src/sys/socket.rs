@@ -242,6 +242,7 @@ fn bind_path(spec: &SocketSpec, path: &Path) -> Result<(OwnedFd, BoundPath), Str
         mode: spec.mode,
         uid: spec.user.as_deref().map(creds::resolve_user).transpose().map_err(|error| error.message)?,
         gid: spec.group.as_deref().map(creds::resolve_group).transpose().map_err(|error| error.message)?,
+        keep_stale: !spec.replace_stale,
     };
     unix::listen_at(&path, access, backlog(spec), nonblocking(spec))
 }

@@ -1,9 +1,12 @@
-//! Bytes of a connected stream socket: recv(2), send(2). Neither ever blocks or raises SIGPIPE.
+//! Bytes of a connected stream socket: recv(2), send(2); of a pipe: pipe2(2), read(2). None of it ever blocks or raises
+//! SIGPIPE.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recv, send as send_bytes};
+use nix::unistd;
 
 use super::fault;
 
@@ -23,4 +26,23 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     fault::hit("send")?;
     Ok(send_bytes(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
+}
+
+/// A pipe, its reading end first. Both ends are close-on-exec; reading never waits, while the writing end, which is for
+/// others, is as they expect it.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    fault::hit("pipe2")?;
+    let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC)?;
+    fault::hit("fcntl")?;
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((reader, writer))
+}
+
+/// Takes what is in a pipe, at most a buffer full; 0 when nobody has its writing end any more.
+///
+/// # Errors
+/// `WouldBlock` if there is nothing now.
+pub fn read(pipe: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    fault::hit("read")?;
+    Ok(unistd::read(pipe, buffer)?)
 }

@@ -46,6 +46,8 @@ pub struct Access {
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
+    /// Leave a socket that nobody listens on where it is: the address is in use then.
+    pub keep_stale: bool,
 }
 
 impl BoundPath {
@@ -77,7 +79,9 @@ pub fn listen_at(
 ) -> Result<(OwnedFd, BoundPath), String> {
     let address = path_address(path)?;
     let _directory = hold_directory(path);
-    clear(path, &address)?;
+    if !access.keep_stale {
+        clear(path, &address)?;
+    }
     let fd = stream_socket(flags).map_err(reason)?;
     if let Some(mode) = access.mode {
         // Linux creates the name with the mode of the socket less the umask: it is never wider than asked. Changing the
@@ -287,7 +291,7 @@ pub(super) mod tests {
         let (owner, group) = ((super::super::creds::our_uid() == 0).then_some(1234), None);
         // Narrower and wider than any usual umask.
         for mode in [0o600, 0o620, 0o777] {
-            let access = Access { mode: Some(mode), uid: owner, gid: group };
+            let access = Access { mode: Some(mode), uid: owner, gid: group, keep_stale: false };
             let (_fd, bound) = listen_at(&path, access, 5, SockFlag::empty()).unwrap();
             let made = fs::symlink_metadata(&path).unwrap();
             assert_eq!(made.permissions().mode() & 0o777, mode);

@@ -11,7 +11,7 @@ fn clients(test: &str) -> (Clients, Endpoint) {
     let name = PathBuf::from(format!("@remuda-clients-{test}-{}", std::process::id()));
     let control = Control::open(&ControlSpec::Path(name), "web").unwrap();
     let endpoint = control.endpoint().clone();
-    (Clients::new(control, Dialect::Native), endpoint)
+    (Clients::new(Some(control), Dialect::Native), endpoint)
 }
 
 /// One pass; the requests that came.

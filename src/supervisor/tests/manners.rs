@@ -165,3 +165,20 @@ fn without_delays_a_failing_worker_is_started_again_at_once_and_given_up_in_the_
     }
     assert_eq!((bench.spawns(), bench.exit), (vec![], Some(1)));
 }
+
+#[test]
+fn readiness_may_be_asked_of_those_only_that_replace_another() {
+    let policy = Policy { ready: Readiness::Timer(secs(9)), ready_at_first: true, ..policy(1) };
+    let mut bench = Bench::new(policy);
+    let first = bench.spawn();
+    bench.fork(first);
+    bench.exec(first);
+    assert_eq!(bench.phase(first), Some(Phase::Ready));
+    bench.upgrade();
+    let second = bench.spawn();
+    bench.fork(second);
+    bench.exec(second);
+    assert_eq!((bench.phase(first), bench.phase(second)), (Some(Phase::Ready), Some(Phase::Starting)));
+    bench.pass(secs(9));
+    assert_eq!((bench.phase(first), bench.phase(second)), (Some(Phase::Stopping), Some(Phase::Ready)));
+}
