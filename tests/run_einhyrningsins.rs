@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
 use serde_json::json;
 use support::process::{Output, descriptors, environment, lives, run, status_field, wait_gone};
-use support::{LIMIT, Manager, REMUDA, Setup, http, replace_by_link, setup, worker};
+use support::{LIMIT, Manager, REMUDA, Setup, http, replace_by_link, setup, worker, write_program};
 
 #[path = "../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
@@ -57,8 +57,7 @@ fn start_shell(text: &str, options: &str) -> Manager {
 
 fn replace_by_script(program: &Path, text: &str) {
     let script = program.with_extension("sh");
-    fs::write(&script, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&script, &format!("#!/bin/sh\n{text}\n"));
     replace_by_link(program, &script);
 }
 

@@ -78,7 +78,7 @@ fn a_missed_deadline_is_a_failure_with_a_pause_after_it() {
     assert!((300..=330).contains(&delay), "{delay}");
     events.until("gone");
     events.until("spawned");
-    assert_eq!(manager.workers()[0]["restarts"], 1);
+    assert!(manager.workers()[0]["restarts"].as_u64() >= Some(1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,7 +20,7 @@ use nix::unistd::{Pid, mkfifo};
 use serde_json::{Value, json};
 use support::events::Talk;
 use support::process::{self, descriptors, lives, status_field};
-use support::{Manager, REMUDA, Setup, pid_of, replace_by_link, setup, tool, worker};
+use support::{Manager, REMUDA, Setup, pid_of, replace_by_link, setup, tool, worker, write_program};
 
 #[path = "../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
@@ -49,8 +49,7 @@ fn lead_to_script(manager: &Manager, lines: &str) {
 }
 
 fn write_script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(path, text);
 }
 
 fn lead_back(manager: &Manager) {

@@ -15,7 +15,7 @@ use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::process::{self, Output, Process};
-use support::{Setup, http, root, setup, tool, worker};
+use support::{Setup, http, root, setup, tool, worker, write_program};
 
 #[test]
 fn worker_entry() {
@@ -121,7 +121,7 @@ fn no_writable_directory_is_needed() {
         command
     };
     let binary = format!("/tmp/rmd-plain-{}", std::process::id());
-    fs::copy(support::REMUDA, &binary).unwrap();
+    support::copy_program(Path::new(support::REMUDA), Path::new(&binary));
     let words = [&binary, "run", "--name", &name, "--ack", "manual", "--", "sh", "-c"];
     let script = format!("{binary} ack -q && exec sleep 1000");
     let setup = setup("");
@@ -194,8 +194,7 @@ fn what_only_the_kernel_can_refuse_is_told_by_its_stage() {
     // The program looks right, and cannot be executed.
     let setup = setup("").options("--ack none --give-up 1");
     let foreign = setup.path("foreign");
-    fs::write(&foreign, "\x7fELF and nothing more").unwrap();
-    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&foreign, "\x7fELF and nothing more");
     let mut manager = setup.program(&[&foreign]).start();
     // As a shell has it.
     assert_eq!(manager.exit().code(), Some(127));
@@ -205,8 +204,7 @@ fn what_only_the_kernel_can_refuse_is_told_by_its_stage() {
     // A script whose interpreter is not there.
     let setup = support::setup("").options("--ack none --give-up 1");
     let script = setup.path("script");
-    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&script, "#!/no/such/interpreter\n");
     let mut manager = setup.program(&[&script]).start();
     assert_eq!(manager.exit().code(), Some(127));
     let log = manager.log.all();

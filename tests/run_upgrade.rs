@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::http::{self, Connection};
 use support::process::lives;
-use support::{Manager, pid_of, replace_by_link, setup, worker};
+use support::{Manager, pid_of, replace_by_link, setup, worker, write_program};
 
 #[path = "../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
@@ -157,7 +157,7 @@ fn refuses_to_upgrade(manager: &Manager, reason: &str) {
 #[test]
 fn a_program_that_exits_at_once_does_not_replace_one_that_works() {
     // PITFALLS 9.
-    let manager = setup("pause").options("-n 3 --ack timer:500ms --backoff 50ms").start();
+    let manager = setup("ack pause").options("-n 3 --ack manual --backoff 50ms").start();
     manager.up();
     manager.next_script("exit:7");
     refuses_to_upgrade(&manager, "3 failures in a row, the last: died: exit code 7");
@@ -177,8 +177,7 @@ fn a_program_that_cannot_be_run_does_not_replace_one_that_works() {
     refuses_to_upgrade(&manager, "it is not executable");
 
     let foreign = manager.path("foreign");
-    fs::write(&foreign, "\x7fELF this is none").unwrap();
-    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&foreign, "\x7fELF this is none");
     replace_by_link(&program, &foreign);
     refuses_to_upgrade(&manager, "exec format error");
 
@@ -197,12 +196,8 @@ fn a_new_generation_is_looked_up_anew_and_respawns_use_it() {
         let directory = setup.path(release);
         fs::create_dir(&directory).unwrap();
         let program = directory.join("server");
-        fs::write(
-            &program,
-            format!("#!/bin/sh\npwd -P >>{}\nexec sleep 1000\n", setup.path("where").display()),
-        )
-        .unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let log = setup.path("where");
+        write_program(&program, &format!("#!/bin/sh\npwd -P >>{}\nexec sleep 1000\n", log.display()));
     }
     let current = setup.path("current");
     replace_by_link(&current, &setup.path("one"));

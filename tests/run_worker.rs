@@ -455,7 +455,7 @@ fn workers_of_another_user_can_ack_and_nothing_else() {
 /// The binary under test where every user can run it.
 fn public_copy() -> PublicCopy {
     let path = std::path::PathBuf::from(format!("/tmp/rmd-binary-{}", std::process::id()));
-    fs::copy(support::REMUDA, &path).unwrap();
+    support::copy_program(std::path::Path::new(support::REMUDA), &path);
     PublicCopy { path }
 }
 

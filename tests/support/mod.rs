@@ -398,3 +398,18 @@ pub(crate) fn replace_by_link(path: &Path, target: &Path) {
     symlink(target, &fresh).unwrap();
     fs::rename(&fresh, path).unwrap();
 }
+
+/// Writes a program that is to be executed.
+///
+/// A process of its own does it: a descriptor of ours that is open for writing would be copied into whatever another
+/// test forks at this moment, and as long as anybody has one the kernel executes no such file ("text file busy").
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf %s \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]).arg(path).arg(text);
+    assert!(command.status().unwrap().success());
+}
+
+/// Copies a program, in the same way.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
