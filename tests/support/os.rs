@@ -292,24 +292,35 @@ impl World {
         if self.checking.is_some() {
             return self.checked(Ok(())).map(|()| true);
         }
-        let next = self.processes.iter().find_map(|(&child, process)| {
-            let manual = self.policies[process.group.0].ready == Readiness::Manual;
-            match process.stride {
-                Stride::Failed => Some((child, Step::Reap)),
-                _ if process.asked.is_some() => Some((child, Step::Obey)),
-                Stride::Forked => Some((child, Step::Exec)),
-                Stride::Running if manual && process.ready.is_none() => Some((child, Step::Ack)),
-                Stride::Running | Stride::Asked => None,
-            }
-        });
-        match next {
-            Some((child, Step::Reap)) => self.die(child, Exit::Code(127))?,
-            Some((child, Step::Obey)) => self.obey(child)?,
-            Some((child, Step::Exec)) => self.exec(child)?,
-            Some((child, Step::Ack)) => self.ack(child)?,
-            None => return self.advance_to_deadline(),
+        match self.processes.keys().copied().find(|&child| self.due(child).is_some()) {
+            Some(child) => self.proceed(child).map(|()| true),
+            None => self.advance_to_deadline(),
         }
-        Ok(true)
+    }
+
+    /// What a process does next if it behaves.
+    fn due(&self, child: ChildId) -> Option<Due> {
+        let process = self.processes.get(&child)?;
+        let manual = self.policies[process.group.0].ready == Readiness::Manual;
+        match process.stride {
+            Stride::Asked => None,
+            Stride::Failed => Some(Due::Reap),
+            Stride::Forked | Stride::Running if process.asked.is_some() => Some(Due::Go),
+            Stride::Forked => Some(Due::Exec),
+            Stride::Running if manual && process.ready.is_none() => Some(Due::Ack),
+            Stride::Running => None,
+        }
+    }
+
+    /// A process does what it is to do next, if anything.
+    pub(crate) fn proceed(&mut self, child: ChildId) -> Result<(), Violation> {
+        match self.due(child) {
+            Some(Due::Reap) => self.die(child, Exit::Code(127)),
+            Some(Due::Go) => self.obey(child),
+            Some(Due::Exec) => self.exec(child),
+            Some(Due::Ack) => self.ack(child),
+            None => Ok(()),
+        }
     }
 
     /// What must be so when everybody behaves and nothing is left to happen.
@@ -327,8 +338,10 @@ impl World {
                 continue;
             }
             demand!(!wish.changing, "all is quiet, and a rollout of g{at} is not over");
+            // A roll-back that was given up leaves in place what nobody came to replace.
+            let modern = |process: &Process| process.generation == wish.generation || wish.gave_up;
             demand!(
-                own.iter().all(|process| process.generation == wish.generation && process.ready.is_some()),
+                own.iter().all(|process| modern(process) && process.ready.is_some()),
                 "all is quiet, and not every worker of g{at} is ready and of {:?}: {own:?}",
                 wish.generation
             );
@@ -340,6 +353,7 @@ impl World {
     }
 
     /// Everything that decides what can happen from here, and nothing else.
+    #[allow(dead_code, reason = "only a search asks for it")]
     pub(crate) fn canonical(&self) -> impl std::hash::Hash + Eq + use<> {
         let of_process = |process: &Process| (process.stride, process.asked.is_some());
         let newest =
@@ -594,9 +608,9 @@ impl World {
     }
 }
 
-enum Step {
+enum Due {
     Reap,
-    Obey,
+    Go,
     Exec,
     Ack,
 }
