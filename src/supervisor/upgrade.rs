@@ -236,9 +236,11 @@ impl Supervisor {
         let mode = group.mode();
         let restart = group.rollout.as_ref().is_some_and(|rollout| rollout.purpose == Purpose::Restart);
         let mut room = group.max_draining().saturating_sub(self.draining(id));
-        let mut empty_room = group.surge().saturating_sub(count(views, |view| !view.any_ready()));
         let content: Vec<bool> =
             group.slots.iter().zip(&*views).map(|(slot, view)| slot.is_content(view)).collect();
+        let mut lacking = content.iter();
+        let empty = count(views, |view| lacking.next() == Some(&false) && !view.any_ready());
+        let mut empty_room = group.surge().saturating_sub(empty);
         let fleet_content = content.iter().all(|&content| content);
         for (view, content) in views.iter_mut().zip(content) {
             // An unready worker of an upgrade that was given up serves nobody.

@@ -168,6 +168,24 @@ fn stop_first_stops_one_then_starts_its_successor_when_it_is_gone() {
 }
 
 #[test]
+fn a_slot_that_has_finished_is_no_empty_one_in_a_stop_first_upgrade() {
+    let mut bench = Bench::up(Policy { restart: Restart::OnFailure, ..mode(2, UpgradeMode::StopFirst) });
+    let request = bench.upgrade();
+    bench.die(ChildId(0), TERMED);
+    let first = bench.spawn();
+    bench.fork(first);
+    // Ready and done before the machine looks.
+    bench.machine.handle(bench.now, Event::Ready { child: first });
+    bench.forget();
+    bench.code(first, 0);
+    assert_eq!(gone_to(&mut bench), [1]);
+    bench.calm();
+    bench.die(ChildId(1), TERMED);
+    bench.calm();
+    assert_eq!(bench.verdict(request), Some(Code::Done));
+}
+
+#[test]
 fn workers_that_were_not_ready_yet_are_culled_at_once() {
     let mut bench = Bench::new(rolling(2, 1));
     bench.spawns();
