@@ -142,6 +142,15 @@ mod tests {
     }
 
     #[test]
+    fn a_streak_is_not_counted_without_end() {
+        let mut streak = Streak::none(ChildId(0));
+        for child in 0..1000 {
+            streak.fail(ChildId(child), ChildId(child + 1), Mono(0), Some(100), |_| Duration::ZERO);
+        }
+        assert_eq!(streak.length, 100);
+    }
+
+    #[test]
     fn only_a_later_attempt_ends_the_probation() {
         let mut streak = Streak::none(ChildId(0));
         streak.fail(ChildId(0), ChildId(2), Mono(0), None, |_| Duration::ZERO);

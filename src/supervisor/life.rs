@@ -181,9 +181,9 @@ impl Supervisor {
             group.streak.fail(child.id, next_child, now, limit, |n| backoff::pause(&backoff, n, random));
         let length = group.streak.length;
         let pause = pause?;
-        if limit.is_some_and(|limit| length >= limit) && !group.gave_up {
-            group.gave_up = true;
-            return Some(Happening::GaveUp(length));
+        if limit.is_some_and(|limit| length >= limit) {
+            let told = std::mem::replace(&mut group.gave_up, true);
+            return (!told).then_some(Happening::GaveUp(length));
         }
         Some(Happening::BackOff(pause))
     }

@@ -238,8 +238,8 @@ impl Supervisor {
         let mut room = group.max_draining().saturating_sub(self.draining(id));
         let content: Vec<bool> =
             group.slots.iter().zip(&*views).map(|(slot, view)| slot.is_content(view)).collect();
-        let mut lacking = content.iter();
-        let empty = count(views, |view| lacking.next() == Some(&false) && !view.any_ready());
+        let lacking = |(content, view): (&bool, &SlotView)| u32::from(!content && !view.any_ready());
+        let empty = content.iter().zip(&*views).map(lacking).sum();
         let mut empty_room = group.surge().saturating_sub(empty);
         let fleet_content = content.iter().all(|&content| content);
         for (view, content) in views.iter_mut().zip(content) {

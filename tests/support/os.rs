@@ -482,9 +482,9 @@ impl World {
                 let next = self.processes.keys().next_back().map_or(0, |child| child.0 + 1);
                 watch.probation = Some(ChildId(next));
             }
-            Happening::UpgradeStarted(..) | Happening::UpgradeFailed(..) | Happening::RestartStarted => {
-                watch.forgive();
-            }
+            Happening::UpgradeStarted(..) | Happening::RestartStarted => watch.forgive(),
+            // Perhaps it did not even begin, and the group that had given up still has.
+            Happening::UpgradeFailed(..) => (watch.not_before, watch.probation) = (None, None),
             Happening::GaveUp(_) => watch.gave_up = true,
             // Who wants more workers wants them tried.
             Happening::Scaled(from, to) if to > from && watch.gave_up => watch.forgive(),

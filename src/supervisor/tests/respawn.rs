@@ -180,6 +180,21 @@ fn a_group_that_gave_up_keeps_its_healthy_workers_and_start_tries_again() {
 }
 
 #[test]
+fn a_group_that_gave_up_announces_no_next_attempt() {
+    let mut bench = Bench::up(Policy { give_up: Some(1), ..policy(2) });
+    bench.pass(secs(2));
+    bench.code(ChildId(0), 1);
+    let failing = bench.spawn();
+    bench.fork(failing);
+    bench.code(failing, 1);
+    bench.code(ChildId(1), 1);
+    let urgent = bench.spawn();
+    bench.fork(urgent);
+    bench.code(urgent, 1);
+    assert_eq!((bench.noted("gave-up"), bench.noted("back-off"), bench.exit), (1, 0, Some(1)));
+}
+
+#[test]
 fn giving_up_on_a_missed_deadline_exits_once_the_worker_is_gone() {
     let mut bench = Bench::new(Policy { give_up: Some(1), ..policy(1) });
     let child = bench.spawn();
