@@ -120,11 +120,12 @@ fn no_writable_directory_is_needed() {
         command.env_remove("XDG_RUNTIME_DIR").env_remove("RUNTIME_DIRECTORY");
         command
     };
-    let binary = format!("/tmp/rmd-plain-{}", std::process::id());
-    support::copy_program(Path::new(support::REMUDA), Path::new(&binary));
+    let setup = setup("");
+    let binary = setup.path("remuda");
+    support::copy_program(Path::new(support::REMUDA), &binary);
+    let binary = binary.to_str().expect("a path of this test").to_owned();
     let words = [&binary, "run", "--name", &name, "--ack", "manual", "--", "sh", "-c"];
     let script = format!("{binary} ack -q && exec sleep 1000");
-    let setup = setup("");
     let mut manager = setup.start_as({
         let mut command = as_nobody(&words);
         command.arg(script);
@@ -143,7 +144,6 @@ fn no_writable_directory_is_needed() {
     let output = process::run(&mut as_nobody(&[&binary, "stop", "--name", &name]));
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(manager.exit().code(), Some(0));
-    fs::remove_file(&binary).unwrap();
 }
 
 #[test]

@@ -442,31 +442,17 @@ fn workers_of_another_user_can_ack_and_nothing_else() {
         "\"$0\" ack --quiet || exit 9; \"$0\" scale 7 --control \"$EINHORN_SOCK_PATH\"; \
          echo \"scale exits with $?\" >&2; kill -STOP $$",
     );
-    let binary = public_copy();
-    let manager = setup("")
+    let setup = setup("");
+    // Where every user can run it.
+    let binary = setup.path("remuda");
+    support::copy_program(std::path::Path::new(support::REMUDA), &binary);
+    let manager = setup
         .options("--user nobody --ack manual -C /")
-        .program(&["sh", "-c", script.as_str(), binary.path.to_str().unwrap()])
+        .program(&["sh", "-c", script.as_str(), binary.to_str().unwrap()])
         .start();
     manager.up();
     assert_eq!(manager.log.line("scale exits with"), "scale exits with 4");
     assert_eq!(manager.group()["target"], 1);
-}
-
-/// The binary under test where every user can run it.
-fn public_copy() -> PublicCopy {
-    let path = std::path::PathBuf::from(format!("/tmp/rmd-binary-{}", std::process::id()));
-    support::copy_program(std::path::Path::new(support::REMUDA), &path);
-    PublicCopy { path }
-}
-
-struct PublicCopy {
-    path: std::path::PathBuf,
-}
-
-impl Drop for PublicCopy {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 #[test]
