@@ -615,6 +615,24 @@ fn a_new_version_that_dies_at_once_leaves_the_old_one() {
 }
 
 #[test]
+fn it_ends_with_the_last_one_also_in_the_midst_of_a_swap() {
+    let program = Program::sh("echo up; exec sleep 1000");
+    let (app, fifo) = (program.setup.path("app"), program.setup.path("fifo"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let mut manager = program.start(&["-start", "600000"]);
+    manager.log.line("] up");
+    let old = children(&manager)[0];
+    replace(&app, &format!("echo new; read line <{}; exit 3", fifo.display()));
+    manager.signal(Signal::SIGHUP);
+    manager.log.line("] new");
+    send(old, Signal::SIGTERM);
+    manager.log.line(&format!("{old} signal: terminated <nil>"));
+    fs::write(&fifo, "go\n").unwrap();
+    assert_eq!(manager.exit().code(), Some(1));
+    assert_eq!(manager.log.text().matches(" Starting ").count(), 2, "nobody is started again");
+}
+
+#[test]
 fn old_ones_that_take_their_time_do_not_hold_up_the_next_swap() {
     let program = Program::sh("trap '' HUP; echo up $$; exec sleep 1000");
     let mut manager = program.start(&["-start", "50"]);

@@ -19,7 +19,7 @@ use super::group::{SlotView, Vacancy};
 use super::note::{Happening, Reason};
 use super::waiter::Outcome;
 use crate::error::Code;
-use crate::plan::{Level, UpgradeMode};
+use crate::plan::{Level, Restart, UpgradeMode};
 use crate::process::Stage;
 
 /// The replacement of a group's workers that is under way.
@@ -182,9 +182,24 @@ impl Supervisor {
     fn fail_upgrade(&mut self, id: GroupId, reason: String) {
         let group = &mut self.groups[id.0];
         let (failed, committed) = (group.generation, group.committed);
+        let stop_first = group.mode() == UpgradeMode::StopFirst;
         group.generation = committed;
+        let views = group.views(&self.children);
+        // Where no upgrade has emptied a slot, its worker has ended by itself, which may have been the end of it.
+        let ended: Vec<bool> = group
+            .slots
+            .iter()
+            .zip(&views)
+            .map(|(slot, view)| {
+                let empty = view.modern.is_none() && view.old.is_empty();
+                group.policy.restart == Restart::Never && empty && !slot.taken && !stop_first
+            })
+            .collect();
         group.forgive(self.next_child);
-        let replaced = group.views(&self.children).iter().any(|view| !view.modern_ready());
+        for (slot, _) in group.slots.iter_mut().zip(ended).filter(|(_, ended)| *ended) {
+            slot.vacancy = Vacancy::Finished;
+        }
+        let replaced = group.slots.iter().zip(&views).any(|(slot, view)| !slot.is_content(view));
         if let Some(mut rollout) = group.rollout.take() {
             if replaced {
                 rollout.purpose = Purpose::RollBack(failed, reason.clone());

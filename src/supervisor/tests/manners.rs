@@ -1,7 +1,7 @@
 //! What a plan may change: the meaning of signals, the way a stubborn worker is pressed, the exit code of the manager.
 
 use super::*;
-use crate::plan::{Backoff, ExitPolicy, ManagerPolicy, Meaning, Restart};
+use crate::plan::{Backoff, ExitPolicy, ManagerPolicy, Meaning, Restart, Share};
 use crate::supervisor::command::Scale;
 
 fn with(policy: Policy, manager: ManagerPolicy) -> Bench {
@@ -181,4 +181,18 @@ fn readiness_may_be_asked_of_those_only_that_replace_another() {
     assert_eq!((bench.phase(first), bench.phase(second)), (Some(Phase::Ready), Some(Phase::Starting)));
     bench.pass(secs(9));
     assert_eq!((bench.phase(first), bench.phase(second)), (Some(Phase::Stopping), Some(Phase::Ready)));
+}
+
+#[test]
+fn what_is_never_started_again_is_not_by_the_roll_back_of_an_upgrade_either() {
+    let policy = Policy { restart: Restart::Never, upgrade_failures: 1, surge: Share::Count(1), ..policy(1) };
+    let mut bench = Bench::up(policy);
+    bench.upgrade();
+    let second = bench.spawn();
+    bench.fork(second);
+    bench.exec(second);
+    bench.code(ChildId(0), 0);
+    assert_eq!(bench.exit, None, "the new one may still make it");
+    bench.code(second, 3);
+    assert_eq!((bench.spawns(), bench.exit), (vec![], Some(3)));
 }
