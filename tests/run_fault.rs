@@ -32,6 +32,7 @@ const CALLS: &[(&str, &str)] = &[
     ("chmod", "EIO"),
     ("chown", "EIO"),
     ("close_range", "ENOSYS"),
+    ("connect", "ECONNREFUSED"),
     ("dup2", "EMFILE"),
     ("execve", "ENOMEM"),
     ("fchmod", "EIO"),
