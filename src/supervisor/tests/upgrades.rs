@@ -331,3 +331,14 @@ fn each_group_is_upgraded_for_itself_and_one_answer_tells_of_all() {
     bench.ask(Verb::Upgrade(Some("api".into()), Wait::No));
     assert_eq!(bench.prepares, [(GroupId(1), GenerationId(3))]);
 }
+
+#[test]
+fn a_new_worker_whose_old_one_may_not_go_yet_still_counts_as_surge() {
+    let mut bench = Bench::up(Policy { surge: Share::Count(1), max_draining: Some(1), ..policy(4) });
+    bench.upgrade();
+    let first = bench.spawn();
+    bench.ready(first);
+    let second = bench.spawn();
+    bench.ready(second);
+    assert_eq!(bench.spawns(), [], "the first old one drains, so the second serves beside its successor");
+}
