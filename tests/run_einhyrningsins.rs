@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
 use serde_json::json;
 use support::process::{Output, descriptors, environment, lives, run, status_field, wait_gone};
-use support::{LIMIT, Manager, REMUDA, Setup, http, replace_by_link, setup, worker, write_program};
+use support::{LIMIT, Manager, REMUDA, Setup, http, replace_by_link, setup, syslog, worker, write_program};
 
 #[path = "../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
@@ -253,11 +253,32 @@ fn a_name_is_bound_at_the_address_of_the_family_that_is_wanted() {
 }
 
 #[test]
-fn verbose_tells_each_step_and_syslog_is_accepted() {
-    let mut manager = start(POLITE, "-m -v --syslog");
+fn verbose_tells_each_step() {
+    let mut manager = start(POLITE, "-m -v");
     manager.log.line("remuda: debug: ");
     ready(&manager, 1, 1);
     stop(&mut manager);
+}
+
+#[test]
+fn the_log_goes_to_syslog_if_asked_for() {
+    let setup = setup("");
+    let path = setup.path("log");
+    let keeper = UnixDatagram::bind(&path).unwrap();
+    let socket = setup.path("e.sock");
+    let words = ["einhyrningsins", "--syslog", "-d", socket.to_str().unwrap(), "--", "false"];
+    let Some(output) = syslog::run(&path, &words) else { return };
+    assert_eq!(output.stderr, "", "{output:?}");
+    let told: Vec<String> = syslog::datagrams(&keeper).iter().map(|line| syslog::bare(line)).collect();
+    assert!(
+        told.iter().any(|line| line.starts_with("<28> einhyrningsins: false[0] pid PID gen 1: died: ")),
+        "{told:?}"
+    );
+    // Without anybody there it goes on, and says so once.
+    drop(keeper);
+    let output = syslog::run(&path, &words).unwrap();
+    assert!(output.stderr.contains("cannot reach the system's log: "), "{output:?}");
+    assert!(output.stderr.contains("died: exit code 1"), "{output:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use load::{Load, Traffic};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::process::{self, Output, Process, environment, lives, wait_gone};
-use support::{Manager, Setup, http, pass, setup, worker};
+use support::{Manager, Setup, http, pass, setup, syslog, worker};
 
 #[test]
 fn worker_entry() {
@@ -59,16 +59,6 @@ fn sentences(log: &str) -> Vec<String> {
             words.next().unwrap_or_default().to_owned()
         })
         .collect()
-}
-
-/// A sentence in which each number of a process is `PID`.
-fn anonymous(sentence: &str) -> String {
-    let word = |word: &str| {
-        let inner = word.trim_start_matches('[').trim_end_matches(']');
-        let is_pid = inner.len() > 1 && inner.bytes().all(|byte| byte.is_ascii_digit());
-        if is_pid { word.replace(inner, "PID") } else { word.to_owned() }
-    };
-    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// A program for `-command`, in a directory of its own: `sh` with these lines, or the test's worker with this script.
@@ -268,7 +258,7 @@ fn the_command_line_is_answered_as_it_was_recorded() {
     for (flags, status, told) in cases {
         let output = run(flags);
         let mut sentences: Vec<String> =
-            sentences(&output.stderr).iter().map(|line| anonymous(line)).collect();
+            sentences(&output.stderr).iter().map(|line| syslog::anonymous(line)).collect();
         if let Some(last) = sentences.last_mut()
             && let Some(at) = last.find(" (pid ")
         {
@@ -745,46 +735,6 @@ fn what_a_grandchild_writes_after_its_parent_is_told_while_somebody_lives() {
     assert_eq!(manager.stop(), Some(0));
 }
 
-/// Runs a socketmaster where `log` is the system's log, in a mount namespace of its own.
-fn with_syslog(log: &std::path::Path, flags: &[&str]) -> Option<Output> {
-    if !support::root() || !support::tool("unshare") {
-        return None;
-    }
-    let script = "set -e; log=$1; shift
-        if [ -e /dev/log ]; then mount --bind \"$log\" /dev/log
-        else mount -t tmpfs none /run; : >/run/log; mount --bind \"$log\" /run/log; fi
-        exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script, "sh"]).arg(log).arg(support::REMUDA).args(flags);
-    let output = process::run(&mut command);
-    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
-        support::skip("no mount namespace can be had");
-        return None;
-    }
-    Some(output)
-}
-
-fn datagrams(keeper: &UnixDatagram) -> Vec<String> {
-    keeper.set_nonblocking(true).unwrap();
-    let mut bytes = vec![0; 100_000];
-    std::iter::from_fn(|| {
-        let count = keeper.recv(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
-    })
-    .collect()
-}
-
-/// A datagram without time and pid: `<6> socketmaster: text`.
-fn bare(datagram: &str) -> String {
-    let (priority, rest) = datagram.split_once('>').unwrap();
-    let (time, rest) = rest.split_at("Nov 21 07:34:04 ".len());
-    assert!(time.ends_with(' ') && time.as_bytes()[9] == b':', "{datagram}");
-    let (name, rest) = rest.split_once('[').unwrap();
-    let (pid, text) = rest.split_once("]: ").unwrap();
-    assert!(pid.parse::<u32>().is_ok());
-    format!("{priority}> {name}: {}", anonymous(text))
-}
-
 #[test]
 fn syslog_has_the_lines_as_they_were_recorded() {
     let setup = setup("pause");
@@ -801,18 +751,18 @@ fn syslog_has_the_lines_as_they_were_recorded() {
         "-c",
         "echo hi",
     ];
-    let Some(output) = with_syslog(&path, &flags) else { return };
+    let Some(output) = syslog::run(&path, &flags) else { return };
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     let recorded = include_str!("golden/socketmaster/syslog.txt");
-    let told: Vec<String> = datagrams(&keeper).iter().map(|line| bare(line)).collect();
-    assert_eq!(told, recorded.lines().map(bare).collect::<Vec<_>>());
+    let told: Vec<String> = syslog::datagrams(&keeper).iter().map(|line| syslog::bare(line)).collect();
+    assert_eq!(told, recorded.lines().map(syslog::bare).collect::<Vec<_>>());
 
     let flags = ["run", "--syslog", "--restart", "never"];
     let control = setup.path("c.sock");
     let flags = [&flags[..], &["--control", control.to_str().unwrap(), "--", "false"]].concat();
-    let output = with_syslog(&path, &flags).unwrap();
+    let output = syslog::run(&path, &flags).unwrap();
     assert_eq!((output.code, output.stderr.as_str()), (Some(1), ""));
-    let told: Vec<String> = datagrams(&keeper).iter().map(|line| bare(line)).collect();
+    let told: Vec<String> = syslog::datagrams(&keeper).iter().map(|line| syslog::bare(line)).collect();
     assert_eq!(told[0], "<30> remuda: started");
     assert!(
         told.iter().any(|line| line.starts_with("<28> remuda: false[0] pid PID gen 1: died: exit code 1")),
@@ -829,12 +779,12 @@ fn a_log_that_is_full_or_absent_costs_no_worker() {
     let flags =
         ["socketmaster", "-syslog", "-listen", "tcp://127.0.0.1:0", "-command", "/bin/sh", "--", "-c", lines];
     // Nobody reads it.
-    let Some(output) = with_syslog(&path, &flags) else { return };
+    let Some(output) = syslog::run(&path, &flags) else { return };
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(datagrams(&keeper).len() < 5000);
+    assert!(syslog::datagrams(&keeper).len() < 5000);
     // Nobody is there.
     drop(keeper);
-    let output = with_syslog(&path, &flags[..7]).unwrap();
+    let output = syslog::run(&path, &flags[..7]).unwrap();
     assert_eq!(output.code, Some(0), "{output:?}");
     let told = sentences(&output.stderr);
     assert!(told[0].starts_with("cannot reach the system's log: ") && told.len() == 4, "{told:?}");

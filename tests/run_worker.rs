@@ -278,6 +278,11 @@ fn started_without_standard_descriptors() {
         let found = descriptors(worker);
         assert_eq!(found.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3], "{closed:?}: {found:?}");
         assert!(found.iter().all(|(&at, target)| (at == 3) == target.starts_with("socket:")), "{found:?}");
+        // It has acked, and may not have stopped itself yet.
+        while !status_field(worker, "State").starts_with('T') {
+            assert!(std::time::Instant::now() < deadline, "the worker does not stop itself");
+            std::thread::yield_now();
+        }
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid()), Signal::SIGTERM).unwrap();
         assert_eq!(process.wait().code(), Some(1), "it had to kill a worker that has stopped itself");
     }

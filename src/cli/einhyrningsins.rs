@@ -13,8 +13,8 @@ use super::{Outcome, Refusal, Stream};
 use crate::addr;
 use crate::error::{Error, Result};
 use crate::plan::{
-    Address, Backoff, ControlSpec, Dialect, EnvSpec, ExitPolicy, GroupSpec, Host, Launch, Level, LogFormat,
-    LogSpec, ManagerPolicy, Meaning, Plan, Policy, Readiness, Share, SocketSpec, Stdin,
+    Address, Backoff, ControlSpec, Dialect, EnvSpec, ExitPolicy, Facility, GroupSpec, Host, Launch, Level,
+    LogFormat, LogSpec, LogTarget, ManagerPolicy, Meaning, Plan, Policy, Readiness, Share, SocketSpec, Stdin,
 };
 use crate::signame::Signal;
 use crate::values;
@@ -41,7 +41,7 @@ Options:
     -h, --help          show this text
         --version       show the version of einhyrningsins that this is in the manner of
     -v, --verbose       log each step
-        --syslog        log warnings and errors to syslog too
+        --syslog        log to syslog instead of standard error
     -4, --ipv4-only     IPv4 addresses only
     -6, --ipv6-only     IPv6 addresses only
     -m, --manual        workers say themselves when they are up
@@ -130,6 +130,7 @@ fn refused(page: &str) -> Outcome {
 /// Every option with its default.
 struct Given {
     verbose: bool,
+    syslog: bool,
     ipv4_only: bool,
     ipv6_only: bool,
     manual: bool,
@@ -144,6 +145,7 @@ impl Default for Given {
     fn default() -> Self {
         Given {
             verbose: false,
+            syslog: false,
             ipv4_only: false,
             ipv6_only: false,
             manual: false,
@@ -173,8 +175,9 @@ impl Given {
             Id::SocketPath => {
                 self.socket = values::socket_path(value).map_err(|error| error.within("--socket-path"))?;
             }
-            // Where warnings go beside standard error. Help and version are answered before.
-            Id::Syslog | Id::Help | Id::Version => {}
+            Id::Syslog => self.syslog = true,
+            // These are answered before.
+            Id::Help | Id::Version => {}
         }
         Ok(())
     }
@@ -196,6 +199,10 @@ impl Given {
             return Err(format!("--bind: {address} is given twice"));
         }
         let level = if self.verbose { Level::Debug } else { Level::Info };
+        let target = match self.syslog {
+            false => LogTarget::Stderr,
+            true => LogTarget::Syslog { tag: "einhyrningsins".to_owned(), facility: Facility::Daemon },
+        };
         let name = values::name_of_program(&program);
         let policy = self.policy();
         let launch = launch(program, free.collect(), self.drop);
@@ -205,7 +212,7 @@ impl Given {
             control: Some(ControlSpec::Path(self.socket)),
             dialect: Dialect::Einhyrningsins,
             manager: manager(),
-            log: LogSpec::stderr(level, LogFormat::Plain),
+            log: LogSpec { target, ..LogSpec::stderr(level, LogFormat::Plain) },
             pidfile: None,
         })))
     }
@@ -374,6 +381,9 @@ mod tests {
             plan("--syslog -d /run/e.sock prog").control,
             Some(ControlSpec::Path("/run/e.sock".into()))
         );
+        let facility = Facility::Daemon;
+        let target = LogTarget::Syslog { tag: "einhyrningsins".to_owned(), facility };
+        assert_eq!((plan("--syslog prog").log.target, plain.log.target), (target, LogTarget::Stderr));
         let dropped = plan("--drop-env-var A --drop-env-var=B prog").groups.remove(0).launch.env.drop;
         assert_eq!(dropped, ["A", "B"]);
     }

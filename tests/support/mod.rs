@@ -12,6 +12,7 @@
 pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod process;
+pub(crate) mod syslog;
 pub(crate) mod worker;
 
 use std::ffi::{OsStr, OsString};
