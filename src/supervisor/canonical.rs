@@ -6,15 +6,16 @@
 //! become ranks. Counters are cut off at the last limit that is asked of them. Left out is what only tells (statistics,
 //! pids, the words of a failure) and what never changes (names, policies).
 
+use super::Supervisor;
 use super::backoff::{Streak, pause};
 use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, Mono};
 use super::group::{Group, Slot, Vacancy};
 use super::reexec::Reexec;
+use super::shutdown::Shutdown;
 use super::snapshot::WorkerPhase;
 use super::upgrade::{Purpose, Rollout};
 use super::waiter::{Goal, Outcome, Part, Waiter};
-use super::{Shutdown, Supervisor};
 
 /// What a machine will do, and nothing else.
 #[doc(hidden)]

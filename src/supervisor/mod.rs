@@ -56,6 +56,7 @@ mod life;
 pub mod note;
 mod reexec;
 mod requests;
+mod shutdown;
 pub mod snapshot;
 mod upgrade;
 mod waiter;
@@ -72,9 +73,8 @@ pub use canonical::{Canonical, Record, Wish};
 pub use group::GroupStart;
 pub use requests::MAX_WORKERS;
 
-use crate::plan::{ExitPolicy, Level, ManagerPolicy, Meaning, Readiness, Success};
+use crate::plan::{Level, ManagerPolicy, Readiness, Success};
 use crate::process::Exit;
-use crate::signame::Signal;
 use backoff::Random;
 use child::{Child, Phase};
 use command::{ClientId, Reply, Selector, Ticket};
@@ -82,6 +82,7 @@ use event::{Action, ChildId, Event, GroupId, Mono};
 use group::{Group, Vacancy};
 use note::{Counts, Happening, Note, Reason, Worker};
 use reexec::Reexec;
+use shutdown::Shutdown;
 use waiter::Waiter;
 
 /// Who the manager is, for status.
@@ -91,19 +92,6 @@ pub struct Identity {
     pub name: String,
     /// Its pid.
     pub pid: i32,
-}
-
-/// The end of everything, once it has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Shutdown {
-    since: Mono,
-    /// Sent to workers instead of their graceful signal.
-    signal: Option<Signal>,
-    /// An interrupt was among the reasons: the next one means at once.
-    interrupted: bool,
-    at_once: bool,
-    /// A worker did not go by itself.
-    killed: bool,
 }
 
 /// The machine. Feed it with [`handle`](Supervisor::handle), then take actions from
@@ -277,106 +265,6 @@ impl Supervisor {
         }
     }
 
-    // ---- what happened to the manager ----------------------------------------------------------------------------
-
-    fn signaled(&mut self, signal: Signal) {
-        self.touch_all();
-        let stopping = self.shutdown.is_some();
-        match self.policy.signals.get(&signal).copied().unwrap_or(Meaning::Nothing) {
-            Meaning::Stop => self.begin_shutdown(Some(signal)),
-            Meaning::Interrupt => {
-                if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.interrupted) {
-                    return self.kill_all(Some(signal));
-                }
-                self.begin_shutdown(Some(signal));
-                if let Some(shutdown) = &mut self.shutdown {
-                    shutdown.interrupted = true;
-                }
-            }
-            Meaning::StopNow => self.kill_all(Some(signal)),
-            Meaning::Forward => self.stop_with(signal, signal),
-            Meaning::StopWith(other) => self.stop_with(signal, other),
-            Meaning::Relay => {
-                for child in self.all_children() {
-                    self.act(Action::Signal { child, signal, to_group: false });
-                }
-            }
-            Meaning::Upgrade if !stopping => self.upgrade_all(),
-            Meaning::ReopenLogs => self.act(Action::ReopenLogs),
-            Meaning::Reexec if !stopping => {
-                // Not refused, as nothing stops; and nobody waits for it: the log tells how it ends.
-                let _ = self.request_reexec();
-            }
-            Meaning::ReexecAndUpgrade if !stopping => self.request_reexec_and_upgrade(),
-            Meaning::Upgrade | Meaning::Reexec | Meaning::ReexecAndUpgrade | Meaning::Nothing => {
-                self.note_manager(Level::Info, Happening::SignalIgnored(signal));
-            }
-        }
-    }
-
-    /// Whoever closes the terminal wants no new workers: where HUP has another meaning than that it keeps it.
-    fn terminal_gone(&mut self) {
-        match self.policy.signals.get(&Signal::HUP) {
-            Some(Meaning::Upgrade | Meaning::Reexec | Meaning::ReexecAndUpgrade) => {
-                self.touch_all();
-                self.begin_shutdown(Some(Signal::HUP));
-            }
-            _ => self.signaled(Signal::HUP),
-        }
-    }
-
-    /// Upgrades every group that is not stopped. Nobody waits for it: the log tells how it ends.
-    fn upgrade_all(&mut self) {
-        let running: Vec<GroupId> =
-            self.groups.iter().filter(|group| group.stopped.is_none()).map(|group| group.id).collect();
-        for id in running {
-            let _serial = self.request_upgrade(id);
-        }
-    }
-
-    fn all_children(&self) -> Vec<ChildId> {
-        self.children.iter().map(|child| child.id).collect()
-    }
-
-    /// Begins a graceful stop of everything; a second time changes nothing.
-    fn begin_shutdown(&mut self, signal: Option<Signal>) {
-        if self.shutdown.is_none() {
-            self.shutdown = Some(Shutdown {
-                since: self.now,
-                signal: None,
-                interrupted: false,
-                at_once: false,
-                killed: false,
-            });
-            self.note_manager(Level::Info, Happening::ShuttingDown(signal));
-        }
-    }
-
-    /// Stops everything with a signal of its own; those who are stopping already get it too, each time.
-    fn stop_with(&mut self, received: Signal, signal: Signal) {
-        self.begin_shutdown(Some(received));
-        if let Some(shutdown) = &mut self.shutdown {
-            shutdown.signal = Some(signal);
-        }
-        let stopping: Vec<ChildId> = self
-            .children
-            .iter()
-            .filter(|child| child.phase == Phase::Stopping)
-            .map(|child| child.id)
-            .collect();
-        for child in stopping {
-            self.act(Action::Signal { child, signal, to_group: false });
-        }
-    }
-
-    fn kill_all(&mut self, signal: Option<Signal>) {
-        self.begin_shutdown(signal);
-        let Some(shutdown) = &mut self.shutdown else { return };
-        if !std::mem::replace(&mut shutdown.at_once, true) {
-            self.note_manager(Level::Warn, Happening::ShuttingDownAtOnce(signal));
-        }
-    }
-
     fn client_gone(&mut self, client: ClientId) {
         self.waiters.retain(|waiter| waiter.ticket.client != client);
         self.subscribers.retain(|(ticket, _)| ticket.client != client);
@@ -499,43 +387,6 @@ impl Supervisor {
         });
         for generation in forgotten {
             self.act(Action::Forget { group: id, generation });
-        }
-    }
-
-    /// Nothing of a group runs and nothing will, by the policies of the group and of the manager.
-    fn is_over(&self, group: &Group) -> bool {
-        let had_some = self.next_child > ChildId(0);
-        group.is_over(&group.views(&self.children), self.policy.exit_when_empty && had_some)
-    }
-
-    /// The status to exit with, if nothing is left to do.
-    fn exit_code(&self) -> Option<u8> {
-        if !self.children.is_empty() {
-            return None;
-        }
-        if let Some(shutdown) = &self.shutdown {
-            return Some(u8::from(shutdown.killed && self.policy.exit == ExitPolicy::Worker));
-        }
-        if !self.groups.iter().all(|group| self.is_over(group)) {
-            return None;
-        }
-        let mut slots =
-            self.groups.iter().flat_map(|group| group.slots.iter().map(move |slot| (group, slot)));
-        let succeeded = |(group, slot): (&Group, &group::Slot)| {
-            slot.vacancy == Vacancy::Finished
-                && slot.last.is_some_and(|exit| is_success(&group.policy.success, exit))
-        };
-        if self.policy.exit == ExitPolicy::Zero {
-            return Some(0);
-        }
-        match (slots.next(), slots.next()) {
-            (Some((_, slot)), None) if self.policy.exit == ExitPolicy::Worker => Some(match slot.last {
-                Some(Exit::Code(0)) if slot.vacancy != Vacancy::Finished => 1,
-                Some(Exit::Code(code)) => code,
-                Some(Exit::Signal(signal)) => u8::try_from(128 + signal.0).unwrap_or(1),
-                Some(Exit::Unknown) | None => 1,
-            }),
-            (first, second) => Some(u8::from(!first.into_iter().chain(second).chain(slots).all(succeeded))),
         }
     }
 
