@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::config::{self, Source};
+use crate::config::{self, Reading, Source};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::plan::{GroupSpec, Plan};
@@ -16,32 +16,51 @@ use crate::sys::{creds, program, reason, socket};
 /// Largest groups file, in bytes.
 const FILE_MAX: u64 = 4 << 20;
 
+/// What `remuda check` has to tell.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Everything that stands in the way of running the file, as far as it can be told beforehand.
+    pub complaints: Vec<String>,
+    /// What is good to know and stands in nobody's way.
+    pub remarks: Vec<String>,
+}
+
 /// The plan of a file.
 ///
 /// # Errors
 /// A sentence for each thing that is wrong with it, beginning with the file's name and, where it is in the text, line
 /// and column.
 pub fn load(source: &Source) -> Result<Plan, Vec<String>> {
+    Ok(reading(source)?.plan)
+}
+
+/// Looks at a file and at all that it names.
+pub fn check(source: &Source) -> Findings {
+    let Reading { plan, unlike } = match reading(source) {
+        Ok(reading) => reading,
+        Err(complaints) => return Findings { complaints, remarks: Vec::new() },
+    };
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let mut complaints = Vec::new();
+    for group in &plan.groups {
+        let about = |why: String| format!("{}: {}: {why}", source.file.display(), group.name);
+        complaints.extend(missing(group, &environment).into_iter().map(about));
+    }
+    let file = source.file.display();
+    let mut remarks: Vec<String> = unlike.iter().map(|unlike| format!("{file}: {unlike}")).collect();
+    if !remarks.is_empty() {
+        remarks
+            .push(format!("{file}: [remuda] defaults = \"remuda\" or \"firestarter\" says whose are meant"));
+    }
+    Findings { complaints, remarks }
+}
+
+fn reading(source: &Source) -> Result<Reading, Vec<String>> {
     let text = read(&source.file).map_err(|error| vec![error.message])?;
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     config::read(&text, source, &environment).map_err(|faults| {
         faults.into_iter().map(|fault| format!("{}:{fault}", source.file.display())).collect()
     })
-}
-
-/// Everything that stands in the way of running a file, as far as it can be told beforehand: a sentence each.
-pub fn complaints(source: &Source) -> Vec<String> {
-    let plan = match load(source) {
-        Ok(plan) => plan,
-        Err(complaints) => return complaints,
-    };
-    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let mut found = Vec::new();
-    for group in &plan.groups {
-        let about = |why: String| format!("{}: {}: {why}", source.file.display(), group.name);
-        found.extend(missing(group, &environment).into_iter().map(about));
-    }
-    found
 }
 
 /// What a group names and cannot have.

@@ -83,7 +83,12 @@ fn perform(outcome: Outcome) -> Result<u8> {
             Ok(plan) => driver::run(plan),
             Err(complaints) => Ok(complain(&complaints)),
         },
-        Outcome::Check(source) => Ok(complain(&check::complaints(&source))),
+        Outcome::Check(source) => {
+            let found = check::check(&source);
+            let remarks: String = found.remarks.iter().map(|remark| format!("{remark}\n")).collect();
+            print(Stream::Output, &remarks)?;
+            Ok(complain(&found.complaints))
+        }
         Outcome::Decline(plan, why) => driver::decline(*plan, why),
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Shell(shell) => client::shell(&shell),

@@ -442,6 +442,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// Failures in a row after which no more attempts are made; never if absent.
     pub give_up: Option<u32>,
+    /// Only programs that cannot be executed count for that, and not those that run and end.
+    pub give_up_spawns_only: bool,
     /// That holds in a roll-back too. Otherwise a roll-back never ends in vain: there is nothing else to go back to.
     pub give_up_roll_back: bool,
     /// A worker that was ready this long died healthy: its slot is filled again at once.
@@ -477,6 +479,7 @@ impl Default for Policy {
                 jitter_percent: 10,
             },
             give_up: None,
+            give_up_spawns_only: false,
             give_up_roll_back: false,
             healthy_after: Duration::from_secs(1),
             stable_after: Duration::from_secs(60),

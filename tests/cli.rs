@@ -468,7 +468,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         pidfile: Some("/run/p".into()),
         level: Some(Level::Error),
         format: Some(LogFormat::Json),
-        target: None,
+        ..Overrides::default()
     };
     let source = Source { file: "web.toml".into(), overrides };
     assert_eq!(parse(words(line)), Ok(Outcome::RunFile(source)));

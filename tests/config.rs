@@ -10,7 +10,7 @@ use std::time::Duration;
 use remuda::cli::options::{Id, RUN};
 use remuda::cli::{Outcome, native};
 use remuda::config::keys::{self, KEYS, Key, Kind, Origin, Table, Usual};
-use remuda::config::{self, Overrides, Source};
+use remuda::config::{self, Overrides, Reading, Source};
 use remuda::plan::{
     ControlSpec, Convention, Level, LogFormat, Plan, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
 };
@@ -25,6 +25,10 @@ fn environment() -> Vec<(OsString, OsString)> {
 }
 
 fn plan(text: &str) -> Plan {
+    reading(text).plan
+}
+
+fn reading(text: &str) -> Reading {
     config::read(text, &source(), &environment()).unwrap_or_else(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         panic!("{text}\n{}", told.join("\n"))
@@ -34,7 +38,7 @@ fn plan(text: &str) -> Plan {
 /// The faults of a file, a line each.
 fn faults(text: &str) -> Vec<String> {
     match config::read(text, &source(), &environment()) {
-        Ok(plan) => panic!("{text}\n{plan:?}"),
+        Ok(reading) => panic!("{text}\n{reading:?}"),
         Err(faults) => faults.iter().map(ToString::to_string).collect(),
     }
 }
@@ -157,13 +161,13 @@ fn the_command_line_goes_before_the_file_and_both_before_its_name() {
     let text = "[remuda]\nname = \"front\"\nlog_level = \"warn\"\n[web]\nexec_start = \"web\"\n";
     let overrides =
         Overrides { name: Some("mine".into()), level: Some(Level::Debug), ..Overrides::default() };
-    let plan = config::read(text, &Source { overrides, ..source() }, &[]).unwrap();
+    let plan = config::read(text, &Source { overrides, ..source() }, &[]).unwrap().plan;
     assert_eq!((plan.name.as_str(), plan.log.level), ("mine", Level::Debug));
     for (file, name) in
         [("web.toml", "web"), ("a/web", "web"), ("/x/my app.toml", "my-app"), (".toml", "toml")]
     {
         let source = Source { file: file.into(), overrides: Overrides::default() };
-        assert_eq!(config::read(&group(""), &source, &[]).unwrap().name, name, "{file}");
+        assert_eq!(config::read(&group(""), &source, &[]).unwrap().plan.name, name, "{file}");
     }
 }
 
@@ -176,9 +180,58 @@ fn defaults_in_the_table_are_those_in_force_and_every_key_changes_something() {
             Usual::Absent(value) => assert_ne!(with(value), plan(&group("")), "{} = {value}", key.name),
             Usual::Required(value) => drop(with(value)),
         }
-        if let Origin::Firestarter(Some(theirs)) = key.origin {
+        if let Origin::Firestarter(Some(theirs)) | Origin::Remuda(Some(theirs)) = key.origin {
             drop(with(theirs));
         }
+    }
+}
+
+/// A file with firestarter's defaults and one line more.
+fn theirs(line: &str) -> String {
+    format!("{}[remuda]\ndefaults = \"firestarter\"\n", group(line))
+}
+
+#[test]
+fn firestarters_defaults_are_those_of_the_table() {
+    let silent = plan(&theirs(""));
+    for key in KEYS.iter().filter(|key| key.table == Table::Group) {
+        let with = |value: &str| plan(&theirs(&format!("{} = {value}", key.name)));
+        match (key.unlike(), key.usual) {
+            (Some(value), _) => assert_eq!(with(value), silent, "{} = {value}", key.name),
+            // With ack none it depends on this key being said.
+            (None, Usual::Default(value)) if key.id != keys::Id::Upgrade => {
+                assert_eq!(with(value), silent, "{} = {value}", key.name);
+            }
+            _ => {}
+        }
+    }
+    let group = &silent.groups[0];
+    assert_eq!((group.policy.restart, group.policy.drain_signal), (Restart::Never, Some(Signal::USR2)));
+    assert!(group.policy.ready_at_first && group.policy.give_up_spawns_only);
+    assert!(!group.launch.own_process_group && !group.launch.kill_process_group);
+    assert_eq!((group.launch.stdin, group.launch.handoff.listen_pid), (Stdin::Inherit, false));
+    assert_eq!(group.launch.program, "./web", "a program stands in the working directory");
+    assert_eq!(plan(&theirs("ack = 'manual'")).groups[0].policy.upgrade, UpgradeMode::Rolling);
+    assert_eq!(plan(&theirs("ack = 'none'")).groups[0].policy.upgrade, UpgradeMode::StopFirst);
+    let said = plan(&theirs("ack = 'none'\nupgrade = 'rolling'\nkill_group = true"));
+    assert_eq!(said.groups[0].policy.upgrade, UpgradeMode::Rolling);
+    assert!(said.groups[0].launch.own_process_group);
+}
+
+#[test]
+fn keys_whose_defaults_differ_are_told_unless_the_file_says_whose_it_means() {
+    let two = "[web]\nexec_start = 'web'\nrestart = 'always'\n[api]\nexec_start = 'api'\n";
+    let told: Vec<String> = reading(two).unlike.iter().map(ToString::to_string).collect();
+    for sentence in [
+        "api: restart is \"always\", in firestarter \"none\"",
+        "web, api: ack_signal is not set, in firestarter it is \"SIGUSR2\"",
+        "web, api: listen_pid is true, in firestarter false",
+    ] {
+        assert!(told.iter().any(|told| told == sentence), "{told:?}");
+    }
+    assert_eq!(told.len(), KEYS.iter().filter(|key| key.unlike().is_some()).count());
+    for defaults in ["remuda", "firestarter"] {
+        assert!(reading(&format!("{two}[remuda]\ndefaults = '{defaults}'")).unlike.is_empty());
     }
 }
 
@@ -408,7 +461,8 @@ fn told(key: &Key) -> String {
     let origin = match key.origin {
         Origin::Firestarter(Some(value)) => format!(" From firestarter, where the default is {value}."),
         Origin::Firestarter(None) => " From firestarter.".to_owned(),
-        Origin::Remuda => String::new(),
+        Origin::Remuda(Some(value)) => format!(" With firestarter's defaults: {value}."),
+        Origin::Remuda(None) => String::new(),
     };
     let option = key.option.map(|option| format!(" As option: --{option}.")).unwrap_or_default();
     format!("{}: Type: {}{unit}. {usual}{origin}{option}", key.name, key.kind.name())

@@ -240,13 +240,22 @@ fn check(path: &Path) -> Output {
 #[test]
 fn check_tells_everything_that_cannot_be_had() {
     let setup = setup("pause");
-    write(&setup, TWO);
+    write(&setup, &format!("[remuda]\ndefaults = 'remuda'\n{TWO}"));
     let output = check(&setup.path("site.toml"));
     assert_eq!(
         (output.code, output.stdout.as_str(), output.stderr.as_str()),
         (Some(0), "", ""),
         "{output:?}"
     );
+    // A file that does not say whose defaults it means may come from elsewhere.
+    write(&setup, TWO);
+    let output = check(&setup.path("site.toml"));
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    let told = format!(
+        "{}: web, api: restart is \"always\", in firestarter \"none\"\n",
+        setup.path("site.toml").display()
+    );
+    assert!(output.stdout.contains(&told) && output.stdout.ends_with("says whose are meant\n"), "{output:?}");
 
     write(
         &setup,

@@ -194,6 +194,7 @@ impl Given {
             level: self.level()?,
             format: self.format,
             target: self.syslog.then(|| self.log_target()),
+            defaults: None,
         };
         Ok(Some(Source { file, overrides }))
     }

@@ -4,12 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use super::fault::Wrong;
-use super::keys::{Id, Kind};
+use super::keys::{Defaults, Id, Kind};
 use super::value::Value;
 use super::{Surroundings, address};
 use crate::duration;
 use crate::error::{Error, Result};
-use crate::plan::{GroupSpec, Launch, Policy, Readiness, Restart, SocketSpec};
+use crate::plan::{GroupSpec, Launch, Policy, Readiness, Restart, SocketSpec, UpgradeMode};
 use crate::values;
 use crate::words;
 
@@ -32,10 +32,13 @@ pub(super) struct Draft {
     policy: Policy,
     ack: Ack,
     ack_timeout: Duration,
+    upgrade: Option<UpgradeMode>,
+    defaults: Defaults,
 }
 
-impl Default for Draft {
-    fn default() -> Self {
+impl Draft {
+    /// A group of which nothing was said. firestarter's defaults for its keys are still to be set.
+    pub(super) fn new(defaults: Defaults) -> Self {
         let policy = Policy::default();
         let standard = match policy.ready {
             Readiness::Timer(time) => time,
@@ -51,12 +54,12 @@ impl Default for Draft {
                 Readiness::Manual => Ack::Manual,
             },
             ack_timeout: standard,
+            upgrade: None,
+            defaults,
             policy,
         }
     }
-}
 
-impl Draft {
     /// Takes one key.
     pub(super) fn set(
         &mut self,
@@ -98,7 +101,9 @@ impl Draft {
                 })?;
             }
             Id::KillGroup => launch.kill_process_group = value.flag()?,
-            Id::Upgrade => policy.upgrade = value.read(|text| values::choice(text, &values::UPGRADES))?,
+            Id::Upgrade => {
+                self.upgrade = Some(value.read(|text| values::choice(text, &values::UPGRADES))?);
+            }
             Id::Surge => policy.surge = value.amount(values::share)?,
             Id::MaxUnacked => policy.max_unacked = Some(value.number(values::count)?),
             Id::MaxDraining => policy.max_draining = Some(value.number(values::count)?),
@@ -123,7 +128,13 @@ impl Draft {
             Id::Stdin => launch.stdin = value.read(|text| values::choice(text, &values::STDINS))?,
             Id::KeepSignals => launch.keep_signals = value.flag()?,
             // The table has these under `[remuda]` only.
-            Id::Name | Id::ControlSocket | Id::Pidfile | Id::LogLevel | Id::LogFormat | Id::Syslog => {}
+            Id::Defaults
+            | Id::Name
+            | Id::ControlSocket
+            | Id::Pidfile
+            | Id::LogLevel
+            | Id::LogFormat
+            | Id::Syslog => {}
         }
         Ok(())
     }
@@ -136,20 +147,45 @@ impl Draft {
     /// The group, once everything was said.
     pub(super) fn finish(self, name: String) -> GroupSpec {
         let mut command = self.command.into_iter();
-        let launch =
-            Launch { program: command.next().unwrap_or_default(), args: command.collect(), ..self.launch };
+        let program = command.next().unwrap_or_default();
+        let mut launch = Launch { args: command.collect(), ..self.launch };
         let ready = match self.ack {
             Ack::Exec => Readiness::Exec,
             Ack::Timer => Readiness::Timer(self.ack_timeout),
             Ack::Manual => Readiness::Manual,
         };
+        let mut policy =
+            Policy { ready, upgrade: self.upgrade.unwrap_or(self.policy.upgrade), ..self.policy };
+        launch.program = match self.defaults {
+            Defaults::Remuda => program,
+            Defaults::Firestarter => {
+                launch.own_process_group = launch.kill_process_group;
+                // Only an upgrade waits for acks, and with none it is a stop and a start.
+                policy.ready_at_first = true;
+                policy.give_up_spawns_only = true;
+                if ready == Readiness::Exec && self.upgrade.is_none() {
+                    policy.upgrade = UpgradeMode::StopFirst;
+                }
+                in_directory(program)
+            }
+        };
         GroupSpec {
             name,
             launch,
             sockets: self.sockets.into_iter().map(|(_, socket)| socket).collect(),
-            policy: Policy { ready, ..self.policy },
+            policy,
         }
     }
+}
+
+/// A bare name is no longer looked up in PATH: it stands in the working directory, as every relative path does.
+fn in_directory(program: OsString) -> OsString {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return program;
+    }
+    let mut path = OsString::from("./");
+    path.push(program);
+    path
 }
 
 /// Words as they stand in a list, or a line that is split; the first one is the program.

@@ -74,6 +74,8 @@ pub enum Id {
     Stdin,
     /// `keep_signals`
     KeepSignals,
+    /// `defaults` of the manager
+    Defaults,
     /// `name` of the manager
     Name,
     /// `control_socket` of the manager
@@ -186,15 +188,29 @@ impl Usual {
 pub enum Origin {
     /// firestarter's, with the default that it has there.
     Firestarter(Option<&'static str>),
-    /// remuda's own.
-    Remuda,
+    /// remuda's own, with the default that makes it do what firestarter does, if that is another.
+    Remuda(Option<&'static str>),
 }
+
+/// Whose defaults hold where keys are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Defaults {
+    /// remuda's.
+    #[default]
+    Remuda,
+    /// firestarter's.
+    Firestarter,
+}
+
+/// Values of the key `defaults`.
+pub const DEFAULTS: [(&str, Defaults); 2] =
+    [("remuda", Defaults::Remuda), ("firestarter", Defaults::Firestarter)];
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Origin::Firestarter(_) => "firestarter",
-            Origin::Remuda => "remuda",
+            Origin::Remuda(_) => "remuda",
         })
     }
 }
@@ -227,13 +243,24 @@ pub fn key(table: Table, name: &str) -> Option<&'static Key> {
 
 /// A key of a group, remuda's own, to which the methods below add.
 const fn row(id: Id, name: &'static str, kind: Kind, usual: Usual, brief: &'static str) -> Key {
-    Key { id, table: Table::Group, name, kind, usual, origin: Origin::Remuda, option: None, brief }
+    Key { id, table: Table::Group, name, kind, usual, origin: Origin::Remuda(None), option: None, brief }
 }
 
 impl Key {
+    /// What holds without it under firestarter's defaults, if that is not what holds under remuda's.
+    pub fn unlike(&self) -> Option<&'static str> {
+        let (Origin::Firestarter(theirs) | Origin::Remuda(theirs)) = self.origin;
+        theirs.filter(|theirs| self.usual != Usual::Default(theirs))
+    }
+
     /// firestarter has it, with this default or with none.
     const fn theirs(self, default: Option<&'static str>) -> Key {
         Key { origin: Origin::Firestarter(default), ..self }
+    }
+
+    /// firestarter does not have it, and does what this value says.
+    const fn beside_theirs(self, default: &'static str) -> Key {
+        Key { origin: Origin::Remuda(Some(default)), ..self }
     }
 
     /// On the command line it is this option.
@@ -249,6 +276,14 @@ impl Key {
 
 /// Every key, in the order in which documents have them.
 pub const KEYS: &[Key] = &[
+    row(
+        Id::Defaults,
+        "defaults",
+        Kind::Text,
+        Usual::Default("\"remuda\""),
+        "whose defaults hold for keys of groups that are left out: remuda, firestarter",
+    )
+    .of_manager(),
     row(Id::Name, "name", Kind::Text, Usual::Absent("\"site\""), "instance (base name of the file)")
         .of_manager()
         .option("name"),
@@ -309,7 +344,7 @@ pub const KEYS: &[Key] = &[
         Usual::Absent("\"/\""),
         "working directory of workers (that of the manager)",
     )
-    .theirs(Some("\"./\""))
+    .theirs(None)
     .option("directory"),
     row(
         Id::Sockets,
@@ -337,6 +372,7 @@ pub const KEYS: &[Key] = &[
     )
     .theirs(Some("\"FIRESTARTER\"")),
     row(Id::ListenPid, "listen_pid", Kind::Flag, Usual::Default("true"), "set LISTEN_PID")
+        .beside_theirs("false")
         .option("no-listen-pid"),
     row(
         Id::Ack,
@@ -409,6 +445,7 @@ pub const KEYS: &[Key] = &[
         Usual::Default("true"),
         "send SIGKILL to what is left of a dead worker's process group",
     )
+    .beside_theirs("false")
     .option("no-kill-group"),
     row(Id::Upgrade, "upgrade", Kind::Text, Usual::Default("\"rolling\""), "rolling, fleet, stop-first")
         .option("upgrade"),
@@ -419,6 +456,7 @@ pub const KEYS: &[Key] = &[
         Usual::Default("\"25%\""),
         "new workers at a time, beside the old ones",
     )
+    .beside_theirs("\"100%\"")
     .option("surge"),
     row(
         Id::MaxUnacked,
@@ -489,6 +527,7 @@ pub const KEYS: &[Key] = &[
         Usual::Default("\"null\""),
         "standard input of workers: null, inherit",
     )
+    .beside_theirs("\"inherit\"")
     .option("stdin"),
     row(
         Id::KeepSignals,

@@ -2,7 +2,7 @@
 
 use super::Overrides;
 use super::fault::Wrong;
-use super::keys::Id;
+use super::keys::{DEFAULTS, Id};
 use super::value::Value;
 use crate::plan::LogTarget;
 use crate::values;
@@ -10,6 +10,7 @@ use crate::values;
 /// Takes one key. What the command line says as well is read and checked all the same.
 pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(), Wrong> {
     match id {
+        Id::Defaults => said.defaults = Some(value.read(|text| values::choice(text, &DEFAULTS))?),
         Id::Name => said.name = Some(value.read(values::name)?),
         Id::ControlSocket => {
             said.control = Some(value.read(|text| values::socket_path(text.into()))?);

@@ -3,7 +3,8 @@
 //!
 //! Each table at the top is a group, and its keys are firestarter's, with remuda's beside them; `[remuda]` is the manager
 //! itself. Which keys there are says the table in `keys.rs`. An unknown key is an error, and so is one of firestarter's
-//! that this version cannot honour: nothing is ignored.
+//! that this version cannot honour: nothing is ignored. In firestarter's own manner, where unknown keys always were
+//! ignored, it is told and passed over.
 
 mod address;
 mod fault;
@@ -14,6 +15,7 @@ mod sample;
 mod value;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -22,7 +24,7 @@ use toml::de::{DeString, DeTable, DeValue};
 pub use fault::Fault;
 use fault::{Faults, Wrong};
 use group::Draft;
-use keys::{Key, Table, Usual};
+use keys::{Defaults, Key, Table, Usual};
 pub use sample::sample;
 use value::Value;
 
@@ -51,6 +53,8 @@ pub struct Overrides {
     pub format: Option<LogFormat>,
     /// Where log lines go.
     pub target: Option<LogTarget>,
+    /// Whose defaults hold for the groups.
+    pub defaults: Option<Defaults>,
 }
 
 impl Overrides {
@@ -63,6 +67,7 @@ impl Overrides {
             level: self.level.or(other.level),
             format: self.format.or(other.format),
             target: self.target.or(other.target),
+            defaults: self.defaults.or(other.defaults),
         }
     }
 }
@@ -74,6 +79,35 @@ pub struct Source {
     pub file: PathBuf,
     /// What goes before the file's own `[remuda]`.
     pub overrides: Overrides,
+}
+
+/// What a file says, and what there is to tell of it although nothing is wrong.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What is to run.
+    pub plan: Plan,
+    /// Keys whose default is another in firestarter, and that the file leaves out without saying whose defaults it means.
+    pub unlike: Vec<Unlike>,
+}
+
+/// A key that means one thing here and another in firestarter where it is left out.
+#[derive(Clone, Debug)]
+pub struct Unlike {
+    /// The key.
+    pub key: &'static Key,
+    /// The groups that leave it out.
+    pub groups: Vec<String>,
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, groups) = (self.key.name, self.groups.join(", "));
+        let theirs = self.key.unlike().unwrap_or_default();
+        match self.key.usual {
+            Usual::Default(ours) => write!(f, "{groups}: {name} is {ours}, in firestarter {theirs}"),
+            _ => write!(f, "{groups}: {name} is not set, in firestarter it is {theirs}"),
+        }
+    }
 }
 
 /// What a file depends on beside its text.
@@ -91,7 +125,11 @@ impl<'a> Surroundings<'a> {
 ///
 /// # Errors
 /// Everything that is wrong with the text, in its order. Nothing outside of it is looked at.
-pub fn read(text: &str, source: &Source, environment: &[(OsString, OsString)]) -> Result<Plan, Vec<Fault>> {
+pub fn read(
+    text: &str,
+    source: &Source,
+    environment: &[(OsString, OsString)],
+) -> Result<Reading, Vec<Fault>> {
     let mut faults = Faults::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     let sound = errors.is_empty();
@@ -99,13 +137,14 @@ pub fn read(text: &str, source: &Source, environment: &[(OsString, OsString)]) -
         let at = error.span().map_or(0, |span| span.start);
         faults.add(None, Wrong::new(at, error.message()));
     }
-    let mut reader = Reader { text, around: Surroundings { environment }, faults, sound };
-    let (said, groups) = reader.tables(root.get_ref());
+    let mut reader = Reader { text, around: Surroundings { environment }, faults, sound, unlike: Vec::new() };
+    let said = source.overrides.clone().or(reader.manager(root.get_ref()));
+    let groups = reader.groups(root.get_ref(), said.defaults.unwrap_or_default());
     if !reader.faults.are_none() {
         return Err(reader.faults.into_list());
     }
-    let said = source.overrides.clone().or(said);
-    Ok(Plan {
+    let unlike = if said.defaults.is_none() { reader.unlike } else { Vec::new() };
+    let plan = Plan {
         name: said.name.unwrap_or_else(|| name_of_file(&source.file)),
         groups,
         control: Some(said.control.map_or(ControlSpec::Default, ControlSpec::Path)),
@@ -118,7 +157,8 @@ pub fn read(text: &str, source: &Source, environment: &[(OsString, OsString)]) -
             opening: None,
         },
         pidfile: said.pidfile,
-    })
+    };
+    Ok(Reading { plan, unlike })
 }
 
 /// The instance name that a file gets if nobody gives one: its own, without `.toml`.
@@ -135,30 +175,39 @@ struct Reader<'a> {
     faults: Faults<'a>,
     /// The text is TOML, so that what is missing is really not there.
     sound: bool,
+    unlike: Vec<Unlike>,
 }
 
 impl<'a> Reader<'a> {
-    fn tables(&mut self, root: &'a DeTable<'a>) -> (Overrides, Vec<GroupSpec>) {
+    /// The table `[remuda]`, which may stand anywhere and says how the others are meant.
+    fn manager(&mut self, root: &'a DeTable<'a>) -> Overrides {
         let mut said = Overrides::default();
-        let mut drafts: Vec<(&str, Draft)> = Vec::new();
+        if let Some((_, table)) = tables(root).find(|(name, _)| name.get_ref() == MANAGER) {
+            self.keys(MANAGER, Table::Manager, table, |key, value, _| {
+                Ok(manager::set(&mut said, key.id, value)?)
+            });
+        }
+        said
+    }
+
+    fn groups(&mut self, root: &'a DeTable<'a>, defaults: Defaults) -> Vec<GroupSpec> {
         for (name, value) in in_order(root) {
-            let (key, at) = (name.get_ref().as_ref(), name.span().start);
-            let DeValue::Table(table) = value.get_ref() else {
-                self.faults.add(Some(key), Wrong::new(at, outside(key, value.get_ref())));
-                continue;
-            };
-            if key == MANAGER {
-                self.keys(key, Table::Manager, table, |key, value, _| {
-                    Ok(manager::set(&mut said, key.id, value)?)
-                });
-                continue;
+            let (key, value) = (name.get_ref().as_ref(), value.get_ref());
+            if value.as_table().is_none() {
+                self.faults.add(Some(key), Wrong::new(name.span().start, outside(key, value)));
             }
+        }
+        let mut drafts: Vec<(&str, Draft)> = Vec::new();
+        for (name, table) in tables(root).filter(|(name, _)| name.get_ref() != MANAGER) {
+            let (key, at) = (name.get_ref().as_ref(), name.span().start);
             if let Err(error) = values::name(key) {
                 self.faults.add(Some(key), Wrong::value(at)(error));
             }
-            let mut draft = Draft::default();
+            let mut draft = Draft::new(defaults);
+            self.assume(key, at, &mut draft, defaults);
             self.keys(key, Table::Group, table, |key, value, around| draft.set(key.id, value, around));
             self.required(key, at, table);
+            self.compare(key, table);
             drafts.push((key, draft));
         }
         if drafts.is_empty() && self.sound && self.faults.are_none() {
@@ -166,7 +215,37 @@ impl<'a> Reader<'a> {
             self.faults.add(None, Wrong::new(0, why));
         }
         self.duplicates(&drafts);
-        (said, drafts.into_iter().map(|(name, draft)| draft.finish(name.to_owned())).collect())
+        drafts.into_iter().map(|(name, draft)| draft.finish(name.to_owned())).collect()
+    }
+
+    /// Begins a group with firestarter's defaults, if these are meant: read as if they stood in the file.
+    fn assume(&mut self, group: &str, at: usize, draft: &mut Draft, defaults: Defaults) {
+        if defaults != Defaults::Firestarter {
+            return;
+        }
+        for key in keys::KEYS.iter().filter(|key| key.table == Table::Group) {
+            let Some(text) = key.unlike() else { continue };
+            let outcome = match DeValue::parse(text) {
+                Ok(value) => draft.set(key.id, &Value::new(text, &value, key.kind), &self.around),
+                Err(error) => Err(Wrong::new(at, error.message()).into()),
+            };
+            if let Err(wrongs) = outcome {
+                self.faults.add_all(&format!("{group}.{}", key.name), wrongs);
+            }
+        }
+    }
+
+    /// Remembers which keys a group leaves out that mean something else in firestarter.
+    fn compare(&mut self, group: &str, table: &DeTable<'_>) {
+        for key in keys::KEYS.iter().filter(|key| key.table == Table::Group && key.unlike().is_some()) {
+            if table.contains_key(key.name) {
+                continue;
+            }
+            match self.unlike.iter_mut().find(|unlike| unlike.key.id == key.id) {
+                Some(unlike) => unlike.groups.push(group.to_owned()),
+                None => self.unlike.push(Unlike { key, groups: vec![group.to_owned()] }),
+            }
+        }
     }
 
     /// Hands each known key of a table to `set`.
@@ -227,6 +306,11 @@ fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<(&'a Spanned<DeString<'a>>, &'a S
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
+}
+
+/// Those of them that are tables.
+fn tables<'a>(root: &'a DeTable<'a>) -> impl Iterator<Item = (&'a Spanned<DeString<'a>>, &'a DeTable<'a>)> {
+    in_order(root).into_iter().filter_map(|(name, value)| Some((name, value.get_ref().as_table()?)))
 }
 
 /// The error for a key at the top that is no table.

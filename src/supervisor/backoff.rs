@@ -16,6 +16,9 @@ const STREAK_MAX: u32 = 64;
 pub(super) struct Streak {
     /// Failures in a row; attempts that were under way when one of them failed count as one with it.
     pub(super) length: u32,
+    /// The last of them that are of a kind that leads to giving up.
+    #[serde(default)]
+    pub(super) hopeless: u32,
     /// No attempt before this moment.
     pub(super) not_before: Mono,
     /// The first child that is not of the attempts that led to the last failure.
@@ -26,16 +29,17 @@ pub(super) struct Streak {
 
 impl Streak {
     pub(super) fn none(next_child: ChildId) -> Self {
-        Streak { length: 0, not_before: Mono(0), mark: next_child, probation: false }
+        Streak { length: 0, hopeless: 0, not_before: Mono(0), mark: next_child, probation: false }
     }
 
-    /// Counts the failure of `child`. `delay` makes the pause of a streak of the given length. Returns the pause if the
-    /// failure is a new one.
+    /// Counts the failure of `child`, which is `hopeless` or not. `delay` makes the pause of a streak of the given length.
+    /// Returns the pause if the failure is a new one.
     pub(super) fn fail(
         &mut self,
         child: ChildId,
         next_child: ChildId,
         now: Mono,
+        hopeless: bool,
         limit: Option<u32>,
         delay: impl FnOnce(u32) -> Duration,
     ) -> Option<Duration> {
@@ -44,7 +48,9 @@ impl Streak {
         if same_batch {
             return None;
         }
-        self.length = (self.length + 1).min(limit.unwrap_or(0).max(STREAK_MAX));
+        let most = limit.unwrap_or(0).max(STREAK_MAX);
+        self.length = (self.length + 1).min(most);
+        self.hopeless = if hopeless { (self.hopeless + 1).min(most) } else { 0 };
         self.mark = next_child;
         let pause = delay(self.length);
         self.not_before = now.after(pause);
@@ -135,9 +141,15 @@ mod tests {
     fn attempts_of_one_batch_count_once() {
         let mut streak = Streak::none(ChildId(0));
         let delay = |n: u32| Duration::from_millis(u64::from(n));
-        assert_eq!(streak.fail(ChildId(0), ChildId(3), Mono(0), None, delay), Some(Duration::from_millis(1)));
-        assert_eq!(streak.fail(ChildId(1), ChildId(3), Mono(5), None, delay), None);
-        assert_eq!(streak.fail(ChildId(3), ChildId(4), Mono(9), None, delay), Some(Duration::from_millis(2)));
+        assert_eq!(
+            streak.fail(ChildId(0), ChildId(3), Mono(0), true, None, delay),
+            Some(Duration::from_millis(1))
+        );
+        assert_eq!(streak.fail(ChildId(1), ChildId(3), Mono(5), true, None, delay), None);
+        assert_eq!(
+            streak.fail(ChildId(3), ChildId(4), Mono(9), true, None, delay),
+            Some(Duration::from_millis(2))
+        );
         assert_eq!((streak.length, streak.not_before), (2, Mono(11)));
     }
 
@@ -145,15 +157,15 @@ mod tests {
     fn a_streak_is_not_counted_without_end() {
         let mut streak = Streak::none(ChildId(0));
         for child in 0..1000 {
-            streak.fail(ChildId(child), ChildId(child + 1), Mono(0), Some(100), |_| Duration::ZERO);
+            streak.fail(ChildId(child), ChildId(child + 1), Mono(0), true, Some(100), |_| Duration::ZERO);
         }
-        assert_eq!(streak.length, 100);
+        assert_eq!((streak.length, streak.hopeless), (100, 100));
     }
 
     #[test]
     fn only_a_later_attempt_ends_the_probation() {
         let mut streak = Streak::none(ChildId(0));
-        streak.fail(ChildId(0), ChildId(2), Mono(0), None, |_| Duration::ZERO);
+        streak.fail(ChildId(0), ChildId(2), Mono(0), true, None, |_| Duration::ZERO);
         streak.ready(ChildId(1));
         assert!(streak.probation);
         streak.ready(ChildId(2));

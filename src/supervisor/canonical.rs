@@ -240,10 +240,11 @@ impl Form {
         if let Some(since) = stopped {
             self.age(*since, policy.stop_timeout);
         }
-        let Streak { length, not_before, mark, probation } = streak;
+        let Streak { length, hopeless, not_before, mark, probation } = streak;
         let ceiling = (1..=64).find(|&n| pause(&policy.backoff, n, 0) >= policy.backoff.max).unwrap_or(64);
         let limit = ceiling.max(policy.upgrade_failures).max(policy.give_up.unwrap_or(0));
         self.words.push(u64::from((*length).min(limit)));
+        self.words.push(u64::from((*hopeless).min(policy.give_up.unwrap_or(0))));
         self.ahead(Some(*not_before));
         self.count(older(mark));
         self.flag(*probation);

@@ -177,13 +177,13 @@ impl Supervisor {
             return None;
         }
         let (backoff, limit) = (group.policy.backoff, group.give_up());
-        let pause =
-            group.streak.fail(child.id, next_child, now, limit, |n| backoff::pause(&backoff, n, random));
-        let length = group.streak.length;
-        let pause = pause?;
-        if limit.is_some_and(|limit| length >= limit) {
+        let hopeless = child.failure.is_some() || !group.policy.give_up_spawns_only;
+        let delay = |n| backoff::pause(&backoff, n, random);
+        let pause = group.streak.fail(child.id, next_child, now, hopeless, limit, delay)?;
+        let failures = group.streak.hopeless;
+        if limit.is_some_and(|limit| failures >= limit) {
             let told = std::mem::replace(&mut group.gave_up, true);
-            return (!told).then_some(Happening::GaveUp(length));
+            return (!told).then_some(Happening::GaveUp(failures));
         }
         Some(Happening::BackOff(pause))
     }

@@ -161,6 +161,30 @@ fn giving_up_ends_the_manager_if_nobody_is_left() {
 }
 
 #[test]
+fn of_programs_that_run_and_end_it_is_said_apart_whether_they_count_for_giving_up() {
+    let mut bench = Bench::new(Policy { give_up: Some(2), give_up_spawns_only: true, ..policy(1) });
+    let end = |bench: &mut Bench| {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.exec(child);
+        bench.code(child, 6);
+        bench.pass(secs(40));
+    };
+    let fail = |bench: &mut Bench| {
+        let child = bench.spawn();
+        bench.feed(Event::SpawnFailed { child, stage: Stage::Fork, errno: libc::EAGAIN });
+        bench.pass(secs(40));
+    };
+    (0..5).for_each(|_| end(&mut bench));
+    fail(&mut bench);
+    end(&mut bench);
+    fail(&mut bench);
+    assert_eq!(bench.noted("gave-up"), 0);
+    fail(&mut bench);
+    assert_eq!((bench.noted("gave-up"), bench.exit), (1, Some(1)));
+}
+
+#[test]
 fn a_group_that_gave_up_keeps_its_healthy_workers_and_start_tries_again() {
     let mut bench = Bench::up(Policy { give_up: Some(1), ..policy(2) });
     bench.pass(secs(2));
