@@ -106,7 +106,7 @@ fn each_group_is_told_of_and_handled_by_its_name() {
     let refused = manager.verb(&["upgrade", "wbe"]);
     assert_eq!(refused.code, Some(4), "{refused:?}");
     assert_eq!(manager.stop(), Some(0));
-    assert!(manager.descendants().is_empty());
+    manager.leaves_nobody();
 }
 
 #[test]

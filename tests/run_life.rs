@@ -50,6 +50,20 @@ fn starts_workers_that_serve_and_stops_them() {
 }
 
 #[test]
+fn many_workers_that_start_keep_nobody_waiting() {
+    // The first of them are heard long before the last is forked.
+    let manager = setup("").options("-n 1 --ack none").program(&["sleep", "1000"]).start();
+    manager.up();
+    let mut events = manager.events();
+    manager.done(&["scale", "300"]);
+    events.until_that("full group", |event| event["ready"] == 300);
+    let seen = events.into_seen();
+    let ready = seen.iter().position(|event| event["event"] == "ready").unwrap();
+    let spawned_after = seen[ready..].iter().filter(|event| event["event"] == "spawned").count();
+    assert!(spawned_after > 100, "{spawned_after}");
+}
+
+#[test]
 fn the_word_run_may_be_left_out() {
     let setup = setup("pause").options("--ack none");
     let mut command = std::process::Command::new(support::REMUDA);
@@ -314,7 +328,7 @@ fn a_second_interrupt_stops_at_once() {
     events.rest();
     assert_eq!(events.seen("shutting-down").len(), 2, "{}", events.story());
     assert!(events.seen("upgrade-started").is_empty());
-    assert!(manager.descendants().is_empty());
+    manager.leaves_nobody();
 }
 
 #[test]
@@ -365,7 +379,7 @@ fn quit_stops_at_once() {
     manager.signal(Signal::SIGQUIT);
     assert_eq!(manager.exit().code(), Some(1));
     assert!(manager.log.all().contains("shutting down at once (signal QUIT)"));
-    assert!(manager.descendants().is_empty());
+    manager.leaves_nobody();
 }
 
 #[test]

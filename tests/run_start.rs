@@ -209,7 +209,7 @@ fn what_only_the_kernel_can_refuse_is_told_by_its_stage() {
     assert_eq!(manager.exit().code(), Some(127));
     let log = manager.log.all();
     assert!(log.contains("unable to execute the program: no such file or directory"), "{log}");
-    assert!(manager.descendants().is_empty());
+    manager.leaves_nobody();
 }
 
 #[test]

@@ -103,6 +103,21 @@ fn inherited(plan: &Plan) -> Vec<i32> {
         .collect()
 }
 
+/// How many workers are started between two looks at what else has happened: a group of thousands keeps nobody waiting,
+/// and a child does not inherit, to close them all, what its elder siblings report by.
+const SPAWNS_MAX: usize = 16;
+
+/// How far the machine's actions are performed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Performed {
+    /// There are none left.
+    All,
+    /// There may be more.
+    Some,
+    /// The machine asks for the end, with this status.
+    Exit(u8),
+}
+
 /// A group as the driver holds it.
 struct Group {
     spec: GroupSpec,
@@ -202,13 +217,14 @@ impl Driver {
     /// The loop.
     fn serve(&mut self) -> Result<u8> {
         loop {
-            if let Some(code) = self.perform() {
+            let performed = self.perform();
+            if let Performed::Exit(code) = performed {
                 return Ok(code);
             }
             if self.send_replies() {
                 continue;
             }
-            if let Err(error) = self.wait() {
+            if let Err(error) = self.wait(performed == Performed::Some) {
                 self.workers.signal_all(Signal::TERM);
                 return Err(Error::failed(format!(
                     "cannot wait for events: {}; the workers were asked to stop",
@@ -218,9 +234,11 @@ impl Driver {
         }
     }
 
-    /// Performs actions until there are none. Returns the status to exit with when the machine asks for the end.
-    fn perform(&mut self) -> Option<u8> {
-        while let Some(action) = self.core.poll_action() {
+    /// Performs actions: all there are, unless they start many workers.
+    fn perform(&mut self) -> Performed {
+        let mut spawns = 0;
+        while spawns < SPAWNS_MAX {
+            let Some(action) = self.core.poll_action() else { return Performed::All };
             let now = Mono(clock::now_ms());
             match action {
                 Action::Prepare { group, generation } => {
@@ -233,6 +251,7 @@ impl Driver {
                     }
                 }
                 Action::Spawn { child, group, generation, slot: _, index } => {
+                    spawns += 1;
                     if let Some(group) = self.opened.groups.get_mut(group.0) {
                         let event = self.workers.spawn(child, group, generation, index, &mut self.journal);
                         self.core.handle(now, event);
@@ -261,11 +280,11 @@ impl Driver {
                 Action::Reexec => self.reexec(),
                 Action::Exit(code) => {
                     self.opened.clients.flush();
-                    return Some(code);
+                    return Performed::Exit(code);
                 }
             }
         }
-        None
+        Performed::Some
     }
 
     /// Writes what is to be written to clients. True if some are gone, which the machine then has to act upon.
@@ -278,15 +297,16 @@ impl Driver {
         !gone.is_empty()
     }
 
-    /// Waits for something to happen and turns it into events.
-    fn wait(&mut self) -> std::io::Result<()> {
+    /// Waits for something to happen and turns it into events; only looks whether something has, if there is `more` to
+    /// perform.
+    fn wait(&mut self, more: bool) -> std::io::Result<()> {
         self.poll.clear();
         let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
         let workers_at = self.workers.watch(&mut self.poll);
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
         let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
         let outputs_at = self.workers.outputs.watch(&mut self.poll, &self.journal);
-        let deadline = self.core.next_deadline().map(|deadline| deadline.0);
+        let deadline = if more { Some(0) } else { self.core.next_deadline().map(|deadline| deadline.0) };
         self.poll.wait(deadline.into_iter().chain(clients_at.reopen).min())?;
 
         let now = Mono(clock::now_ms());

@@ -282,6 +282,13 @@ impl Manager {
         marked.retain(|&pid| pid != self.pid());
         marked
     }
+
+    /// Fails unless all that it has started is gone, or killed and on its way: a process that is not a child of the manager
+    /// may die a moment after it.
+    pub(crate) fn leaves_nobody(&self) {
+        let left: Vec<i32> = self.descendants().into_iter().filter(|&pid| !process::wait_gone(pid)).collect();
+        assert!(left.is_empty(), "{left:?} live on");
+    }
 }
 
 impl Drop for Manager {
