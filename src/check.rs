@@ -74,7 +74,13 @@ fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
             Err(error) => found.push(error.message),
         }
     }
-    let environment = env::base(start.iter().cloned(), files, &launch.env);
+    let login =
+        if launch.login_env { creds::login_variables(launch.user.as_deref()) } else { Ok(Vec::new()) };
+    let login = login.unwrap_or_else(|error| {
+        found.push(error.message);
+        Vec::new()
+    });
+    let environment = env::base(start.iter().cloned(), login, files, &launch.env);
     // A program that is looked for in a directory that is not there is no second fault.
     match launch.directory.as_deref().map(program::resolve_directory).transpose() {
         Ok(directory) => {

@@ -134,10 +134,12 @@ pub fn inherits(name: &OsStr) -> bool {
     !NAMES.contains(&name) && !PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The environment of a generation before the hand-off: `start` is what the manager was started with, `files` the
-/// variables of the plan's environment files in their order. The last of a name wins.
+/// The environment of a generation before the hand-off: `start` is what the manager was started with, `login` what
+/// its user is told of itself, `files` the variables of the plan's environment files in their order. The last of a name
+/// wins.
 pub fn base(
     start: impl IntoIterator<Item = (OsString, OsString)>,
+    login: impl IntoIterator<Item = (OsString, OsString)>,
     files: impl IntoIterator<Item = (OsString, OsString)>,
     spec: &EnvSpec,
 ) -> Vec<(OsString, OsString)> {
@@ -145,7 +147,7 @@ pub fn base(
         inherits(name) && !spec.drop.iter().any(|dropped| name.as_os_str() == dropped.as_str())
     });
     let mut result: Vec<(OsString, OsString)> = Vec::new();
-    for (name, value) in kept.chain(files).chain(spec.set.iter().cloned()) {
+    for (name, value) in kept.chain(login).chain(files).chain(spec.set.iter().cloned()) {
         match result.iter_mut().find(|(present, _)| *present == name) {
             Some(entry) => entry.1 = value,
             None => result.push((name, value)),
@@ -579,7 +581,7 @@ mod tests {
             set: pairs(&[("LANG", "de"), ("NOTIFY_SOCKET", "/mine"), ("A", "1"), ("A", "2")]),
         };
         assert_eq!(
-            base(start, pairs(&[("LANG", "fr"), ("B", "file")]), &spec),
+            base(start, pairs(&[]), pairs(&[("LANG", "fr"), ("B", "file")]), &spec),
             pairs(&[
                 ("FIRESTARTER_APP_NAME", "x"),
                 ("LISTEN_ADDRESS", "kept"),

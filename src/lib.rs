@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`values`], [`words`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`values`], [`words`], [`error`] | each other |
 //! | file | [`config`] | plan; nothing of the system |
 //! | door | [`cli`] | file, plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
@@ -35,6 +35,7 @@ use error::{Code, Error, Result};
 
 pub mod addr;
 pub mod ask;
+pub mod attributes;
 pub mod check;
 pub mod cli;
 pub mod client;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
 use crate::signame::Signal;
 
 /// All that one manager is asked to do.
@@ -131,6 +132,12 @@ pub struct Launch {
     pub group: Option<String>,
     /// Changes to the environment.
     pub env: EnvSpec,
+    /// Set HOME, USER and LOGNAME to those of the workers' user; what [`Launch::env`] sets wins.
+    #[serde(default)]
+    pub login_env: bool,
+    /// What the kernel is told of workers.
+    #[serde(default)]
+    pub attributes: Attributes,
     /// File mode mask of workers; the manager's start mask if absent.
     pub umask: Option<u32>,
     /// What workers find at descriptor 0.
@@ -159,6 +166,8 @@ impl Launch {
             user: None,
             group: None,
             env: EnvSpec::default(),
+            login_env: false,
+            attributes: Attributes::default(),
             umask: None,
             stdin: Stdin::default(),
             output: Output::default(),

@@ -257,6 +257,25 @@ pub fn umask(word: &str) -> Result<u32> {
         .ok_or_else(|| Error::usage(format!("'{word}' is not an octal number from 0 to 777")))
 }
 
+/// A nice value, setpriority(2).
+pub fn nice(word: &str) -> Result<i32> {
+    within(word, -20, 19)
+}
+
+/// A weight for the OOM killer, proc(5).
+pub fn oom_score_adj(word: &str) -> Result<i32> {
+    within(word, -1000, 1000)
+}
+
+/// A whole number between two others.
+fn within(word: &str, least: i32, most: i32) -> Result<i32> {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    whole(digits)
+        .and_then(|_| word.parse().ok())
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| Error::usage(format!("'{word}' is not a number from {least} to {most}")))
+}
+
 /// A process id.
 pub fn pid(word: &str) -> Result<i32> {
     whole(word)

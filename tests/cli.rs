@@ -72,7 +72,10 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::Workers | Id::GiveUp | Id::MaxUnacked | Id::MaxDraining => "4",
         Id::Ack => "timer:2s",
         Id::AckDeadline | Id::StopTimeout | Id::DrainTimeout | Id::Timeout | Id::AnswerTimeout => "1.5s",
-        Id::GracefulSignal => "USR1",
+        Id::GracefulSignal | Id::Pdeathsig => "USR1",
+        Id::Rlimit => "NOFILE=1024:4096",
+        Id::Nice => "5",
+        Id::OomScoreAdj => "300",
         Id::Restart => "never",
         Id::SuccessExit => "0,2,TERM",
         Id::Backoff => "1s:2:10s",
@@ -318,6 +321,10 @@ fn each_wrong_value_is_refused_with_the_option_the_value_and_what_is_right() {
         ("--env", "=x", "'=x' is not NAME=VALUE"),
         ("--env-file", "", "the path is empty"),
         ("--drop-env", "A=1", "'A=1' is not the name of a variable"),
+        ("--rlimit", "NOFILE", "'NOFILE' is not NAME=SOFT[:HARD]"),
+        ("--rlimit", "NOFILE=2:1", "'NOFILE=2:1' has a soft limit above the hard one"),
+        ("--nice", "-21", "'-21' is not a number from -20 to 19"),
+        ("--oom-score-adj", "x", "'x' is not a number from -1000 to 1000"),
         ("--umask", "8", "'8' is not an octal number from 0 to 777"),
         ("--umask", "1777", "'1777' is not an octal number"),
         ("--stdin", "tty", "unknown 'tty' (null, inherit)"),
@@ -686,7 +693,8 @@ fn plans_are_as_written_down() {
         (
             "environment",
             "run --user web --group www -C /srv -e A=1 -e B=x=y --env-file /etc/web.env --drop-env SECRET \
-             --umask 027 --stdin inherit --keep-signals --no-kill-group --handoff systemd,notify --no-listen-pid \
+             --login-env --rlimit NOFILE=1024:4096 --rlimit as=1G --nice -5 \
+             --oom-score-adj 300 --pdeathsig KILL --umask 027 --stdin inherit --keep-signals --no-kill-group --handoff systemd,notify --no-listen-pid \
              --name site --control /run/site.ctl --pidfile /run/site.pid -q --log-format json -- web",
         ),
     ] {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use remuda::attributes::{Attributes, ResourceLimit};
 use remuda::cli::options::{Id, RUN};
 use remuda::cli::{Outcome, native};
 use remuda::config::keys::{self, KEYS, Key, Kind, Origin, Table, Usual};
@@ -96,6 +97,11 @@ fn every_key_comes_to_what_it_says() {
         drop_env = ["SECRET"]
         user = "www-data"
         gid = 33
+        login_env = true
+        rlimits = ["nofile=1024:4096", "CORE=unlimited"]
+        nice = -5
+        oom_score_adj = -500
+        pdeathsig = "SIGKILL"
         umask = 0o027
         stdin = "inherit"
         keep_signals = true
@@ -126,7 +132,16 @@ fn every_key_comes_to_what_it_says() {
     assert_eq!(launch.env.drop, ["SECRET"]);
     assert_eq!((launch.user.as_deref(), launch.group.as_deref()), (Some("www-data"), Some("33")));
     assert_eq!((launch.umask, launch.stdin, launch.keep_signals), (Some(0o027), Stdin::Inherit, true));
-    assert!(!launch.kill_process_group);
+    assert!(!launch.kill_process_group && launch.login_env);
+    let limits: Vec<ResourceLimit> =
+        ["NOFILE=1024:4096", "CORE=unlimited"].map(|limit| limit.parse().unwrap()).into();
+    let attributes = Attributes {
+        limits,
+        nice: Some(-5),
+        oom_score_adj: Some(-500),
+        parent_death_signal: Some(Signal::KILL),
+    };
+    assert_eq!(launch.attributes, attributes);
     let addresses: Vec<String> = web.sockets.iter().map(|socket| socket.address.to_string()).collect();
     assert_eq!(addresses, ["127.0.0.1:8080", "unix:/run/web.sock"]);
     assert_eq!((web.sockets[1].name.as_deref(), web.sockets[1].mode), (Some("admin"), Some(0o660)));
@@ -328,6 +343,12 @@ fn every_fault_is_told_with_its_line_and_column() {
         ("[web]\nexec_start='a'\nack_signal='USR3'", &["3:12: web.ack_signal: no signal 'USR3'"]),
         ("[web]\nexec_start='a'\numask=18", &["3:7: web.umask: a string of octal digits"]),
         ("[web]\nexec_start='a'\numask='8'", &["3:7: web.umask: '8' is not an octal number"]),
+        ("[web]\nexec_start='a'\nnice=20", &["3:6: web.nice: '20' is not a number from -20 to 19"]),
+        ("[web]\nexec_start='a'\noom_score_adj=-1001", &["3:15: web.oom_score_adj: '-1001' is not a number"]),
+        (
+            "[web]\nexec_start='a'\nrlimits=['NOFILE=1', 'NOFILES=1']",
+            &["3:22: web.rlimits: there is no limit 'NOFILES' (did you mean 'NOFILE'?)"],
+        ),
         ("[web]\nexec_start='a'\nuid=-1", &["3:5: web.uid: '-1' is not an id (0 to 4294967294)"]),
         ("[web]\nexec_start='a'\nuid=4294967295", &["web.uid: '4294967295' is not an id"]),
         ("[web]\nexec_start='a'\nuid=0\nuser='root'", &["4:6: web.user: 'uid' says the same"]),

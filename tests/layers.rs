@@ -7,8 +7,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PLAN: [&str; 12] = [
-    "plan", "ask", "addr", "duration", "signame", "process", "env", "nearest", "octets", "values", "words",
+const PLAN: [&str; 13] = [
+    "plan",
+    "ask",
+    "addr",
+    "attributes",
+    "duration",
+    "signame",
+    "process",
+    "env",
+    "nearest",
+    "octets",
+    "values",
+    "words",
     "error",
 ];
 

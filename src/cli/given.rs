@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::options::{Command, Id, Opt, Question, RUN};
 use crate::addr;
 use crate::ask::{Ask, AskVerb};
+use crate::attributes::Attributes;
 use crate::config::{Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
@@ -31,6 +32,8 @@ pub(super) struct Given {
     user: Option<String>,
     group: Option<String>,
     env: EnvSpec,
+    login_env: bool,
+    attributes: Attributes,
     umask: Option<u32>,
     stdin: Stdin,
     keep_signals: bool,
@@ -63,6 +66,8 @@ impl Default for Given {
             user: None,
             group: None,
             env: EnvSpec::default(),
+            login_env: false,
+            attributes: Attributes::default(),
             umask: None,
             stdin: Stdin::default(),
             keep_signals: false,
@@ -117,6 +122,11 @@ impl Given {
             Id::Env => self.env.set.push(values::variable(value)?),
             Id::EnvFile => self.env.files.push(values::path(value)?),
             Id::DropEnv => self.env.drop.push(values::variable_name(text()?)?),
+            Id::LoginEnv => self.login_env = true,
+            Id::Rlimit => self.attributes.limits.push(text()?.parse()?),
+            Id::Nice => self.attributes.nice = Some(values::nice(text()?)?),
+            Id::OomScoreAdj => self.attributes.oom_score_adj = Some(values::oom_score_adj(text()?)?),
+            Id::Pdeathsig => self.attributes.parent_death_signal = Some(text()?.parse()?),
             Id::Umask => self.umask = Some(values::umask(text()?)?),
             Id::Stdin => self.stdin = values::choice(text()?, &values::STDINS)?,
             Id::KeepSignals => self.keep_signals = true,
@@ -153,6 +163,8 @@ impl Given {
             user: self.user,
             group: self.group,
             env: self.env,
+            login_env: self.login_env,
+            attributes: self.attributes,
             umask: self.umask,
             stdin: self.stdin,
             handoff: Handoff {

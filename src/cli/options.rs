@@ -385,6 +385,45 @@ const RUN_OPTIONS: &[Opt] = &[
     )
     .takes("K")
     .rare(),
+    flag(
+        Id::LoginEnv,
+        "login-env",
+        Section::Environment,
+        "set HOME, USER and LOGNAME to those of the user",
+        "Of --user, or of the manager's own user. --env-file and --env win.",
+    )
+    .rare(),
+    flag(
+        Id::Rlimit,
+        "rlimit",
+        Section::Environment,
+        "limit a resource; repeatable",
+        "NAME is one of AS, CORE, CPU, DATA, FSIZE, MEMLOCK, MSGQUEUE, NICE, NOFILE, NPROC, RSS, RTPRIO, RTTIME, \
+         SIGPENDING, STACK (getrlimit(2)); a limit is a number, with K, M, G or T for bytes, or 'unlimited'. Without \
+         HARD both are the same.",
+    )
+    .takes("NAME=SOFT[:HARD]")
+    .rare(),
+    flag(Id::Nice, "nice", Section::Environment, "nice value of workers, -20 to 19", "").takes("N").rare(),
+    flag(
+        Id::OomScoreAdj,
+        "oom-score-adj",
+        Section::Environment,
+        "weight for the OOM killer, -1000 to 1000",
+        "Without it workers have the value of the manager, but at least 0: what protects the manager is not meant for \
+         its workers.",
+    )
+    .takes("N")
+    .rare(),
+    flag(
+        Id::Pdeathsig,
+        "pdeathsig",
+        Section::Environment,
+        "signal to workers if the manager is killed",
+        "Sent by the kernel. Without it workers live on.",
+    )
+    .takes("SIG")
+    .rare(),
     flag(Id::Umask, "umask", Section::Environment, "umask of workers, octal", "").takes("MASK").rare(),
     flag(Id::Stdin, "stdin", Section::Environment, "standard input of workers: null, inherit", "")
         .takes("WHAT")

@@ -54,6 +54,16 @@ pub enum Id {
     EnvFile,
     /// `--drop-env`
     DropEnv,
+    /// `--login-env`
+    LoginEnv,
+    /// `--rlimit`
+    Rlimit,
+    /// `--nice`
+    Nice,
+    /// `--oom-score-adj`
+    OomScoreAdj,
+    /// `--pdeathsig`
+    Pdeathsig,
     /// `--umask`
     Umask,
     /// `--stdin`

@@ -124,6 +124,15 @@ impl Draft {
             Id::Group => instead_of(&mut launch.group, value.read(values::account)?, "gid", value)?,
             Id::Uid => instead_of(&mut launch.user, value.number(number_of_account)?, "user", value)?,
             Id::Gid => instead_of(&mut launch.group, value.number(number_of_account)?, "group", value)?,
+            Id::LoginEnv => launch.login_env = value.flag()?,
+            Id::Rlimits => {
+                launch.attributes.limits = value.list(Kind::Text, |element| element.read(str::parse))?;
+            }
+            Id::Nice => launch.attributes.nice = Some(value.number(values::nice)?),
+            Id::OomScoreAdj => {
+                launch.attributes.oom_score_adj = Some(value.number(values::oom_score_adj)?);
+            }
+            Id::Pdeathsig => launch.attributes.parent_death_signal = Some(value.read(str::parse)?),
             Id::Umask => launch.umask = Some(value.octal(values::umask)?),
             Id::Stdin => launch.stdin = value.read(|text| values::choice(text, &values::STDINS))?,
             Id::KeepSignals => launch.keep_signals = value.flag()?,

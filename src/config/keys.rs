@@ -68,6 +68,16 @@ pub enum Id {
     Uid,
     /// `gid`
     Gid,
+    /// `login_env`
+    LoginEnv,
+    /// `rlimits`
+    Rlimits,
+    /// `nice`
+    Nice,
+    /// `oom_score_adj`
+    OomScoreAdj,
+    /// `pdeathsig`
+    Pdeathsig,
     /// `umask`
     Umask,
     /// `stdin`
@@ -519,6 +529,40 @@ pub const KEYS: &[Key] = &[
     row(Id::Gid, "gid", Kind::Number, Usual::Absent("0"), "group of workers, instead of group")
         .theirs(None)
         .option("group"),
+    row(
+        Id::LoginEnv,
+        "login_env",
+        Kind::Flag,
+        Usual::Default("false"),
+        "set HOME, USER and LOGNAME to those of the user",
+    )
+    .option("login-env"),
+    row(
+        Id::Rlimits,
+        "rlimits",
+        Kind::List,
+        Usual::Default("[]"),
+        "limits of resources: \"NOFILE=1024:4096\", \"CORE=unlimited\"",
+    )
+    .option("rlimit"),
+    row(Id::Nice, "nice", Kind::Number, Usual::Absent("10"), "nice value of workers, -20 to 19 (that of the manager)")
+        .option("nice"),
+    row(
+        Id::OomScoreAdj,
+        "oom_score_adj",
+        Kind::Number,
+        Usual::Absent("500"),
+        "how readily the OOM killer takes workers, -1000 to 1000 (that of the manager, at least 0)",
+    )
+    .option("oom-score-adj"),
+    row(
+        Id::Pdeathsig,
+        "pdeathsig",
+        Kind::Text,
+        Usual::Absent("\"KILL\""),
+        "signal to workers if the manager is killed (none)",
+    )
+    .option("pdeathsig"),
     row(Id::Umask, "umask", Kind::Octal, Usual::Absent("\"022\""), "umask of workers").option("umask"),
     row(
         Id::Stdin,

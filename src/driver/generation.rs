@@ -15,7 +15,7 @@ use crate::env::{self, GroupContext, Template};
 use crate::error::{Error, Result};
 use crate::plan::{Argv0, Launch};
 use crate::sys::creds::{self, Credentials};
-use crate::sys::program;
+use crate::sys::{program, spawn};
 
 /// One prepared generation.
 pub(super) struct Generation {
@@ -54,13 +54,21 @@ impl Generation {
         for file in &launch.env.files {
             files.extend(program::read_env_file(file).map_err(|error| Hurdle::Other.failed(error))?);
         }
-        let base = env::base(start.iter().cloned(), files, &launch.env);
+        let login =
+            if launch.login_env { creds::login_variables(launch.user.as_deref()) } else { Ok(Vec::new()) };
+        let login = login.map_err(|error| Hurdle::User.failed(error))?;
+        let base = env::base(start.iter().cloned(), login, files, &launch.env);
         let no_program = |error| Hurdle::Program(launch.program.clone()).failed(error);
         let (program, directory_path) = resolve(launch, &base).map_err(no_program)?;
         let credentials = creds::resolve(launch.user.as_deref(), launch.group.as_deref())
             .map_err(|error| Hurdle::User.failed(error))?;
         if let Some(who) = credentials.as_ref().filter(|who| !creds::may_become(who)) {
             let sentence = format!("cannot run workers as uid {}, gid {}: only root may", who.uid, who.gid);
+            return Err(Hurdle::Other.failed(Error::failed(sentence)));
+        }
+        if let Some(limit) = launch.attributes.limits.iter().find(|limit| !spawn::may_limit(limit)) {
+            let sentence =
+                format!("cannot raise the limit {} of workers above our own: only root may", limit.name);
             return Err(Hurdle::Other.failed(Error::failed(sentence)));
         }
         Generation::of(launch, base, program, directory_path, credentials)

@@ -52,6 +52,8 @@ pub(super) struct Workers {
     checks: Vec<Check>,
     /// The limit of open files that workers get.
     nofile: Limit,
+    /// The oom_score_adj of workers for which none was asked, if it is not that of the manager.
+    oom_score_adj: Option<i32>,
     saved: Saved,
     manager: i32,
     /// Processes that were given to us to reap and were never ours.
@@ -103,6 +105,7 @@ impl Workers {
             null: start::null_input().map_err(failed("open /dev/null"))?,
             checks: Vec::new(),
             nofile,
+            oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
             manager,
             strangers: 0,
@@ -152,6 +155,7 @@ impl Workers {
                 .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?,
             checks: Vec::new(),
             nofile: Limit { resource: Resource::RLIMIT_NOFILE, soft, hard },
+            oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
             manager,
             strangers: state.strangers,
@@ -244,6 +248,9 @@ impl Workers {
             Some((_, writer)) => [input, writer.as_fd(), writer.as_fd()],
         };
         journal.starting(&prepared.argv);
+        let attributes = &launch.attributes;
+        let limits: Vec<Limit> =
+            [self.nofile].into_iter().chain(attributes.limits.iter().map(Limit::from)).collect();
         let sockets = group.listeners.iter().map(AsFd::as_fd);
         let descriptors: Vec<BorrowedFd<'_>> = standard.into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
@@ -252,13 +259,13 @@ impl Workers {
             env: &environment,
             descriptors: &descriptors,
             process_group: launch.own_process_group,
-            limits: &[self.nofile],
-            nice: None,
-            oom_score_adj: None,
+            limits: &limits,
+            nice: attributes.nice,
+            oom_score_adj: attributes.oom_score_adj.or(self.oom_score_adj),
             credentials: prepared.credentials.as_ref(),
             directory: prepared.directory.as_deref(),
             umask: launch.umask,
-            parent_death_signal: None,
+            parent_death_signal: attributes.parent_death_signal,
             keep_signals: launch.keep_signals.then_some(&self.saved),
         })?;
         if let Some((reader, _)) = pipe {
@@ -449,6 +456,11 @@ impl Process {
     }
 }
 
+/// What workers get in place of the oom_score_adj of a manager that is protected.
+fn unprotected(own: Option<i32>) -> Option<i32> {
+    own.filter(|&own| own < 0).map(|_| 0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::linux::net::SocketAddrExt;
@@ -456,6 +468,15 @@ mod tests {
 
     use super::*;
     use crate::plan::{LogFormat, LogSpec};
+
+    #[test]
+    fn what_protects_the_manager_is_not_passed_on() {
+        // PITFALLS 54.
+        assert_eq!(
+            [Some(-1000), Some(-1), Some(0), Some(700), None].map(unprotected),
+            [Some(0), Some(0), None, None, None]
+        );
+    }
 
     #[test]
     fn a_worker_that_notifies_without_end_is_heard_a_piece_at_a_time() {

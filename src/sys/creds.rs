@@ -3,7 +3,7 @@
 //! Looking up a name may read files and ask directory services, so it is done when a generation is prepared and never
 //! between fork and exec.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -73,6 +73,26 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
         None => vec![gid],
     };
     Ok(Some(Credentials { uid, gid, groups }))
+}
+
+/// HOME, USER and LOGNAME of a user, given by name or number, or of our own.
+pub fn login_variables(user: Option<&str>) -> Result<Vec<(OsString, OsString)>> {
+    let (uid, entry) = match user {
+        Some(user) => find_user(user)?,
+        None => {
+            let uid = Uid::effective();
+            (uid.as_raw(), User::from_uid(uid).map_err(|errno| unreadable("user", &uid.to_string(), errno))?)
+        }
+    };
+    let entry = entry.ok_or_else(|| {
+        Error::failed(format!("the user database has no HOME for uid {uid}, which workers are to be told"))
+    })?;
+    let name = OsString::from(entry.name);
+    Ok(vec![
+        ("HOME".into(), entry.dir.into_os_string()),
+        ("USER".into(), name.clone()),
+        ("LOGNAME".into(), name),
+    ])
 }
 
 /// The id of a user given by name or number.
@@ -153,6 +173,15 @@ mod tests {
         assert_eq!((switched.uid, switched.gid), (our_uid(), 3_999_999_999));
         assert!(switched.groups.contains(&3_999_999_999));
         assert_eq!(resolve(None, None), Ok(None));
+    }
+
+    #[test]
+    fn a_user_is_told_of_its_home() {
+        let told = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+        let root = [told("HOME", "/root"), told("USER", "root"), told("LOGNAME", "root")];
+        assert_eq!(login_variables(Some("0")).unwrap(), root);
+        let nobody = login_variables(Some(NOBODY_KNOWS)).unwrap_err().message;
+        assert!(nobody.contains("uid 3999999999"), "{nobody}");
     }
 
     #[test]

@@ -9,10 +9,12 @@ use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use libc::{EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, c_int, c_ulong, gid_t, mode_t, pid_t, rlim_t};
+use libc::{
+    EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, RLIM_INFINITY, c_int, c_ulong, gid_t, mode_t, pid_t, rlim_t,
+};
 use nix::fcntl::OFlag;
 pub use nix::sys::resource::Resource;
-use nix::sys::resource::setrlimit;
+use nix::sys::resource::{getrlimit, setrlimit};
 use nix::unistd;
 
 use super::creds::Credentials;
@@ -20,6 +22,7 @@ use super::fdmap::Arrangement;
 use super::signals::{self, Saved};
 pub use super::start::{open_standard, raise_nofile, seal_inherited};
 use super::{cvt, fault};
+use crate::attributes::{LimitName, ResourceLimit};
 use crate::env::EnvBlock;
 use crate::process::Stage;
 use crate::signame::Signal;
@@ -33,6 +36,40 @@ pub struct Limit {
     pub soft: rlim_t,
     /// How far the process may raise it.
     pub hard: rlim_t,
+}
+
+impl From<&ResourceLimit> for Limit {
+    fn from(limit: &ResourceLimit) -> Limit {
+        let number = |amount: Option<u64>| amount.map_or(RLIM_INFINITY, |amount| amount as rlim_t);
+        Limit { resource: resource(limit.name), soft: number(limit.soft), hard: number(limit.hard) }
+    }
+}
+
+fn resource(name: LimitName) -> Resource {
+    match name {
+        LimitName::As => Resource::RLIMIT_AS,
+        LimitName::Core => Resource::RLIMIT_CORE,
+        LimitName::Cpu => Resource::RLIMIT_CPU,
+        LimitName::Data => Resource::RLIMIT_DATA,
+        LimitName::Fsize => Resource::RLIMIT_FSIZE,
+        LimitName::Memlock => Resource::RLIMIT_MEMLOCK,
+        LimitName::Msgqueue => Resource::RLIMIT_MSGQUEUE,
+        LimitName::Nice => Resource::RLIMIT_NICE,
+        LimitName::Nofile => Resource::RLIMIT_NOFILE,
+        LimitName::Nproc => Resource::RLIMIT_NPROC,
+        LimitName::Rss => Resource::RLIMIT_RSS,
+        LimitName::Rtprio => Resource::RLIMIT_RTPRIO,
+        LimitName::Rttime => Resource::RLIMIT_RTTIME,
+        LimitName::Sigpending => Resource::RLIMIT_SIGPENDING,
+        LimitName::Stack => Resource::RLIMIT_STACK,
+    }
+}
+
+/// Whether children may have this limit, as far as that can be told beforehand: only root may have more than we have.
+pub fn may_limit(limit: &ResourceLimit) -> bool {
+    let Limit { resource, hard, .. } = limit.into();
+    // Whoever cannot even ask is told by the child.
+    unistd::geteuid().is_root() || getrlimit(resource).map_or(true, |(_, ours)| hard <= ours)
 }
 
 /// What to start, and how.

@@ -159,6 +159,12 @@ pub fn raise_nofile() -> io::Result<Limit> {
     Ok(Limit { resource: Resource::RLIMIT_NOFILE, soft, hard })
 }
 
+/// The oom_score_adj that this process was started with; absent where nobody tells (no `/proc`).
+pub fn oom_score_adj() -> Option<i32> {
+    fault::hit("open").ok()?;
+    fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd, AsRawFd};
