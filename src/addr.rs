@@ -12,9 +12,7 @@
 //! fd://N                               a socket inherited at descriptor N
 //! ```
 //!
-//! Options follow after commas (so no path or name holds one): `backlog=N`, `reuseaddr[=on|off]`,
-//! `nonblock[=on|off]`, `v6only[=on|off]`, `name=NAME`, and of a path `mode=0660`, `user=`, `group=`. An option that
-//! means nothing for the address is an error, not ignored.
+//! Options follow after commas (so no path or name holds one); `options` has them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -22,18 +20,17 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
-use crate::plan::{Address, Family, Host, SocketSpec};
+use crate::plan::{Address, Family, Host, SocketOptions, SocketSpec};
+
+mod options;
+
+pub use options::{Shared, shared};
 
 /// Longest path or abstract name in bytes: `sun_path` of unix(7) less its NUL.
 pub const UNIX_NAME_MAX: usize = 107;
 
-/// Longest name in LISTEN_FDNAMES, in bytes: `sd_listen_fds_with_names(3)`.
-const FD_NAME_MAX: usize = 255;
-
 /// Longest host name in bytes: RFC 1035.
 const HOST_NAME_MAX: usize = 253;
-
-const OPTIONS: [&str; 8] = ["backlog", "reuseaddr", "nonblock", "v6only", "mode", "user", "group", "name"];
 
 const SCHEMES: [&str; 8] = ["tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "fd"];
 
@@ -46,18 +43,7 @@ pub fn parse(text: &str) -> Result<SocketSpec> {
     parse_address(place)
         .and_then(|address| {
             let mut spec = defaults(address);
-            let mut seen = Vec::new();
-            for option in options.into_iter().flat_map(|options| options.split(',')) {
-                let (key, value) = match option.split_once('=') {
-                    Some((key, value)) => (key, Some(value)),
-                    None => (option, None),
-                };
-                if seen.contains(&key) {
-                    return Err(format!("option {key} is given twice"));
-                }
-                seen.push(key);
-                apply(&mut spec, key, value)?;
-            }
+            options::read(&mut spec, options.into_iter().flat_map(|options| options.split(',')))?;
             Ok(spec)
         })
         .map_err(|why| Error::usage(format!("bad address {text:?}: {why}")))
@@ -157,6 +143,7 @@ fn defaults(address: Address) -> SocketSpec {
         mode: None,
         user: None,
         group: None,
+        options: SocketOptions::default(),
         address,
     }
 }
@@ -285,92 +272,6 @@ fn parse_port(text: &str) -> Result<u16, String> {
 /// Digits only: `str::parse` would let a sign through.
 fn parse_digits(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-fn apply(spec: &mut SocketSpec, key: &str, value: Option<&str>) -> Result<(), String> {
-    if !OPTIONS.contains(&key) {
-        return Err(if key.is_empty() {
-            "an option is missing after the comma".into()
-        } else {
-            format!("unknown option {key:?}, {}", suggest(key, &OPTIONS))
-        });
-    }
-    if !applies(key, &spec.address) {
-        return Err(format!("option {key} means nothing for {}", kind(&spec.address)));
-    }
-    match key {
-        "backlog" => {
-            let backlog = parse_digits(needed(key, value)?);
-            let in_range = |&backlog: &u32| backlog > 0 && i32::try_from(backlog).is_ok();
-            spec.backlog = Some(
-                backlog
-                    .filter(in_range)
-                    .ok_or_else(|| format!("backlog is a number from 1 to {}", i32::MAX))?,
-            );
-        }
-        "reuseaddr" => spec.reuse_address = on_or_off(key, value)?,
-        "nonblock" => spec.nonblocking = on_or_off(key, value)?,
-        "v6only" => spec.v6_only = on_or_off(key, value)?,
-        "mode" => {
-            let digits = needed(key, value)?;
-            let octal = digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-            let mode = u32::from_str_radix(digits, 8).ok().filter(|&mode| octal && mode <= 0o777);
-            spec.mode = Some(mode.ok_or("mode is an octal number up to 0777")?);
-        }
-        "user" => spec.user = Some(needed(key, value)?.to_owned()),
-        "group" => spec.group = Some(needed(key, value)?.to_owned()),
-        _ => {
-            let name = needed(key, value)?;
-            let printable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b':';
-            if name.len() > FD_NAME_MAX || !name.bytes().all(printable) {
-                return Err(format!("name is printable ASCII without a colon, up to {FD_NAME_MAX} bytes"));
-            }
-            spec.name = Some(name.to_owned());
-        }
-    }
-    Ok(())
-}
-
-fn applies(key: &str, address: &Address) -> bool {
-    let internet = matches!(address, Address::Tcp(_) | Address::Udp(_));
-    match key {
-        "backlog" => !matches!(address, Address::Udp(_) | Address::Inherited(_)),
-        "reuseaddr" => internet,
-        "v6only" => match address {
-            Address::Tcp(host) | Address::Udp(host) => {
-                !matches!(host, Host::Ip(SocketAddr::V4(_)) | Host::Name(_, _, Family::V4))
-            }
-            Address::UnixPath(_) | Address::UnixAbstract(_) | Address::Inherited(_) => false,
-        },
-        "mode" | "user" | "group" => matches!(address, Address::UnixPath(_)),
-        _ => true,
-    }
-}
-
-fn kind(address: &Address) -> &'static str {
-    match address {
-        Address::Tcp(Host::Ip(SocketAddr::V4(_)) | Host::Name(_, _, Family::V4)) => "an IPv4 address",
-        Address::Tcp(_) => "a TCP address",
-        Address::Udp(Host::Ip(SocketAddr::V4(_)) | Host::Name(_, _, Family::V4)) => "an IPv4 UDP address",
-        Address::Udp(_) => "a UDP address",
-        Address::UnixPath(_) => "a Unix path",
-        Address::UnixAbstract(_) => "an abstract name",
-        Address::Inherited(_) => "an inherited socket",
-    }
-}
-
-fn needed<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, String> {
-    value
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| format!("option {key} needs a value, as in {key}=..."))
-}
-
-fn on_or_off(key: &str, value: Option<&str>) -> Result<bool, String> {
-    match value {
-        None | Some("on") => Ok(true),
-        Some("off") => Ok(false),
-        Some(value) => Err(format!("{key} is on or off, not {value:?}")),
-    }
 }
 
 /// `did you mean backlog`, or all there is when nothing is near.

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::config::{self, Reading, Source};
 use crate::env;
 use crate::error::{Error, Result};
+use crate::placeholder;
 use crate::plan::{GroupSpec, Plan};
 use crate::sys::{creds, program, reason, socket};
 
@@ -93,6 +94,7 @@ fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
         .extend(launch.user.as_deref().and_then(|user| creds::resolve(Some(user), None).err()).map(sentence));
     found.extend(launch.group.as_deref().and_then(|group| creds::resolve_group(group).err()).map(sentence));
     found.extend(group.sockets.iter().flat_map(socket::check));
+    found.extend(placeholder::check(launch, &group.sockets));
     found
 }
 

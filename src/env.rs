@@ -25,6 +25,7 @@ use std::ptr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::placeholder::{self, Values};
 use crate::plan::{Convention, EnvSpec, Handoff};
 
 /// The descriptor of the first socket, `SD_LISTEN_FDS_START`.
@@ -85,6 +86,11 @@ impl HandedSocket {
     fn bare_address(&self) -> &str {
         self.address.strip_prefix("unix:").unwrap_or(&self.address)
     }
+
+    /// As Server::Starter tells it: all addresses are told by the port alone.
+    fn starter_address(&self) -> &str {
+        self.address.strip_prefix("*:").unwrap_or_else(|| self.bare_address())
+    }
 }
 
 /// What the workers of one group have in common.
@@ -101,6 +107,8 @@ pub struct GroupContext<'a> {
 /// What one worker has for itself.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerContext<'a> {
+    /// Its logical place, from 0.
+    pub slot: u32,
     /// The smallest number that no living worker of the group has.
     pub index: u32,
     /// Its generation, from 1.
@@ -164,6 +172,11 @@ pub struct Template {
     child_index: bool,
     starter_generation: bool,
     notify: bool,
+    /// The words of `placeholder` mean something.
+    placeholders: bool,
+    /// Variables that have a brace in them.
+    words: Vec<(OsString, OsString)>,
+    sockets: Vec<HandedSocket>,
 }
 
 impl Template {
@@ -199,12 +212,38 @@ impl Template {
             child_index: holds(Convention::Einhorn),
             starter_generation: holds(Convention::ServerStarter),
             notify: holds(Convention::Notify),
+            placeholders: false,
+            words: Vec::new(),
+            sockets: sockets.to_vec(),
         }
+    }
+
+    /// Has the words of `placeholder` mean something, in arguments and in these variables but for those that a convention
+    /// has set.
+    #[must_use]
+    pub fn with_words(mut self, variables: &[(OsString, OsString)]) -> Template {
+        let ours = |(name, value): &&(OsString, OsString)| {
+            self.entries.get(name.as_bytes()) == Some(value.as_bytes()) && value.as_bytes().contains(&b'{')
+        };
+        self.words = variables.iter().filter(ours).cloned().collect();
+        self.placeholders = true;
+        self
+    }
+
+    /// What the words of `placeholder` stand for in one worker, if they mean anything.
+    pub fn values(&self, worker: &WorkerContext<'_>) -> Option<Values<'_>> {
+        let WorkerContext { slot, index, generation, .. } = *worker;
+        self.placeholders.then_some(Values { sockets: &self.sockets, slot, index, generation })
     }
 
     /// The environment of one worker.
     pub fn worker(&self, worker: &WorkerContext<'_>) -> EnvBlock {
         let mut entries = self.entries.clone();
+        if let Some(values) = self.values(worker) {
+            for (name, text) in &self.words {
+                entries.set(name.as_bytes(), &placeholder::fill(text.as_bytes(), &values));
+            }
+        }
         if self.child_index {
             entries.push(b"EINHORN_CHILD_INDEX", worker.index.to_string().as_bytes());
         }
@@ -224,7 +263,7 @@ fn server_starter_port(sockets: &[HandedSocket]) -> String {
     let told: Vec<String> = (FIRST_DESCRIPTOR..)
         .zip(sockets)
         .filter(|(_, socket)| !socket.address.contains([';', '=']))
-        .map(|(descriptor, socket)| format!("{}={descriptor}", socket.bare_address()))
+        .map(|(descriptor, socket)| format!("{}={descriptor}", socket.starter_address()))
         .collect();
     told.join(";")
 }
@@ -358,7 +397,6 @@ impl Entries {
         }
     }
 
-    #[cfg(test)]
     fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.starts.iter().find_map(|&start| value_of(&self.bytes[start..], name))
     }
@@ -416,7 +454,7 @@ mod tests {
         notify: Option<&str>,
     ) -> EnvBlock {
         let group = GroupContext { sockets, manager_pid: 41, control_path: Some(OsStr::new("/run/c.sock")) };
-        let worker = WorkerContext { index: 2, generation: 7, notify: notify.map(OsStr::new) };
+        let worker = WorkerContext { slot: 1, index: 2, generation: 7, notify: notify.map(OsStr::new) };
         Template::new(&pairs(base), &group, handoff).worker(&worker)
     }
 
@@ -547,6 +585,8 @@ mod tests {
         let mut sockets = sockets();
         sockets[1].address = "/run/a;b=c".into();
         assert_eq!(server_starter_port(&sockets), "127.0.0.1:80=3;[::1]:443=5");
+        sockets[1].address = "*:81".into();
+        assert_eq!(server_starter_port(&sockets), "127.0.0.1:80=3;81=4;[::1]:443=5");
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`values`], [`words`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`placeholder`], [`values`], [`words`], [`error`] | each other |
 //! | file | [`config`] | plan; nothing of the system |
 //! | door | [`cli`] | file, plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
@@ -46,6 +46,7 @@ pub mod env;
 pub mod error;
 pub mod nearest;
 pub mod octets;
+pub mod placeholder;
 pub mod plan;
 pub mod process;
 pub mod signame;

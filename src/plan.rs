@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::signame::Signal;
+
+mod socket;
+
+pub use socket::{Address, Family, Host, SocketOptions, SocketSpec};
 
 /// All that one manager is asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -147,6 +150,9 @@ pub struct Launch {
     pub output: Output,
     /// Which conventions tell workers of their sockets.
     pub handoff: Handoff,
+    /// The words of `placeholder` mean something in `args` and in the values of [`EnvSpec::set`].
+    #[serde(default)]
+    pub placeholders: bool,
     /// Keep the signal dispositions and mask that the manager was started with, instead of the default ones.
     pub keep_signals: bool,
     /// Give each worker a process group of its own.
@@ -172,6 +178,7 @@ impl Launch {
             stdin: Stdin::default(),
             output: Output::default(),
             handoff: Handoff::default(),
+            placeholders: true,
             keep_signals: false,
             own_process_group: true,
             kill_process_group: true,
@@ -266,69 +273,6 @@ impl Default for Handoff {
     fn default() -> Self {
         Handoff { conventions: Convention::ALL.into(), listen_pid: true, base_name: "FIRESTARTER".to_owned() }
     }
-}
-
-/// One listening socket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SocketSpec {
-    /// Name in LISTEN_FDNAMES and in templates.
-    pub name: Option<String>,
-    /// What to bind.
-    pub address: Address,
-    /// `listen(2)` backlog; somaxconn if absent.
-    pub backlog: Option<u32>,
-    /// SO_REUSEADDR.
-    pub reuse_address: bool,
-    /// O_NONBLOCK on the shared open file description.
-    pub nonblocking: bool,
-    /// A socket that nobody listens on makes way for a Unix path.
-    #[serde(default)]
-    pub replace_stale: bool,
-    /// IPV6_V6ONLY of an IPv6 socket.
-    pub v6_only: bool,
-    /// File mode of a Unix path; the umask decides if absent.
-    pub mode: Option<u32>,
-    /// Owner of a Unix path: login name or number.
-    pub user: Option<String>,
-    /// Group of a Unix path: name or number.
-    pub group: Option<String>,
-}
-
-/// Where a socket is bound.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Address {
-    /// TCP on an address.
-    Tcp(Host),
-    /// UDP on an address.
-    Udp(Host),
-    /// Unix stream socket at a path.
-    UnixPath(#[serde(with = "crate::octets")] PathBuf),
-    /// Unix stream socket in Linux's abstract namespace, without the leading NUL.
-    UnixAbstract(#[serde(with = "crate::octets")] Vec<u8>),
-    /// A socket that the manager inherited at this descriptor.
-    Inherited(u32),
-}
-
-/// The Internet half of an [`Address`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Host {
-    /// A literal address.
-    Ip(SocketAddr),
-    /// All addresses of this machine on a port: dual stack, or IPv4 alone where there is no IPv6.
-    Any(u16),
-    /// A name to look up, with a port.
-    Name(String, u16, Family),
-}
-
-/// Which addresses of a name will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Family {
-    /// The first found.
-    Either,
-    /// `tcp4://`.
-    V4,
-    /// `tcp6://`.
-    V6,
 }
 
 /// When a worker counts as ready.

@@ -74,6 +74,7 @@ fn every_key_comes_to_what_it_says() {
         numprocesses = 4
         working_directory = "/srv"
         socket_address = ["tcp::8080", "unix:/run/web.sock,mode=0660,name=admin"]
+        socket_options = ["nodelay"]
         handoff = ["systemd", "notify"]
         environment_base_name = "WEB"
         listen_pid = false
@@ -114,6 +115,8 @@ fn every_key_comes_to_what_it_says() {
         restart = "none"
     "#;
     let plan = plan(text);
+    let no_delay = |at: usize| plan.groups[0].sockets[at].options.no_delay;
+    assert!(no_delay(0) && !no_delay(1), "it means nothing for a Unix path");
     assert_eq!(plan.name, "front");
     assert_eq!(plan.control, Some(ControlSpec::Path("/run/front.sock".into())));
     assert_eq!(plan.pidfile.as_deref(), Some(Path::new("/run/front.pid")));
@@ -365,6 +368,12 @@ fn every_fault_is_told_with_its_line_and_column() {
         (
             "[a]\nexec_start='a'\nsocket_address=['80','0']\n[b]\nexec_start='b'\nsocket_address=[\n'tcp::0',\n'tcp::80']",
             &["8:1: b.socket_address: 127.0.0.1:80 is a socket of group 'a' already"],
+        ),
+        (
+            "[w]\nexec_start='a'\nsocket_options=['nodelya']",
+            &[
+                "3:17: w.socket_options: bad option \"nodelya\": unknown option \"nodelya\", did you mean nodelay",
+            ],
         ),
         ("[remuda]\nlog_level='loud'\n[w]\nexec_start='a'", &["2:11: remuda.log_level: unknown 'loud'"]),
         ("# \u{e9}\n\u{e9} = 1", &["2:1: "]),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PLAN: [&str; 13] = [
+const PLAN: [&str; 14] = [
     "plan",
     "ask",
     "addr",
@@ -20,6 +20,7 @@ const PLAN: [&str; 13] = [
     "octets",
     "values",
     "words",
+    "placeholder",
     "error",
 ];
 

@@ -60,6 +60,7 @@ const CALLS: &[(&str, &str)] = &[
     ("setresgid", "EPERM"),
     ("setresuid", "EPERM"),
     ("setrlimit", "EPERM"),
+    ("setsockopt", "ENOPROTOOPT"),
     ("sigaction", "EIO"),
     ("sigprocmask", "EIO"),
     ("socket", "EMFILE"),
@@ -143,7 +144,7 @@ fn descriptors_at_rest() -> usize {
 
 fn prepared() -> Setup {
     let setup = setup("notify:READY=1 ack pause")
-        .options("-b 127.0.0.1:0 -n 2 --ack manual --stop-timeout 1s --drain-timeout 1s")
+        .options("-b 127.0.0.1:0,nodelay -n 2 --ack manual --stop-timeout 1s --drain-timeout 1s")
         .options("--backoff 20ms:1:20ms --umask 022 -C /")
         .option_path("--pidfile", "pid");
     let mut address = format!("unix:{},mode=600", setup.path("web.sock").display());

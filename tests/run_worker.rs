@@ -531,3 +531,38 @@ fn output_of_workers_goes_where_the_manager_was_told() {
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), "out\n"), "{output:?}");
     assert_eq!(output.stderr, "err\n");
 }
+
+#[test]
+fn words_stand_for_what_each_worker_has() {
+    let setup = setup("")
+        .options("--ack none -n 2 -b 127.0.0.1:0,name=web -b 127.0.0.1:0")
+        .options("-e WORD=p{port:0}");
+    let words =
+        ["sh", "-c", "kill -STOP $$", "fd://{fd:web}", "{fd:1}", "{port:web}", "{slot}/{index}/{generation}"];
+    let literal = ["{{slot}", "{\"slot\":1}", "{{.Name}}", "3;"];
+    let manager = setup.program(&[&words[..], &literal[..]].concat()).start();
+    manager.up();
+    let port = manager.address().port();
+    let told: Vec<Vec<String>> = manager
+        .pids("ready")
+        .iter()
+        .map(|pid| {
+            assert_eq!(environment(*pid)["WORD"], format!("p{port}"));
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+            line.trim_end_matches('\0').split('\0').skip(3).map(str::to_owned).collect()
+        })
+        .collect();
+    for (slot, told) in told.iter().enumerate() {
+        let place = format!("{slot}/{slot}/1");
+        let expected =
+            ["fd://3", "4", &port.to_string(), &place, "{slot}", "{\"slot\":1}", "{{.Name}}", "3;"];
+        assert_eq!(told, &expected);
+    }
+}
+
+#[test]
+fn a_word_for_a_socket_that_is_not_there_is_told_at_the_start() {
+    let output = setup("").options("-b 127.0.0.1:0,name=web").program(&["sleep", "{fd:wbe}"]).output();
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("{fd:wbe}: no socket has this name"), "{output:?}");
+}

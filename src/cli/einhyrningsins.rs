@@ -294,6 +294,7 @@ fn launch(program: OsString, args: Vec<OsString>, drop: Vec<String>) -> Launch {
         stdin: Stdin::Inherit,
         own_process_group: false,
         kill_process_group: false,
+        placeholders: false,
         ..Launch::new(program)
     }
 }

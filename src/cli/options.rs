@@ -190,8 +190,10 @@ const RUN_OPTIONS: &[Opt] = &[
         "PORT, HOST:PORT, unix:PATH, ...; repeatable",
         "IP:PORT, [IPv6]:PORT, HOST:PORT, :PORT (all addresses), PORT (127.0.0.1), tcp://, tcp4://, tcp6://, udp://, \
          unix:PATH, unix://PATH, @NAME (abstract), fd://N. Options follow after commas: backlog=N, reuseaddr=on|off, \
-         nonblock, v6only, name=NAME, and for a Unix path mode=OCTAL, user=USER, group=GROUP. The first socket is \
-         descriptor 3 of the workers, the next 4.",
+         nonblock, v6only, name=NAME; for TCP defer-accept[=DUR], nodelay, keepalive[=DUR], fastopen[=N]; for TCP and \
+         UDP rcvbuf=SIZE, sndbuf=SIZE, bind-to-device=IF, freebind, transparent; for a Unix path mode=OCTAL, \
+         user=USER, group=GROUP. The first socket is descriptor 3 of the workers, the next 4; {fd:NAME} and \
+         {port:NAME} in the program's arguments stand for the descriptor and the port of the one called NAME.",
     )
     .letter('b')
     .takes("ADDR"),

@@ -16,8 +16,8 @@ use crate::addr::UNIX_NAME_MAX;
 use crate::error::{Error, Result};
 use crate::plan::{
     Address, Argv0, Dialect, ExitPolicy, Facility, Family, GroupSpec, Host, Launch, Level, LogFormat,
-    LogSpec, LogTarget, ManagerPolicy, Meaning, Output, Plan, Policy, Readiness, Restart, Share, SocketSpec,
-    Stdin, UpgradeMode,
+    LogSpec, LogTarget, ManagerPolicy, Meaning, Output, Plan, Policy, Readiness, Restart, Share,
+    SocketOptions, SocketSpec, Stdin, UpgradeMode,
 };
 use crate::signame::Signal;
 use crate::values;
@@ -207,6 +207,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
         output: Output::Log,
         own_process_group: false,
         kill_process_group: false,
+        placeholders: false,
         ..Launch::new(flags.command)
     };
     let target = match flags.syslog {
@@ -275,6 +276,7 @@ fn socket(address: Address) -> SocketSpec {
         mode: None,
         user: None,
         group: None,
+        options: SocketOptions::default(),
         address,
     }
 }

@@ -7,6 +7,7 @@ use super::fault::Wrong;
 use super::keys::{Defaults, Id, Kind};
 use super::value::Value;
 use super::{Surroundings, address};
+use crate::addr::{self, Shared};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::plan::{GroupSpec, Launch, Policy, Readiness, Restart, SocketSpec, UpgradeMode};
@@ -23,12 +24,32 @@ enum Ack {
 
 const ACKS: [(&str, Ack); 3] = [("timer", Ack::Timer), ("manual", Ack::Manual), ("none", Ack::Exec)];
 
+/// A socket as it was written.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// Where in the file.
+    pub(super) at: usize,
+    pub(super) spec: SocketSpec,
+    text: String,
+}
+
+impl Socket {
+    /// With the options of all sockets of its group.
+    fn with(mut self, options: &[Shared]) -> SocketSpec {
+        for option in options {
+            option.apply(&mut self.spec, &self.text);
+        }
+        self.spec
+    }
+}
+
 /// What was said of a group so far, and the defaults of the rest.
 #[derive(Debug)]
 pub(super) struct Draft {
     command: Vec<OsString>,
     launch: Launch,
-    sockets: Vec<(usize, SocketSpec)>,
+    sockets: Vec<Socket>,
+    socket_options: Vec<Shared>,
     policy: Policy,
     ack: Ack,
     ack_timeout: Duration,
@@ -48,6 +69,7 @@ impl Draft {
             command: Vec::new(),
             launch: Launch::new(OsString::new()),
             sockets: Vec::new(),
+            socket_options: Vec::new(),
             ack: match policy.ready {
                 Readiness::Exec => Ack::Exec,
                 Readiness::Timer(_) => Ack::Timer,
@@ -73,9 +95,15 @@ impl Draft {
             Id::Workers => policy.workers = value.number(values::count)?,
             Id::Directory => launch.directory = Some(value.read(|text| values::path(text.into()))?),
             Id::Sockets => {
-                let read = |element: &Value<'_>| Ok((element.at(), element.read(address::parse)?));
+                let read = |element: &Value<'_>| {
+                    let (spec, text) = (element.read(address::parse)?, element.text()?.to_owned());
+                    Ok(Socket { at: element.at(), spec, text })
+                };
                 // The good ones are still compared with those of other groups.
                 value.list_into(&mut self.sockets, Kind::Text, read)?;
+            }
+            Id::SocketOptions => {
+                self.socket_options = value.list(Kind::Text, |element| element.read(addr::shared))?;
             }
             Id::Handoff => {
                 let sets = value.list(Kind::Text, |element| element.read(values::conventions))?;
@@ -149,7 +177,7 @@ impl Draft {
     }
 
     /// The sockets, each with its place in the file.
-    pub(super) fn sockets(&self) -> &[(usize, SocketSpec)] {
+    pub(super) fn sockets(&self) -> &[Socket] {
         &self.sockets
     }
 
@@ -169,6 +197,7 @@ impl Draft {
             Defaults::Remuda => program,
             Defaults::Firestarter => {
                 launch.own_process_group = launch.kill_process_group;
+                launch.placeholders = false;
                 // Only an upgrade waits for acks, and with none it is a stop and a start.
                 policy.ready_at_first = true;
                 policy.give_up_spawns_only = true;
@@ -181,7 +210,7 @@ impl Draft {
         GroupSpec {
             name,
             launch,
-            sockets: self.sockets.into_iter().map(|(_, socket)| socket).collect(),
+            sockets: self.sockets.into_iter().map(|socket| socket.with(&self.socket_options)).collect(),
             policy,
         }
     }

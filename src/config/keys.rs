@@ -16,6 +16,8 @@ pub enum Id {
     Directory,
     /// `socket_address`
     Sockets,
+    /// `socket_options`
+    SocketOptions,
     /// `handoff`
     Handoff,
     /// `environment_base_name`
@@ -365,6 +367,13 @@ pub const KEYS: &[Key] = &[
     )
     .theirs(Some("[]"))
     .option("bind"),
+    row(
+        Id::SocketOptions,
+        "socket_options",
+        Kind::List,
+        Usual::Default("[]"),
+        "options of all these sockets: \"nodelay\", \"defer-accept=5s\"",
+    ),
     row(
         Id::Handoff,
         "handoff",

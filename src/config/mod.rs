@@ -284,7 +284,9 @@ impl<'a> Reader<'a> {
     fn duplicates(&mut self, drafts: &[(&str, Draft)]) {
         let all: Vec<_> = drafts
             .iter()
-            .flat_map(|(name, draft)| draft.sockets().iter().map(move |(at, socket)| (*name, *at, socket)))
+            .flat_map(|(name, draft)| {
+                draft.sockets().iter().map(move |socket| (*name, socket.at, &socket.spec))
+            })
             .collect();
         for (position, (name, at, socket)) in all.iter().enumerate() {
             let earlier = all[..position]

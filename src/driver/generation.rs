@@ -3,6 +3,7 @@
 //! What the user wrote is resolved anew for each generation, from the environment that the manager was started with;
 //! respawns use what was resolved then, so that a moved symbolic link changes nothing until the next upgrade.
 
+use std::borrow::Cow;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Group;
 use super::obstacle::{Hurdle, Obstacle};
-use crate::env::{self, GroupContext, Template};
+use crate::env::{self, GroupContext, Template, WorkerContext};
 use crate::error::{Error, Result};
+use crate::placeholder;
 use crate::plan::{Argv0, Launch};
 use crate::sys::creds::{self, Credentials};
 use crate::sys::{program, spawn};
@@ -124,7 +126,21 @@ impl Generation {
     pub(super) fn hand_off(&mut self, group: &Group, manager_pid: i32) {
         let context =
             GroupContext { sockets: &group.handed, manager_pid, control_path: group.control_path.as_deref() };
-        self.template = Template::new(&self.base, &context, &group.spec.launch.handoff);
+        let launch = &group.spec.launch;
+        let template = Template::new(&self.base, &context, &launch.handoff);
+        self.template = if launch.placeholders { template.with_words(&launch.env.set) } else { template };
+    }
+
+    /// The arguments of one worker, the name of the program first.
+    pub(super) fn arguments(&self, worker: &WorkerContext<'_>) -> Result<Cow<'_, [CString]>> {
+        let (Some(values), [name, arguments @ ..]) = (self.template.values(worker), &self.argv[..]) else {
+            return Ok(Cow::Borrowed(&self.argv));
+        };
+        let filled = |argument: &CString| {
+            c_string(OsStr::from_bytes(&placeholder::fill(argument.as_bytes(), &values)))
+        };
+        let filled = arguments.iter().map(filled);
+        [Ok(name.clone())].into_iter().chain(filled).collect::<Result<Vec<CString>>>().map(Cow::Owned)
     }
 
     /// The uid of workers, if it is not the manager's own.

@@ -34,6 +34,7 @@ use std::path::Path;
 
 use crate::env::HandedSocket;
 use crate::error::{Code, Error, Result};
+use crate::placeholder;
 use crate::plan::{Address, GroupSpec, Level, ManagerPolicy, Plan};
 use crate::signame::Signal;
 use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
@@ -168,6 +169,11 @@ impl Base {
         let image = Image::at_start().map_err(|error| {
             other(Error::failed(format!("cannot tell how this program was started: {}", reason(error))))
         })?;
+        for group in &plan.groups {
+            if let Some(why) = placeholder::check(&group.launch, &group.sockets).into_iter().next() {
+                return Err(other(Error::failed(why)).within(&group.name));
+            }
+        }
         let firsts = plan
             .groups
             .iter()
@@ -250,10 +256,11 @@ impl Driver {
                         group.generations.retain(|(id, _)| *id != generation);
                     }
                 }
-                Action::Spawn { child, group, generation, slot: _, index } => {
+                Action::Spawn { child, group, generation, slot, index } => {
                     spawns += 1;
                     if let Some(group) = self.opened.groups.get_mut(group.0) {
-                        let event = self.workers.spawn(child, group, generation, index, &mut self.journal);
+                        let event =
+                            self.workers.spawn(child, group, generation, (slot, index), &mut self.journal);
                         self.core.handle(now, event);
                     }
                 }

@@ -198,10 +198,10 @@ impl Workers {
         child: ChildId,
         group: &mut Group,
         generation: GenerationId,
-        index: u32,
+        (slot, index): (u32, u32),
         journal: &mut Journal,
     ) -> Event {
-        match self.fork(child, group, generation, index, journal) {
+        match self.fork(child, group, generation, (slot, index), journal) {
             Ok(pid) => Event::Forked { child, pid },
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -215,7 +215,7 @@ impl Workers {
         child: ChildId,
         group: &mut Group,
         generation: GenerationId,
-        index: u32,
+        (slot, index): (u32, u32),
         journal: &mut Journal,
     ) -> io::Result<i32> {
         let launch = &group.spec.launch;
@@ -228,11 +228,14 @@ impl Workers {
         let listens = group.spec.policy.ready == Readiness::Manual
             && launch.handoff.conventions.contains(&Convention::Notify);
         let notify = if listens { Some(NotifySocket::open()?) } else { None };
-        let environment = prepared.template.worker(&WorkerContext {
+        let context = WorkerContext {
+            slot,
             index,
             generation: generation.0,
             notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
-        });
+        };
+        let environment = prepared.template.worker(&context);
+        let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
         let stdin = io::stdin();
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let input = match launch.stdin {
@@ -247,7 +250,7 @@ impl Workers {
             None => [input, stdout.as_fd(), stderr.as_fd()],
             Some((_, writer)) => [input, writer.as_fd(), writer.as_fd()],
         };
-        journal.starting(&prepared.argv);
+        journal.starting(&argv);
         let attributes = &launch.attributes;
         let limits: Vec<Limit> =
             [self.nofile].into_iter().chain(attributes.limits.iter().map(Limit::from)).collect();
@@ -255,7 +258,7 @@ impl Workers {
         let descriptors: Vec<BorrowedFd<'_>> = standard.into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
-            argv: &prepared.argv,
+            argv: &argv,
             env: &environment,
             descriptors: &descriptors,
             process_group: launch.own_process_group,

@@ -22,6 +22,7 @@ pub mod reap;
 pub mod reexec;
 pub mod signals;
 pub mod socket;
+pub mod sockopt;
 pub mod spawn;
 pub mod start;
 pub mod stream;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::holder::{self, Transport};
 use super::reexec::{Inherited, Keeper};
 use super::unix::{self, Access, BoundPath, Occupant, listen};
-use super::{creds, fault, reason};
+use super::{creds, fault, reason, sockopt as own_options};
 use crate::env::{HandedSocket, SocketFamily};
 use crate::error::{Error, Result};
 use crate::plan::{Address, Family, Host, SocketSpec};
@@ -213,6 +213,8 @@ fn bind_address(spec: &SocketSpec, address: SocketAddr, transport: Transport) ->
         // Said explicitly: the default is a sysctl, and what our users find there differs.
         setsockopt(&fd, sockopt::Ipv6V6Only, &spec.v6_only)?;
     }
+    let family = if address.is_ipv4() { SocketFamily::Inet } else { SocketFamily::Inet6 };
+    own_options::set_all(&fd, family, &spec.options)?;
     fault::hit("bind")?;
     bind_to(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     if transport == Transport::Tcp {
@@ -292,6 +294,7 @@ fn adopt(spec: &SocketSpec, descriptor: u32) -> Result<Listener, String> {
         return Err("the socket does not listen".into());
     }
     let (address, family) = describe(&fd).map_err(reason)?;
+    own_options::set_all(&fd, family, &spec.options).map_err(reason)?;
     if spec.nonblocking {
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).map_err(reason)?);
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(reason)?;
