@@ -387,6 +387,11 @@ pub struct Policy {
     pub max_draining: Option<u32>,
     /// Deaths or missed deadlines of new workers in a row that end an upgrade.
     pub upgrade_failures: u32,
+    /// One worker of a new generation goes before the others, and has to stay ready this long; all follow at once, as
+    /// far as the limits allow, if absent.
+    pub canary: Option<Duration>,
+    /// How long an upgrade may take from the first new worker on; without end if absent. A roll-back has no limit.
+    pub upgrade_timeout: Option<Duration>,
     /// Which deaths are answered with a new worker.
     pub restart: Restart,
     /// Ways to die that count as success.
@@ -423,6 +428,8 @@ impl Default for Policy {
             max_unacked: None,
             max_draining: None,
             upgrade_failures: 3,
+            canary: None,
+            upgrade_timeout: None,
             restart: Restart::Always,
             success: vec![Success::Exit(0)],
             backoff: Backoff {

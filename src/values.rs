@@ -24,6 +24,9 @@ pub const NAME_MAX: usize = 64;
 /// A shorter first delay would let a program that cannot start fill the disk with log lines.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
+/// How long a canary has to stay ready where nobody says so.
+pub const CANARY_TIME: Duration = Duration::from_secs(10);
+
 /// Largest growth of the delay from one retry to the next.
 const FACTOR_MAX: u32 = 100;
 

@@ -348,6 +348,44 @@ fn two_workers_are_upgraded_rolling() {
 }
 
 #[test]
+fn two_workers_are_upgraded_after_a_canary() {
+    for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet, UpgradeMode::StopFirst] {
+        Search {
+            name: "two workers, ready at exec, an upgrade after a canary",
+            policy: Policy {
+                canary: Some(SECOND),
+                upgrade_timeout: Some(4 * SECOND),
+                ..policy(2, Readiness::Exec, upgrade)
+            },
+            wishes: vec![Wish::Upgrade],
+            asks: 1,
+            faults: 1,
+            codes: vec![1],
+            at_least: 5_000,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn a_canary_amid_other_wishes() {
+    Search {
+        name: "one worker, manual acks, a canary, other wishes",
+        policy: Policy {
+            canary: Some(SECOND),
+            upgrade_timeout: Some(3 * SECOND),
+            ..policy(1, Readiness::Manual, UpgradeMode::Rolling)
+        },
+        wishes: vec![Wish::Upgrade, Wish::Scale(2), Wish::Stop, Wish::Start, Wish::Signal(Signal::TERM)],
+        asks: 2,
+        faults: 0,
+        codes: vec![1],
+        at_least: 5_000,
+    }
+    .run();
+}
+
+#[test]
 fn an_upgrade_of_two_workers_is_superseded() {
     for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet] {
         Search {

@@ -348,6 +348,42 @@ const RUN_OPTIONS: &[Opt] = &[
     )
     .takes("DUR")
     .defaults("60s"),
+    flag(
+        Id::Canary,
+        "canary",
+        Section::Upgrade,
+        "try one new worker before the others",
+        "It has to become ready and to stay so for --canary-time. Until then the old worker of its slot is kept, but in \
+         a stop-first upgrade, and no other is replaced.",
+    ),
+    flag(
+        Id::CanaryTime,
+        "canary-time",
+        Section::Upgrade,
+        "how long a canary has to stay ready (10s)",
+        "Implies --canary.",
+    )
+    .takes("DUR")
+    .rare(),
+    flag(
+        Id::UpgradeAttempts,
+        "upgrade-attempts",
+        Section::Upgrade,
+        "failures in a row that end an upgrade",
+        "Deaths and missed deadlines of new workers since a slot was last taken. What no attempt can change, such as a \
+         program that is not there, ends an upgrade at once.",
+    )
+    .takes("N")
+    .defaults("3")
+    .rare(),
+    flag(
+        Id::UpgradeTimeout,
+        "upgrade-timeout",
+        Section::Upgrade,
+        "for an upgrade as a whole (no limit)",
+        "From its first new worker on. What is not done by then has failed, and is rolled back; that has no limit.",
+    )
+    .takes("DUR"),
     flag(Id::Directory, "directory", Section::Environment, "working directory of workers", "")
         .letter('C')
         .takes("DIR"),

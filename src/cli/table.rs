@@ -42,6 +42,14 @@ pub enum Id {
     MaxDraining,
     /// `--drain-timeout`
     DrainTimeout,
+    /// `--canary`
+    Canary,
+    /// `--canary-time`
+    CanaryTime,
+    /// `--upgrade-attempts`
+    UpgradeAttempts,
+    /// `--upgrade-timeout`
+    UpgradeTimeout,
     /// `--directory`
     Directory,
     /// `--user`

@@ -55,6 +55,8 @@ pub(super) struct Draft {
     ack_timeout: Duration,
     upgrade: Option<UpgradeMode>,
     defaults: Defaults,
+    canary: bool,
+    canary_time: Duration,
 }
 
 impl Draft {
@@ -78,6 +80,8 @@ impl Draft {
             ack_timeout: standard,
             upgrade: None,
             defaults,
+            canary: false,
+            canary_time: values::CANARY_TIME,
             policy,
         }
     }
@@ -135,6 +139,10 @@ impl Draft {
             Id::Surge => policy.surge = value.amount(values::share)?,
             Id::MaxUnacked => policy.max_unacked = Some(value.number(values::count)?),
             Id::MaxDraining => policy.max_draining = Some(value.number(values::count)?),
+            Id::Canary => self.canary = value.flag()?,
+            Id::CanaryTime => self.canary_time = value.amount(values::positive)?,
+            Id::UpgradeAttempts => policy.upgrade_failures = value.number(values::count)?,
+            Id::UpgradeTimeout => policy.upgrade_timeout = Some(value.amount(values::positive)?),
             Id::DrainTimeout => policy.drain_timeout = value.amount(duration::parse)?,
             Id::AckSignal => policy.drain_signal = Some(value.read(str::parse)?),
             Id::Environment => {
@@ -191,8 +199,12 @@ impl Draft {
             Ack::Timer => Readiness::Timer(self.ack_timeout),
             Ack::Manual => Readiness::Manual,
         };
-        let mut policy =
-            Policy { ready, upgrade: self.upgrade.unwrap_or(self.policy.upgrade), ..self.policy };
+        let mut policy = Policy {
+            ready,
+            upgrade: self.upgrade.unwrap_or(self.policy.upgrade),
+            canary: self.canary.then_some(self.canary_time),
+            ..self.policy
+        };
         launch.program = match self.defaults {
             Defaults::Remuda => program,
             Defaults::Firestarter => {

@@ -54,6 +54,14 @@ pub enum Id {
     MaxDraining,
     /// `drain_timeout`
     DrainTimeout,
+    /// `canary`
+    Canary,
+    /// `canary_time`
+    CanaryTime,
+    /// `upgrade_attempts`
+    UpgradeAttempts,
+    /// `upgrade_timeout`
+    UpgradeTimeout,
     /// `ack_signal`
     AckSignal,
     /// `environments`
@@ -501,6 +509,32 @@ pub const KEYS: &[Key] = &[
         "time of old workers to finish",
     )
     .option("drain-timeout"),
+    row(Id::Canary, "canary", Kind::Flag, Usual::Default("false"), "try one new worker before the others")
+        .option("canary"),
+    row(
+        Id::CanaryTime,
+        "canary_time",
+        Kind::Duration,
+        Usual::Default("10"),
+        "how long a canary has to stay ready",
+    )
+    .option("canary-time"),
+    row(
+        Id::UpgradeAttempts,
+        "upgrade_attempts",
+        Kind::Number,
+        Usual::Default("3"),
+        "failures of new workers in a row that end an upgrade",
+    )
+    .option("upgrade-attempts"),
+    row(
+        Id::UpgradeTimeout,
+        "upgrade_timeout",
+        Kind::Duration,
+        Usual::Absent("300"),
+        "an upgrade that is not done by then has failed",
+    )
+    .option("upgrade-timeout"),
     row(
         Id::AckSignal,
         "ack_signal",

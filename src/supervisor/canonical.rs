@@ -226,7 +226,7 @@ impl Form {
         self.count(preparing.map_or(0, |(_, serial)| 1 + rank(&serials, &serial)));
         self.count(older(restart_mark));
         self.flag(rollout.is_some());
-        if let Some(Rollout { serial, purpose, mode, failures }) = rollout {
+        if let Some(Rollout { serial, purpose, mode, failures, proven, until }) = rollout {
             self.count(rank(&serials, serial));
             self.count(match purpose {
                 Purpose::Upgrade => 0,
@@ -235,6 +235,8 @@ impl Form {
             });
             self.count(*mode as usize);
             self.words.push(u64::from((*failures).min(policy.upgrade_failures)));
+            self.flag(*proven);
+            self.ahead(*until);
         }
         self.flag(stopped.is_some());
         if let Some(since) = stopped {
@@ -274,7 +276,10 @@ impl Form {
             self.count(*phase as usize);
             // Of one that was asked to go nobody asks how long it was ready.
             if let (Some(ready_at), Phase::Ready) = (ready_at, phase) {
-                self.age(*ready_at, policy.stable_after.max(policy.healthy_after));
+                self.age(
+                    *ready_at,
+                    policy.stable_after.max(policy.healthy_after).max(policy.canary.unwrap_or_default()),
+                );
             }
             self.ahead(*deadline);
             self.words.push(u64::from(*steps));

@@ -145,9 +145,14 @@ impl Group {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
-    /// Of the wanted generation, and not to be restarted.
+    /// Of the newest generation that is wanted, and not to be restarted.
     pub(super) fn is_modern(&self, child: &Child) -> bool {
         child.generation == self.generation && child.id >= self.restart_mark
+    }
+
+    /// What its slot wants at this moment, and not to be restarted.
+    pub(super) fn is_in_place(&self, child: &Child) -> bool {
+        child.generation == self.generation_for(child.slot) && child.id >= self.restart_mark
     }
 
     pub(super) fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
@@ -254,7 +259,7 @@ impl Group {
             };
             if child.retired {
                 view.leaving += 1;
-            } else if self.is_modern(child) {
+            } else if self.is_in_place(child) {
                 view.modern = Some((child.id, child.phase));
             } else if child.phase.is_serving() {
                 view.old.push((child.id, child.phase == Phase::Ready));

@@ -114,12 +114,15 @@ impl Supervisor {
         let ready_for = child.ready_for(now);
         let healthy = child.ready_at.is_some() && ready_for >= group.policy.healthy_after;
         let stable = child.ready_at.is_some() && ready_for >= group.policy.stable_after;
-        let again = match restart {
+        let canary = group.is_canary(child);
+        let kept = match restart {
             Restart::Always => true,
             Restart::OnFailure => !success,
             Restart::Never => false,
-        } || (in_rollout && child.ready_at.is_none())
-            || !modern;
+        };
+        let again = kept || (in_rollout && child.ready_at.is_none()) || (canary && !success) || !modern;
+        // What ends beside a canary is followed by its like only where it would be without any upgrade.
+        let at_once = healthy && (kept || !group.has_canary());
         if let Some(slot) = group.slot_mut(child.slot) {
             slot.last_exit = Some(match child.failure {
                 Some((stage, errno)) => LastExit::Spawn(Happening::SpawnFailed(stage, errno).to_string()),
@@ -128,7 +131,7 @@ impl Supervisor {
             // What a worker that is to be replaced leaves does not call back one that has finished after it.
             if !asked && (modern || slot.vacancy != Vacancy::Finished) {
                 slot.last = Some(ended);
-                slot.vacancy = match (again, healthy) {
+                slot.vacancy = match (again, at_once) {
                     (false, _) => Vacancy::Finished,
                     (true, true) => Vacancy::Urgent,
                     (true, false) => Vacancy::Open,
@@ -152,7 +155,7 @@ impl Supervisor {
         }
         let next = if healthy { None } else { self.count_failure(child) };
         let recycled = healthy && success;
-        if modern && !stable && !recycled {
+        if modern && (canary || !(stable || recycled)) {
             self.rollout_failure(child, &sentence);
         }
         self.note_next(child, next);
@@ -229,7 +232,7 @@ impl Supervisor {
         let child = self.next_child;
         self.next_child = ChildId(child.0 + 1);
         let group = &self.groups[id.0];
-        let generation = group.generation;
+        let generation = group.generation_for(slot);
         let index = self.free_index(id);
         self.children.push(Child {
             id: child,
@@ -334,7 +337,8 @@ impl Supervisor {
     /// Workers of a group that are on their way out and whose place is, or may be, another's.
     pub(super) fn draining(&self, id: GroupId) -> u32 {
         let group = &self.groups[id.0];
-        let leaves = |child: &&Child| child.retired || !(child.phase.is_serving() || group.is_modern(child));
+        let leaves =
+            |child: &&Child| child.retired || !(child.phase.is_serving() || group.is_in_place(child));
         let count = self.children.iter().filter(|child| child.group == id).filter(leaves).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }

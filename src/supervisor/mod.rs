@@ -38,11 +38,12 @@
 //!
 //! 1. **expire**: deadlines that have passed move their children on.
 //! 2. If the group or the manager stops, every serving child is asked to go, and that is all.
-//! 3. **cull**: children in slots beyond the target are asked to go.
-//! 4. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go.
-//! 5. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow, and
+//! 3. The upgrade under way, if it has to stand a [`trial`], has stood it, or has failed.
+//! 4. **cull**: children in slots beyond the target are asked to go.
+//! 5. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go.
+//! 6. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow, and
 //!    unless the manager is about to replace its own image ([`reexec`]).
-//! 6. The rollout, if all is replaced, ends; waiting clients are answered.
+//! 7. The rollout, if all is replaced, ends; waiting clients are answered.
 //!
 //! Shutdown is sticky and wins over everything. When it has begun and the table is empty, the machine asks to exit.
 
@@ -58,6 +59,7 @@ mod reexec;
 mod requests;
 mod shutdown;
 pub mod snapshot;
+mod trial;
 mod upgrade;
 mod waiter;
 
@@ -216,7 +218,8 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Mono> {
         let children = self.children.iter().filter_map(|child| child.deadline);
         let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
-        children.chain(attempts).chain(self.reexec_deadline()).min()
+        let trials = self.groups.iter().filter_map(|group| self.trial_deadline(group));
+        children.chain(attempts).chain(trials).chain(self.reexec_deadline()).min()
     }
 
     /// When a slot that waits for the end of the back-off may be filled.
@@ -238,12 +241,13 @@ impl Supervisor {
     }
 
     /// Moves the time on. The end of a back-off is no deadline once it has passed, so the groups that wait for it are
-    /// looked at whatever the event is.
+    /// looked at whatever the event is; and so are those of which an upgrade is on trial.
     fn advance(&mut self, now: Mono) {
         let before = self.now;
         self.now = before.max(now);
         for group in &mut self.groups {
             group.dirty |= before < group.streak.not_before && group.streak.not_before <= self.now;
+            group.dirty |= group.rollout.is_some();
         }
     }
 
@@ -295,6 +299,7 @@ impl Supervisor {
         if let Some(since) = self.groups[id.0].stopped.or(shutdown.map(|(since, _)| since)) {
             self.stop_group(id, since, shutdown.is_some_and(|(_, at_once)| at_once), now);
         } else {
+            self.try_rollout(id);
             self.cull(id);
             let mut views = self.groups[id.0].views(&self.children);
             self.retire(id, &mut views);

@@ -144,6 +144,8 @@ pub enum Happening {
     Finished(Exit),
     /// Replacing the workers of generation `.0` by generation `.1`.
     UpgradeStarted(u32, u32),
+    /// The canary of generation `.0` was ready for as long as wanted, and the others follow.
+    CanaryDone(u32, Duration),
     /// All workers are of this generation.
     UpgradeDone(u32),
     /// The upgrade to generation `.0` failed because of `.1`; generation `.2` stays.
@@ -195,6 +197,7 @@ impl Happening {
             Happening::GaveUp(_) => "gave-up",
             Happening::Finished(_) => "finished",
             Happening::UpgradeStarted(..) => "upgrade-started",
+            Happening::CanaryDone(..) => "canary-done",
             Happening::UpgradeDone(_) => "upgrade-done",
             Happening::UpgradeFailed(..) => "upgrade-failed",
             Happening::RolledBack(_) => "rolled-back",
@@ -232,6 +235,9 @@ impl fmt::Display for Happening {
             Happening::GaveUp(failures) => write!(f, "gave up after {failures} failures in a row"),
             Happening::Finished(exit) => write!(f, "finished: {}, not started again", Ending(*exit)),
             Happening::UpgradeStarted(from, to) => write!(f, "upgrading: generation {from} -> {to}"),
+            Happening::CanaryDone(to, after) => {
+                write!(f, "the canary of generation {to} stood {}: the others follow", Human(*after))
+            }
             Happening::UpgradeDone(to) => write!(f, "upgraded: all workers are of generation {to}"),
             Happening::UpgradeFailed(to, why, stays) => {
                 write!(f, "upgrade to generation {to} failed: {why}; generation {stays} stays")

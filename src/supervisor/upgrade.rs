@@ -5,6 +5,8 @@
 //! is which generation is wanted and what a failure means. The rollout ends when every slot has a ready modern worker
 //! and every other worker has been asked to go.
 //!
+//! A new generation may have to stand a trial first (`trial`): one worker of it, and a limit of time.
+//!
 //! It also ends when new workers fail: at once if the program cannot be executed at all, else after
 //! `upgrade_failures` deaths or missed deadlines since a slot was last taken for the first time. A slot is taken once,
 //! so failures are forgiven at most `target` times, and every rollout comes to an end. Then the committed generation is
@@ -17,6 +19,7 @@ use super::child::{Child, Phase};
 use super::event::{Action, ChildId, GenerationId, GroupId, Mono};
 use super::group::{SlotView, Vacancy};
 use super::note::{Happening, Reason};
+use super::trial::CANARY;
 use super::waiter::Outcome;
 use crate::error::Code;
 use crate::plan::{Level, Restart, UpgradeMode};
@@ -31,6 +34,18 @@ pub(super) struct Rollout {
     pub(super) mode: UpgradeMode,
     /// Failures of new workers since a slot was last taken for the first time.
     pub(super) failures: u32,
+    /// The canary, where one goes first, has stayed ready for its time.
+    #[serde(default)]
+    pub(super) proven: bool,
+    /// When it has taken too long.
+    #[serde(default)]
+    pub(super) until: Option<Mono>,
+}
+
+impl Rollout {
+    fn new(serial: u64, purpose: Purpose, mode: UpgradeMode) -> Self {
+        Rollout { serial, purpose, mode, failures: 0, proven: false, until: None }
+    }
 }
 
 /// Why workers are replaced.
@@ -80,8 +95,9 @@ impl Supervisor {
             return;
         }
         let wanted = group.generation;
-        let mode = group.policy.upgrade;
-        self.begin(id, Rollout { serial, purpose: Purpose::Upgrade, mode, failures: 0 }, generation);
+        let until = group.policy.upgrade_timeout.map(|span| self.now.after(span));
+        let rollout = Rollout { until, ..Rollout::new(serial, Purpose::Upgrade, group.policy.upgrade) };
+        self.begin(id, rollout, generation);
         self.groups[id.0].generation = generation;
         self.groups[id.0].forgive(self.next_child);
         self.note(id, Level::Info, Happening::UpgradeStarted(wanted.0, generation.0));
@@ -100,8 +116,7 @@ impl Supervisor {
         let group = &mut self.groups[id.0];
         group.rollouts += 1;
         let (serial, generation) = (group.rollouts, group.generation);
-        let mode = UpgradeMode::StopFirst;
-        self.begin(id, Rollout { serial, purpose: Purpose::Restart, mode, failures: 0 }, generation);
+        self.begin(id, Rollout::new(serial, Purpose::Restart, UpgradeMode::StopFirst), generation);
         self.groups[id.0].restart_mark = self.next_child;
         self.groups[id.0].forgive(self.next_child);
         self.note(id, Level::Info, Happening::RestartStarted);
@@ -179,7 +194,7 @@ impl Supervisor {
     }
 
     /// Ends an upgrade that cannot succeed: the committed generation is wanted again.
-    fn fail_upgrade(&mut self, id: GroupId, reason: String) {
+    pub(super) fn fail_upgrade(&mut self, id: GroupId, reason: String) {
         let group = &mut self.groups[id.0];
         let (failed, committed) = (group.generation, group.committed);
         let stop_first = group.mode() == UpgradeMode::StopFirst;
@@ -203,7 +218,7 @@ impl Supervisor {
         if let Some(mut rollout) = group.rollout.take() {
             if replaced {
                 rollout.purpose = Purpose::RollBack(failed, reason.clone());
-                rollout.failures = 0;
+                (rollout.failures, rollout.until) = (0, None);
                 group.rollout = Some(rollout);
             } else {
                 let sentence = format!(
@@ -219,7 +234,7 @@ impl Supervisor {
     /// Ends the rollout of a group if there is nothing left to replace.
     pub(super) fn finish_rollout(&mut self, id: GroupId, views: &[SlotView]) {
         let group = &mut self.groups[id.0];
-        if !group.is_filled(views) {
+        if !group.is_filled(views) || group.has_canary() {
             return;
         }
         let Some(rollout) = group.rollout.take() else { return };
@@ -257,7 +272,8 @@ impl Supervisor {
         let empty = content.iter().zip(&*views).map(lacking).sum();
         let mut empty_room = group.surge().saturating_sub(empty);
         let fleet_content = content.iter().all(|&content| content);
-        for (view, content) in views.iter_mut().zip(content) {
+        let canary = group.has_canary();
+        for (slot, (view, content)) in (0u32..).zip(views.iter_mut().zip(content)) {
             // An unready worker of an upgrade that was given up serves nobody.
             let unready: Vec<ChildId> =
                 view.old.iter().filter(|(_, ready)| !ready).map(|&(old, _)| old).collect();
@@ -267,6 +283,8 @@ impl Supervisor {
                 view.leaving += 1;
             }
             let replaced = match mode {
+                // The one that a canary is to replace is there as long as the canary may fail.
+                _ if canary => false,
                 UpgradeMode::Rolling | UpgradeMode::StopFirst => content,
                 UpgradeMode::Fleet => fleet_content,
             };
@@ -279,6 +297,7 @@ impl Supervisor {
             }
             if mode == UpgradeMode::StopFirst
                 && view.old.len() == 1
+                && (!canary || slot == CANARY)
                 && empty_room > 0
                 && (room > 0 || restart)
             {
@@ -293,8 +312,11 @@ impl Supervisor {
     pub(super) fn replenish(&mut self, id: GroupId, views: &mut [SlotView], now: Mono) {
         let group = &self.groups[id.0];
         let stop_first = group.mode() == UpgradeMode::StopFirst;
+        let canary = group.has_canary();
         let unready = |view: &SlotView| matches!(view.modern, Some((_, Phase::Spawning | Phase::Starting)));
-        let mut in_flight = count(views, unready);
+        // Who is started anew beside a canary is no attempt at anything.
+        let tried = if canary { 1 } else { views.len() };
+        let mut in_flight = count(&views[..tried.min(views.len())], unready);
         let mut extra = count(views, |view| view.modern.is_some() && !view.old.is_empty());
         let (max_unready, surge) = (group.max_unready(), group.surge());
         if group.rollout.is_some() && self.draining(id) > group.max_draining() {
@@ -304,10 +326,14 @@ impl Supervisor {
             let group = &mut self.groups[id.0];
             let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };
             let beside_old = !view.old.is_empty();
-            let blocked = view.modern.is_some()
-                || in_flight >= max_unready
+            let limited = in_flight >= max_unready
                 || (stop_first && (beside_old || view.leaving > 0))
                 || (beside_old && (extra >= surge || view.old.len() > 1));
+            let blocked = match canary && slot != CANARY {
+                // Beside a canary only who has died healthy is followed, by one of its own kind.
+                true => view.modern.is_some() || beside_old || vacancy != Vacancy::Urgent,
+                false => view.modern.is_some() || limited,
+            };
             if blocked || !group.may_try(vacancy, now, in_flight) {
                 continue;
             }

@@ -129,6 +129,9 @@ impl Detail {
             },
             Happening::BackOff(delay) => Detail { delay_ms: Some(milliseconds(*delay)), ..none },
             Happening::GaveUp(failures) => Detail { failures: Some(*failures), ..none },
+            Happening::CanaryDone(to, after) => {
+                Detail { to: Some(*to), after_ms: Some(milliseconds(*after)), ..none }
+            }
             Happening::UpgradeDone(to) | Happening::RolledBack(to) => Detail { to: Some(*to), ..none },
             Happening::UpgradeFailed(to, why, stays) => {
                 Detail { from: Some(*stays), to: Some(*to), error: Some(why.clone()), ..none }

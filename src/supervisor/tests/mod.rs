@@ -7,6 +7,7 @@ mod reexec;
 mod respawn;
 mod rollouts;
 mod shutdown;
+mod trials;
 mod upgrades;
 mod verbs;
 
