@@ -86,7 +86,10 @@ fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
     match launch.directory.as_deref().map(program::resolve_directory).transpose() {
         Ok(directory) => {
             let path = program::search_path(&environment);
-            found.extend(program::resolve(&launch.program, directory.as_deref(), path).err().map(sentence));
+            let programs = group.policy.hooks().filter_map(|hook| hook.argv.first());
+            for program in [&launch.program].into_iter().chain(programs) {
+                found.extend(program::resolve(program, directory.as_deref(), path).err().map(sentence));
+            }
         }
         Err(error) => found.push(error.message),
     }

@@ -408,6 +408,30 @@ pub struct Policy {
     pub healthy_after: Duration,
     /// A worker that was ready this long ends a streak of failures.
     pub stable_after: Duration,
+    /// Asks a worker to finish and go, in place of `graceful_signal`.
+    pub stop_hook: Option<Hook>,
+    /// Runs before an upgrade touches anything, and says by its exit code whether that may begin.
+    pub preflight: Option<Hook>,
+    /// How long that may take.
+    pub preflight_timeout: Duration,
+    /// Run the preflight by itself, so long after the last one has ended, and upgrade when it succeeds. An upgrade on
+    /// request does without it then.
+    pub preflight_every: Option<Duration>,
+}
+
+impl Policy {
+    /// Every command that is run beside the workers.
+    pub fn hooks(&self) -> impl Iterator<Item = &Hook> {
+        self.stop_hook.iter().chain(&self.preflight)
+    }
+}
+
+/// A command that is run beside the workers, in their environment and directory, as their user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Hook {
+    /// The program and its arguments.
+    #[serde(with = "crate::octets")]
+    pub argv: Vec<OsString>,
 }
 
 impl Default for Policy {
@@ -443,6 +467,10 @@ impl Default for Policy {
             give_up_roll_back: false,
             healthy_after: Duration::from_secs(1),
             stable_after: Duration::from_secs(60),
+            stop_hook: None,
+            preflight: None,
+            preflight_timeout: Duration::from_secs(300),
+            preflight_every: None,
         }
     }
 }

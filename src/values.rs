@@ -14,6 +14,7 @@ use crate::plan::{
     Backoff, Convention, Level, LogFormat, Policy, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
 };
 use crate::signame::Signal;
+use crate::words;
 
 /// More workers than this are taken for a slip of the finger: each is a process.
 pub const WORKERS_MAX: u32 = 10_000;
@@ -210,6 +211,24 @@ pub fn account(word: &str) -> Result<String> {
         return Err(Error::usage(format!("'{word}' is neither a name nor a number")));
     }
     Ok(word.to_owned())
+}
+
+/// A program and its arguments, as a line that is split (see [`words`](crate::words)); nothing stands for a variable.
+pub fn command(line: &str) -> Result<Vec<OsString>> {
+    let split = words::split(line, |_| None);
+    let words = split.map_err(|unsplit| {
+        let character = line[..unsplit.at].chars().count() + 1;
+        let why = match line[unsplit.at..].starts_with('$') {
+            true => "nothing stands for a variable here: quote this $, or run sh -c '...'",
+            false => &unsplit.why,
+        };
+        Error::usage(format!("{why}, at character {character}"))
+    })?;
+    match words.first() {
+        Some(program) if !program.is_empty() => Ok(words),
+        Some(_) => Err(Error::usage("the name of the program is empty")),
+        None => Err(Error::usage("no program is named")),
+    }
 }
 
 /// A path that is not empty.

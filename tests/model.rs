@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use os::{Stride, Violation, World};
-use remuda::plan::{Backoff, Policy, Readiness, Restart, Share, UpgradeMode};
+use remuda::plan::{Backoff, Hook, Policy, Readiness, Restart, Share, UpgradeMode};
 use remuda::process::Exit;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Scale, Verb, Wait};
@@ -69,6 +69,8 @@ enum Move {
     Ack(ChildId),
     Dies(ChildId, u8),
     Goes(ChildId),
+    /// A hook is content.
+    Ends(ChildId),
     Prepared,
     PrepareFails,
     Checked,
@@ -85,7 +87,7 @@ impl Move {
         match self {
             Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) => true,
             Move::PrepareFails | Move::CheckFails | Move::CrossingFails => true,
-            Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) => false,
+            Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) | Move::Ends(_) => false,
             Move::Prepared | Move::Checked | Move::Crosses | Move::SecondPasses | Move::Asked(_) => false,
         }
     }
@@ -142,6 +144,13 @@ impl Node {
                 moves.push(Move::Goes(child));
                 continue;
             }
+            if process.hook.is_some() {
+                if process.stride == Stride::Running {
+                    moves.push(Move::Ends(child));
+                }
+                moves.extend(faulty.then_some(Move::Dies(child, 1)));
+                continue;
+            }
             if search.policy.ready == Readiness::Manual && process.ready.is_none() {
                 moves.push(Move::Ack(child));
             }
@@ -168,6 +177,7 @@ impl Node {
             Move::Ack(child) => world.ack(child),
             Move::Dies(child, code) => world.die(child, Exit::Code(code)),
             Move::Goes(child) => world.obey(child),
+            Move::Ends(child) => world.die(child, Exit::Code(0)),
             Move::Prepared => world.prepared(0, Ok(())),
             Move::PrepareFails => world.prepared(0, Err("not there".into())),
             Move::Checked => world.checked(Ok(())),
@@ -294,6 +304,14 @@ fn policy(workers: u32, ready: Readiness, upgrade: UpgradeMode) -> Policy {
         stable_after: 2 * SECOND,
         ..Policy::default()
     }
+}
+
+fn rolling() -> Policy {
+    policy(1, Readiness::Exec, UpgradeMode::Rolling)
+}
+
+fn hook() -> Option<Hook> {
+    Some(Hook { argv: vec!["hook".into()] })
 }
 
 fn everything() -> Vec<Wish> {
@@ -425,6 +443,41 @@ fn two_workers_are_upgraded_stop_first() {
         faults: 1,
         codes: vec![1],
         at_least: 25_000,
+    }
+    .run();
+}
+
+#[test]
+fn an_upgrade_begins_with_its_preflight() {
+    Search {
+        name: "one worker, ready at exec, a preflight before each upgrade",
+        policy: Policy { preflight: hook(), preflight_timeout: SECOND, ..rolling() },
+        wishes: vec![
+            Wish::Upgrade,
+            Wish::Stop,
+            Wish::Start,
+            Wish::Reexec,
+            Wish::Signal(Signal::TERM),
+            Wish::Signal(Signal::QUIT),
+        ],
+        asks: 2,
+        faults: 1,
+        codes: vec![1],
+        at_least: 2_000,
+    }
+    .run();
+}
+
+#[test]
+fn a_command_asks_workers_to_stop() {
+    Search {
+        name: "one worker, ready at exec, a stop command",
+        policy: Policy { stop_hook: hook(), ..rolling() },
+        wishes: everything(),
+        asks: 1,
+        faults: 1,
+        codes: vec![1],
+        at_least: 2_000,
     }
     .run();
 }

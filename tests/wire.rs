@@ -13,6 +13,7 @@ use remuda::plan::Level;
 use remuda::process::{Exit, Stage};
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Reply, Scale, Verb, Wait};
+use remuda::supervisor::event::{ChildId, HookKind};
 use remuda::supervisor::note::{Counts, Happening, Note, Reason, Worker};
 use remuda::supervisor::snapshot::{
     GroupState, GroupStatus, LastExit, SocketStatus, Status, VacantSlot, WorkerPhase, WorkerStatus,
@@ -330,6 +331,10 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
         (Level::Info, true, Happening::Ready(Duration::from_millis(1003))),
         (Level::Warn, true, Happening::AckIgnored),
         (Level::Info, true, Happening::Stopping(Signal::TERM, Reason::Replaced)),
+        (Level::Info, true, Happening::StopCommand(Reason::Stop)),
+        (Level::Info, false, Happening::HookStarted(HookKind::Preflight)),
+        (Level::Info, false, Happening::HookDone(HookKind::Preflight)),
+        (Level::Warn, true, Happening::HookFailed(HookKind::Stop(ChildId(7)), "exit code 1".to_owned())),
         (Level::Warn, true, Happening::Killing(10 * second)),
         (Level::Info, true, Happening::Gone(Exit::Code(0))),
         (Level::Info, true, Happening::Gone(Exit::Signal(Signal::KILL))),

@@ -12,7 +12,7 @@ use crate::config::{Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::plan::{
-    ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Launch, Level, LogFormat, LogSpec,
+    ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
     LogTarget, ManagerPolicy, Plan, Policy, SocketSpec, Stdin,
 };
 use crate::values;
@@ -106,6 +106,10 @@ impl Given {
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
             Id::StopTimeout => self.policy.stop_timeout = duration::parse(text()?)?,
+            Id::StopCommand => self.policy.stop_hook = Some(Hook { argv: values::command(text()?)? }),
+            Id::Preflight => self.policy.preflight = Some(Hook { argv: values::command(text()?)? }),
+            Id::PreflightTimeout => self.policy.preflight_timeout = values::positive(text()?)?,
+            Id::PreflightEvery => self.policy.preflight_every = Some(values::positive(text()?)?),
             Id::Restart => self.policy.restart = values::choice(text()?, &values::RESTARTS)?,
             Id::SuccessExit => self.policy.success = values::successes(text()?)?,
             Id::Backoff => self.policy.backoff = values::backoff(text()?)?,

@@ -258,6 +258,16 @@ const RUN_OPTIONS: &[Opt] = &[
     .takes("DUR")
     .defaults("10s"),
     flag(
+        Id::StopCommand,
+        "stop-command",
+        Section::Workers,
+        "asks a worker to go, instead of that signal",
+        "A command line, which is split into words without a shell; MAINPID in its environment is the worker. If it \
+         fails, the signal is sent after all.",
+    )
+    .takes("CMD")
+    .rare(),
+    flag(
         Id::Restart,
         "restart",
         Section::Workers,
@@ -384,6 +394,28 @@ const RUN_OPTIONS: &[Opt] = &[
         "From its first new worker on. What is not done by then has failed, and is rolled back; that has no limit.",
     )
     .takes("DUR"),
+    flag(
+        Id::Preflight,
+        "preflight",
+        Section::Upgrade,
+        "runs before an upgrade, which fails with it",
+        "A command line, which is split into words without a shell, for a check or a migration. It runs before anything \
+         of the upgrade is looked up.",
+    )
+    .takes("CMD"),
+    flag(Id::PreflightTimeout, "preflight-timeout", Section::Upgrade, "time for that command", "")
+        .takes("DUR")
+        .defaults("300s")
+        .rare(),
+    flag(
+        Id::PreflightEvery,
+        "preflight-every",
+        Section::Upgrade,
+        "run it so often, and upgrade when it succeeds",
+        "Upgrades that somebody asks for do without it then.",
+    )
+    .takes("DUR")
+    .rare(),
     flag(Id::Directory, "directory", Section::Environment, "working directory of workers", "")
         .letter('C')
         .takes("DIR"),

@@ -22,6 +22,8 @@ pub enum Id {
     GracefulSignal,
     /// `--stop-timeout`
     StopTimeout,
+    /// `--stop-command`
+    StopCommand,
     /// `--restart`
     Restart,
     /// `--success-exit`
@@ -50,6 +52,12 @@ pub enum Id {
     UpgradeAttempts,
     /// `--upgrade-timeout`
     UpgradeTimeout,
+    /// `--preflight`
+    Preflight,
+    /// `--preflight-timeout`
+    PreflightTimeout,
+    /// `--preflight-every`
+    PreflightEvery,
     /// `--directory`
     Directory,
     /// `--user`

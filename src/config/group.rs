@@ -10,7 +10,7 @@ use super::{Surroundings, address};
 use crate::addr::{self, Shared};
 use crate::duration;
 use crate::error::{Error, Result};
-use crate::plan::{GroupSpec, Launch, Policy, Readiness, Restart, SocketSpec, UpgradeMode};
+use crate::plan::{GroupSpec, Hook, Launch, Policy, Readiness, Restart, SocketSpec, UpgradeMode};
 use crate::values;
 use crate::words;
 
@@ -120,6 +120,16 @@ impl Draft {
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
             Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
             Id::StopTimeout => policy.stop_timeout = value.amount(duration::parse)?,
+            Id::ExecStop => policy.stop_hook = Some(Hook { argv: command(value, around)? }),
+            Id::Preflight | Id::Upgrader => {
+                if policy.preflight.is_some() {
+                    let other = if id == Id::Preflight { "upgrader" } else { "preflight" };
+                    return Err(Wrong::new(value.at(), format!("'{other}' says the same")).into());
+                }
+                policy.preflight = Some(Hook { argv: command(value, around)? });
+            }
+            Id::UpgraderTimeout => policy.preflight_timeout = value.amount(values::positive)?,
+            Id::UpgraderPeriod => policy.preflight_every = Some(value.amount(values::positive)?),
             Id::Restart => policy.restart = value.read(restart)?,
             Id::SuccessExit => {
                 let codes = value.list(Kind::Exit, |element| element.amount(values::successes))?;

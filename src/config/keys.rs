@@ -34,6 +34,8 @@ pub enum Id {
     GracefulSignal,
     /// `stop_timeout`
     StopTimeout,
+    /// `exec_stop`
+    ExecStop,
     /// `restart`
     Restart,
     /// `success_exit`
@@ -64,6 +66,14 @@ pub enum Id {
     UpgradeTimeout,
     /// `ack_signal`
     AckSignal,
+    /// `preflight`
+    Preflight,
+    /// `upgrader`
+    Upgrader,
+    /// `upgrader_timeout`
+    UpgraderTimeout,
+    /// `upgrader_active_sec`
+    UpgraderPeriod,
     /// `environments`
     Environment,
     /// `env_files`
@@ -432,6 +442,15 @@ pub const KEYS: &[Key] = &[
     row(Id::StopTimeout, "stop_timeout", Kind::Duration, Usual::Default("10"), "from that signal to SIGKILL")
         .option("stop-timeout"),
     row(
+        Id::ExecStop,
+        "exec_stop",
+        Kind::Command,
+        Usual::Absent("\"/path/to/program --stop\""),
+        "command that asks the worker $MAINPID to finish and go, instead of graceful_signal",
+    )
+    .theirs(None)
+    .option("stop-command"),
+    row(
         Id::Restart,
         "restart",
         Kind::Text,
@@ -543,6 +562,35 @@ pub const KEYS: &[Key] = &[
         "asks an old worker to go when its successor is ready (as graceful_signal)",
     )
     .theirs(Some("\"SIGUSR2\"")),
+    row(
+        Id::Preflight,
+        "preflight",
+        Kind::Command,
+        Usual::Absent("\"/path/to/program --check\""),
+        "command that runs before an upgrade, which fails with it",
+    )
+    .option("preflight"),
+    row(
+        Id::Upgrader,
+        "upgrader",
+        Kind::Command,
+        Usual::Absent("\"/path/to/upgrader\""),
+        "another name for preflight",
+    )
+    .theirs(None)
+    .option("preflight"),
+    row(Id::UpgraderTimeout, "upgrader_timeout", Kind::Duration, Usual::Default("300"), "time for that command")
+        .theirs(Some("300"))
+        .option("preflight-timeout"),
+    row(
+        Id::UpgraderPeriod,
+        "upgrader_active_sec",
+        Kind::Duration,
+        Usual::Absent("3600"),
+        "run that command so often, and upgrade when it succeeds; never before other upgrades",
+    )
+    .theirs(None)
+    .option("preflight-every"),
     row(Id::Environment, "environments", Kind::List, Usual::Default("[]"), "variables to set: \"NAME=VALUE\"")
         .theirs(Some("[]"))
         .option("env"),
@@ -628,7 +676,6 @@ pub const KEYS: &[Key] = &[
 
 /// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
 pub const LATER: &[&str] = &[
-    "exec_stop",
     "start_immediate",
     "warmup_delay",
     "stdout_log",
@@ -636,7 +683,4 @@ pub const LATER: &[&str] = &[
     "control_socket",
     "live_check_timeout",
     "auto_upgrade",
-    "upgrader",
-    "upgrader_active_sec",
-    "upgrader_timeout",
 ];

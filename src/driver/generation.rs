@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Group;
 use super::obstacle::{Hurdle, Obstacle};
+use super::{Group, hook};
 use crate::env::{self, GroupContext, Template, WorkerContext};
 use crate::error::{Error, Result};
 use crate::placeholder;
-use crate::plan::{Argv0, Launch};
+use crate::plan::{Argv0, GroupSpec, Launch};
 use crate::sys::creds::{self, Credentials};
 use crate::sys::{program, spawn};
 
@@ -47,6 +47,19 @@ pub(super) struct GenerationState {
 }
 
 impl Generation {
+    /// A generation of a group, whose hooks can be run too as far as that can be told beforehand.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had.
+    pub(super) fn of_group(spec: &GroupSpec, start: &[(OsString, OsString)]) -> Result<Generation, Obstacle> {
+        let generation = Generation::prepare(&spec.launch, start)?;
+        for command in spec.policy.hooks() {
+            let found = generation.for_command(&hook::launch(&spec.launch, command), &[]);
+            found.map_err(|error| Hurdle::Other.failed(error))?;
+        }
+        Ok(generation)
+    }
+
     /// Resolves program, directory and user, and reads the environment files.
     ///
     /// # Errors
@@ -75,6 +88,19 @@ impl Generation {
         }
         Generation::of(launch, base, program, directory_path, credentials)
             .map_err(|error| Hurdle::Other.failed(error))
+    }
+
+    /// A command in the surroundings of this generation, with more variables. It has no sockets.
+    ///
+    /// # Errors
+    /// Its program cannot be had.
+    pub(super) fn for_command(&self, launch: &Launch, more: &[(OsString, OsString)]) -> Result<Generation> {
+        let mut base = self.base.clone();
+        base.retain(|(name, _)| !more.iter().any(|(other, _)| name == other));
+        base.extend_from_slice(more);
+        let directory = self.directory_path.clone();
+        let program = program::resolve(&launch.program, directory.as_deref(), program::search_path(&base))?;
+        Generation::of(launch, base, program, directory, self.credentials.clone())
     }
 
     fn of(
@@ -141,6 +167,13 @@ impl Generation {
         };
         let filled = arguments.iter().map(filled);
         [Ok(name.clone())].into_iter().chain(filled).collect::<Result<Vec<CString>>>().map(Cow::Owned)
+    }
+
+    /// The same for a command that has no sockets.
+    pub(super) fn hand_off_without_sockets(&mut self, group: &Group, manager_pid: i32) {
+        let control_path = group.control_path.as_deref();
+        let context = GroupContext { sockets: &[], manager_pid, control_path };
+        self.template = Template::new(&self.base, &context, &group.spec.launch.handoff);
     }
 
     /// The uid of workers, if it is not the manager's own.

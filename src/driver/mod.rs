@@ -20,6 +20,7 @@
 mod check;
 mod clients;
 mod generation;
+mod hook;
 mod journal;
 mod obstacle;
 mod output;
@@ -50,6 +51,7 @@ use crate::sys::{clock, reason, start};
 pub use check::{CAN_RESUME, RESUMABLE, can_resume};
 use clients::Clients;
 use generation::Generation;
+use hook::Order;
 use journal::Journal;
 use obstacle::{Hurdle, Obstacle};
 pub use reexec::{Resumption, resumption};
@@ -177,9 +179,7 @@ impl Base {
         let firsts = plan
             .groups
             .iter()
-            .map(|spec| {
-                Generation::prepare(&spec.launch, &image.environment).map_err(|e| e.within(&spec.name))
-            })
+            .map(|spec| Generation::of_group(spec, &image.environment).map_err(|e| e.within(&spec.name)))
             .collect::<Result<Vec<Generation>, Obstacle>>();
         if !matches!(&firsts, Err(obstacle) if matches!(obstacle.kind, Hurdle::Program(_))) {
             journal.opening();
@@ -261,6 +261,14 @@ impl Driver {
                     if let Some(group) = self.opened.groups.get_mut(group.0) {
                         let event =
                             self.workers.spawn(child, group, generation, (slot, index), &mut self.journal);
+                        self.core.handle(now, event);
+                    }
+                }
+                Action::SpawnHook { child, group, generation, slot, index, hook } => {
+                    spawns += 1;
+                    if let Some(group) = self.opened.groups.get(group.0) {
+                        let order = Order { child, generation, slot, index, hook };
+                        let event = self.workers.spawn_hook(&order, group, &self.image.environment);
                         self.core.handle(now, event);
                     }
                 }
@@ -351,7 +359,7 @@ impl Driver {
 
     fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {
         let Some(group) = self.opened.groups.get_mut(id.0) else { return Ok(()) };
-        let prepared = Generation::prepare(&group.spec.launch, &self.image.environment);
+        let prepared = Generation::of_group(&group.spec, &self.image.environment);
         let mut prepared = prepared.map_err(Obstacle::into_error)?;
         prepared.hand_off(group, own_pid());
         group.generations.push((generation, prepared));

@@ -13,7 +13,7 @@ use super::journal::Journal;
 use super::output::{Outputs, PipeState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
-use crate::plan::{Convention, Level, Output, Readiness, Stdin};
+use crate::plan::{Convention, Launch, Level, Output, Readiness, Stdin};
 use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId};
@@ -28,7 +28,7 @@ use crate::sys::{creds, reap, reason, start, stream};
 const NOTIFICATIONS_MAX: usize = 8;
 
 /// What the driver holds of a worker.
-struct Process {
+pub(super) struct Process {
     child: ChildId,
     /// It leads a process group of its own.
     leads_group: bool,
@@ -47,7 +47,7 @@ struct Process {
 pub(super) struct Workers {
     by_pid: BTreeMap<i32, Process>,
     pids: BTreeMap<ChildId, i32>,
-    null: OwnedFd,
+    pub(super) null: OwnedFd,
     /// Images that are being asked whether they can go on from our state.
     checks: Vec<Check>,
     /// The limit of open files that workers get.
@@ -251,9 +251,6 @@ impl Workers {
             Some((_, writer)) => [input, writer.as_fd(), writer.as_fd()],
         };
         journal.starting(&argv);
-        let attributes = &launch.attributes;
-        let limits: Vec<Limit> =
-            [self.nofile].into_iter().chain(attributes.limits.iter().map(Limit::from)).collect();
         let sockets = group.listeners.iter().map(AsFd::as_fd);
         let descriptors: Vec<BorrowedFd<'_>> = standard.into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
@@ -262,13 +259,13 @@ impl Workers {
             env: &environment,
             descriptors: &descriptors,
             process_group: launch.own_process_group,
-            limits: &limits,
-            nice: attributes.nice,
-            oom_score_adj: attributes.oom_score_adj.or(self.oom_score_adj),
+            limits: &self.limits(launch),
+            nice: launch.attributes.nice,
+            oom_score_adj: self.oom_score_adj(launch),
             credentials: prepared.credentials.as_ref(),
             directory: prepared.directory.as_deref(),
             umask: launch.umask,
-            parent_death_signal: attributes.parent_death_signal,
+            parent_death_signal: launch.attributes.parent_death_signal,
             keep_signals: launch.keep_signals.then_some(&self.saved),
         })?;
         if let Some((reader, _)) = pipe {
@@ -283,9 +280,29 @@ impl Workers {
             warned: false,
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
         };
-        self.pids.insert(child, spawned.pid);
-        self.by_pid.insert(spawned.pid, process);
+        self.keep(spawned.pid, process);
         Ok(spawned.pid)
+    }
+
+    /// Takes a process that was forked into account.
+    pub(super) fn keep(&mut self, pid: i32, process: Process) {
+        self.pids.insert(process.child, pid);
+        self.by_pid.insert(pid, process);
+    }
+
+    /// The pid of a child that is not reaped.
+    pub(super) fn pid(&self, child: ChildId) -> Option<i32> {
+        self.pids.get(&child).copied()
+    }
+
+    /// The limits of what is started like this: those that the manager was started with, and what was asked for.
+    pub(super) fn limits(&self, launch: &Launch) -> Vec<Limit> {
+        [self.nofile].into_iter().chain(launch.attributes.limits.iter().map(Limit::from)).collect()
+    }
+
+    /// The oom_score_adj of what is started like this, if it is not that of the manager.
+    pub(super) fn oom_score_adj(&self, launch: &Launch) -> Option<i32> {
+        launch.attributes.oom_score_adj.or(self.oom_score_adj)
     }
 
     /// Signals a worker, or its process group where it leads one. A worker that is reaped is left alone, and so is
@@ -401,6 +418,12 @@ impl Workers {
 }
 
 impl Process {
+    /// A hook: what it leaves in its process group dies with it.
+    pub(super) fn hook(child: ChildId, status: OwnedFd, uid: u32) -> Process {
+        let status = Some(status);
+        Process { child, leads_group: true, kill_group: true, status, notify: None, warned: false, uid }
+    }
+
     fn take_over(state: ProcessState, inherited: &mut Inherited) -> io::Result<Process> {
         Ok(Process {
             child: state.child,

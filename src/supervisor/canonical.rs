@@ -9,8 +9,9 @@
 use super::Supervisor;
 use super::backoff::{Streak, pause};
 use super::child::{Child, Phase};
-use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
 use super::group::{Group, Slot, Vacancy};
+use super::hook::Preflight;
 use super::reexec::Reexec;
 use super::shutdown::Shutdown;
 use super::snapshot::WorkerPhase;
@@ -42,6 +43,8 @@ pub struct Record {
     pub phase: WorkerPhase,
     /// What it waits for at the latest.
     pub deadline: Option<Mono>,
+    /// What it is run for, if it is no worker.
+    pub hook: Option<HookKind>,
 }
 
 /// What is wanted of one group.
@@ -140,6 +143,7 @@ impl Supervisor {
             generation: child.generation,
             phase: child.phase.shown(),
             deadline: child.deadline,
+            hook: child.hook,
         })
     }
 
@@ -193,6 +197,8 @@ impl Form {
             newest: _,
             prepared,
             preparing,
+            preflight,
+            next_preflight,
             restart_mark,
             rollout,
             rollouts: _,
@@ -224,6 +230,12 @@ impl Form {
         }
         self.count(preparing.map_or(0, |(generation, _)| 1 + rank(&generations, &generation)));
         self.count(preparing.map_or(0, |(_, serial)| 1 + rank(&serials, &serial)));
+        self.count(match preflight {
+            None => 0,
+            Some(Preflight::Due) => 1,
+            Some(Preflight::Running(child)) => 2 + older(child),
+        });
+        self.ahead(*next_preflight);
         self.count(older(restart_mark));
         self.flag(rollout.is_some());
         if let Some(Rollout { serial, purpose, mode, failures, proven, until }) = rollout {
@@ -254,7 +266,7 @@ impl Form {
         self.flag(*dirty);
 
         self.count(own.len());
-        for child in own {
+        for &child in &own {
             let Child {
                 id: _,
                 group: _,
@@ -270,6 +282,7 @@ impl Form {
                 steps,
                 retired,
                 failure,
+                hook,
             } = child;
             self.count(rank(&generations, generation));
             self.words.push(u64::from(*slot));
@@ -284,6 +297,11 @@ impl Form {
             self.ahead(*deadline);
             self.words.push(u64::from(*steps));
             self.flag(*retired);
+            self.count(match hook {
+                None => 0,
+                Some(HookKind::Preflight) => 1,
+                Some(HookKind::Stop(worker)) => 2 + older(worker),
+            });
             self.count(
                 failure.map_or(0, |(stage, errno)| (1 + errno.unsigned_abs() as usize) << 8 | stage as usize),
             );

@@ -1,10 +1,10 @@
-//! One record of the table of children: a worker from before its fork until it is reaped.
+//! One record of the table of children: a worker or a hook, from before its fork until it is reaped.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
 use super::note::Worker;
 use super::snapshot::WorkerPhase;
 use crate::process::Stage;
@@ -44,7 +44,7 @@ impl Phase {
     }
 }
 
-/// A worker.
+/// A worker, or a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Child {
     pub(super) id: ChildId,
@@ -69,6 +69,9 @@ pub(super) struct Child {
     pub(super) retired: bool,
     /// Why its program never ran.
     pub(super) failure: Option<(Stage, i32)>,
+    /// What it is run for, if it is no worker.
+    #[serde(default)]
+    pub(super) hook: Option<HookKind>,
 }
 
 impl Child {

@@ -1,5 +1,6 @@
 //! What the machine is told and what it asks for. The driver translates between these and the system.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,24 @@ pub struct GenerationId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub usize);
 
+/// What a hook is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HookKind {
+    /// To say whether an upgrade may begin.
+    Preflight,
+    /// To ask this worker to go.
+    Stop(ChildId),
+}
+
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HookKind::Preflight => "preflight",
+            HookKind::Stop(_) => "stop command",
+        })
+    }
+}
+
 /// Something that happened outside.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -75,7 +94,14 @@ pub enum Event {
         /// Why.
         errno: i32,
     },
-    /// A worker was reaped.
+    /// The command of a hook cannot be run: there is no process. A sentence says why.
+    HookFailed {
+        /// The attempt.
+        child: ChildId,
+        /// Why.
+        why: String,
+    },
+    /// A worker or a hook was reaped.
     Exited {
         /// The attempt.
         child: ChildId,
@@ -145,6 +171,21 @@ pub enum Action {
         slot: u32,
         /// The smallest number that no living worker of the group has.
         index: u32,
+    },
+    /// Start a hook of a group. Answered as `Spawn` is, or by `HookFailed`.
+    SpawnHook {
+        /// The attempt.
+        child: ChildId,
+        /// Of this group.
+        group: GroupId,
+        /// That of the worker it is about, or the one that is to come.
+        generation: GenerationId,
+        /// Slot of the worker it is about; else 0.
+        slot: u32,
+        /// Index of that worker; else 0.
+        index: u32,
+        /// What for.
+        hook: HookKind,
     },
     /// Signal a worker that is not reaped.
     Signal {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Streak;
 use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::hook::Preflight;
 use super::snapshot::{GroupState, LastExit, SocketStatus};
 use super::upgrade::{Purpose, Rollout};
 use crate::plan::{Policy, UpgradeMode};
@@ -76,6 +77,12 @@ pub(super) struct Group {
     pub(super) prepared: Vec<GenerationId>,
     /// A generation that is being prepared, and the rollout it is for.
     pub(super) preparing: Option<(GenerationId, u64)>,
+    /// Whether that waits for the preflight.
+    #[serde(default)]
+    pub(super) preflight: Option<Preflight>,
+    /// When the preflight runs by itself.
+    #[serde(default)]
+    pub(super) next_preflight: Option<Mono>,
     /// Workers older than this are to be replaced, whatever their generation.
     pub(super) restart_mark: ChildId,
     pub(super) rollout: Option<Rollout>,
@@ -130,6 +137,8 @@ impl Group {
             newest: first,
             prepared: vec![first],
             preparing: None,
+            preflight: None,
+            next_preflight: None,
             restart_mark: ChildId(0),
             rollout: None,
             rollouts: 0,
@@ -253,7 +262,7 @@ impl Group {
     /// The group's slots as the table shows them, in one pass.
     pub(super) fn views(&self, children: &[Child]) -> Vec<SlotView> {
         let mut views = vec![SlotView::default(); self.slots.len()];
-        for child in children.iter().filter(|child| child.group == self.id) {
+        for child in children.iter().filter(|child| child.group == self.id && child.hook.is_none()) {
             let Some(view) = usize::try_from(child.slot).ok().and_then(|slot| views.get_mut(slot)) else {
                 continue;
             };

@@ -15,7 +15,7 @@ use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 
 /// How often SIGKILL is repeated until the child is reaped.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     fn position(&self, id: ChildId) -> Option<usize> {
@@ -37,8 +37,10 @@ impl Supervisor {
     pub(super) fn forked(&mut self, id: ChildId, pid: i32) {
         let Some(child) = self.child_mut(id) else { return };
         child.pid = pid;
-        let (group, worker) = (child.group, child.worker());
-        self.note_worker(group, Level::Debug, worker, Happening::Spawned);
+        let (group, worker, hook) = (child.group, child.worker(), child.hook);
+        if hook.is_none() {
+            self.note_worker(group, Level::Debug, worker, Happening::Spawned);
+        }
     }
 
     pub(super) fn execed(&mut self, id: ChildId) {
@@ -48,6 +50,10 @@ impl Supervisor {
             return;
         }
         let group = child.group;
+        if child.hook.is_some() {
+            let deadline = child.deadline;
+            return child.enter(Phase::Starting, now, deadline);
+        }
         let policy = &self.groups[group.0].policy;
         let at_first = policy.ready_at_first && self.groups[group.0].rollout.is_none();
         let deadline = match policy.ready {
@@ -97,7 +103,10 @@ impl Supervisor {
         let group = self.children[at].group;
         self.forget_streak(group);
         let child = self.children.remove(at);
-        self.account_for(&child, exit);
+        match child.hook {
+            None => self.account_for(&child, exit),
+            Some(_) => self.account_for_hook(&child, exit),
+        }
         self.note_if_stopped(group);
     }
 
@@ -164,7 +173,7 @@ impl Supervisor {
     /// Tells when the last worker of a group that is to have none is gone.
     pub(super) fn note_if_stopped(&mut self, id: GroupId) {
         let group = &self.groups[id.0];
-        let empty = !self.children.iter().any(|child| child.group == id);
+        let empty = self.is_deserted(id);
         let over = || self.is_over(group);
         if empty && (group.stopped.is_some() || self.shutdown.is_some() || over()) {
             self.note(id, Level::Info, Happening::GroupStopped);
@@ -201,15 +210,14 @@ impl Supervisor {
     /// Ends a streak of failures if a worker started since the last one has been ready long enough.
     fn forget_streak(&mut self, id: GroupId) {
         let now = self.now;
-        let group = &mut self.groups[id.0];
-        let stable = self.children.iter().any(|child| {
-            child.group == id
-                && child.id >= group.streak.mark
+        let group = &self.groups[id.0];
+        let stable = self.workers_of(id).any(|child| {
+            child.id >= group.streak.mark
                 && child.phase == Phase::Ready
                 && child.ready_for(now) >= group.policy.stable_after
         });
         if stable && group.streak.length > 0 {
-            group.streak = backoff::Streak::none(self.next_child);
+            self.groups[id.0].streak = backoff::Streak::none(self.next_child);
         }
     }
 
@@ -249,6 +257,7 @@ impl Supervisor {
             steps: 0,
             retired: false,
             failure: None,
+            hook: None,
         });
         self.act(Action::Spawn { child, group: id, generation, slot, index });
         child
@@ -256,8 +265,7 @@ impl Supervisor {
 
     /// The smallest number that no living worker of the group has.
     fn free_index(&self, id: GroupId) -> u32 {
-        let mut taken: Vec<u32> =
-            self.children.iter().filter(|child| child.group == id).map(|child| child.index).collect();
+        let mut taken: Vec<u32> = self.workers_of(id).map(|child| child.index).collect();
         taken.sort_unstable();
         (0..)
             .zip(&taken)
@@ -265,11 +273,11 @@ impl Supervisor {
             .map_or_else(|| u32::try_from(taken.len()).unwrap_or(u32::MAX), |(index, _)| index)
     }
 
-    /// Sends the graceful signal to a serving child and sets the moment of SIGKILL.
+    /// Asks a serving worker to go, by signal or by the stop command, and sets the moment of SIGKILL.
     pub(super) fn stop_child(&mut self, id: ChildId, reason: Reason) {
         let now = self.now;
         let Some(child) = self.child_mut(id) else { return };
-        let group = child.group;
+        let (group, phase) = (child.group, child.phase);
         let policy = &self.groups[group.0].policy;
         let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
         let own = match reason {
@@ -278,6 +286,8 @@ impl Supervisor {
             Reason::Replaced => policy.drain_signal,
             Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
         };
+        // A program that does not run yet has nothing that a command could ask.
+        let by_hook = own.is_none() && policy.stop_hook.is_some() && phase != Phase::Spawning;
         let signal = own.unwrap_or(policy.graceful_signal);
         let timeout = match reason {
             Reason::Replaced => policy.drain_timeout,
@@ -291,6 +301,10 @@ impl Supervisor {
         let Some(child) = self.child_mut(id) else { return };
         child.enter(Phase::Stopping, now, Some(now.after(timeout)));
         let worker = child.worker();
+        if by_hook {
+            self.run_stop_hook(id);
+            return self.note_worker(group, Level::Info, worker, Happening::StopCommand(reason));
+        }
         self.act(Action::Signal { child: id, signal, to_group: false });
         self.note_worker(group, Level::Info, worker, Happening::Stopping(signal, reason));
     }
@@ -339,7 +353,7 @@ impl Supervisor {
         let group = &self.groups[id.0];
         let leaves =
             |child: &&Child| child.retired || !(child.phase.is_serving() || group.is_in_place(child));
-        let count = self.children.iter().filter(|child| child.group == id).filter(leaves).count();
+        let count = self.workers_of(id).filter(leaves).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 }

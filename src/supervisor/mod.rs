@@ -13,6 +13,8 @@
 //! levels, never at edges, so whatever was missed heals at the next look. Numbers are counted from the table when they
 //! are needed and stored nowhere.
 //!
+//! Beside the workers stand hooks ([`hook`]), commands that are run for one purpose each.
+//!
 //! A worker goes forward through its phases, and only the reaper takes it out of the table:
 //!
 //! ```text
@@ -53,6 +55,7 @@ mod child;
 pub mod command;
 pub mod event;
 mod group;
+mod hook;
 mod life;
 pub mod note;
 mod reexec;
@@ -188,6 +191,7 @@ impl Supervisor {
             Event::Forked { child, pid } => self.forked(child, pid),
             Event::Execed { child } => self.execed(child),
             Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),
+            Event::HookFailed { child, why } => self.hook_failed(child, why),
             Event::Exited { child, exit } => self.exited(child, exit),
             Event::Ready { child } => {
                 self.acked(child);
@@ -219,7 +223,8 @@ impl Supervisor {
         let children = self.children.iter().filter_map(|child| child.deadline);
         let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
         let trials = self.groups.iter().filter_map(|group| self.trial_deadline(group));
-        children.chain(attempts).chain(trials).chain(self.reexec_deadline()).min()
+        let preflights = self.groups.iter().filter_map(|group| self.next_preflight(group));
+        children.chain(attempts).chain(trials).chain(preflights).chain(self.reexec_deadline()).min()
     }
 
     /// When a slot that waits for the end of the back-off may be filled.
@@ -264,8 +269,8 @@ impl Supervisor {
         {
             self.groups[child.group.0].dirty = true;
         }
-        for group in self.groups.iter_mut().filter(|group| group.streak.length > 0) {
-            group.dirty = true;
+        for group in &mut self.groups {
+            group.dirty |= group.streak.length > 0 || group.next_preflight.is_some_and(|at| at <= now);
         }
     }
 
@@ -307,6 +312,7 @@ impl Supervisor {
                 self.replenish(id, &mut views, now);
             }
             self.finish_rollout(id, &views);
+            self.start_preflight(id);
         }
         let views = self.groups[id.0].views(&self.children);
         self.settle(id, &views, now);
@@ -315,15 +321,16 @@ impl Supervisor {
 
     /// Moves on every child of a group whose deadline has passed.
     fn expire(&mut self, id: GroupId, now: Mono) {
-        let due: Vec<(ChildId, Phase)> = self
+        let due: Vec<(ChildId, Phase, bool)> = self
             .children
             .iter()
             .filter(|child| child.group == id && child.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|child| (child.id, child.phase))
+            .map(|child| (child.id, child.phase, child.hook.is_some()))
             .collect();
-        for (child, phase) in due {
+        for (child, phase, hook) in due {
             let timer = matches!(self.groups[id.0].policy.ready, Readiness::Timer(_));
             match phase {
+                _ if hook => self.hook_is_late(child),
                 Phase::Starting if timer => self.mark_ready(child),
                 Phase::Spawning | Phase::Starting => self.miss_deadline(child),
                 Phase::Ready => {}
@@ -336,12 +343,9 @@ impl Supervisor {
     /// Asks every serving child to go, and lets no drain outlast the stop.
     fn stop_group(&mut self, id: GroupId, since: Mono, at_once: bool, now: Mono) {
         let latest = since.after(self.groups[id.0].policy.stop_timeout);
-        let all: Vec<(ChildId, Phase)> = self
-            .children
-            .iter()
-            .filter(|child| child.group == id)
-            .map(|child| (child.id, child.phase))
-            .collect();
+        self.give_up_preflight(id);
+        self.hasten_hooks(id, latest, at_once);
+        let all: Vec<(ChildId, Phase)> = self.workers_of(id).map(|child| (child.id, child.phase)).collect();
         for (child, phase) in all {
             match phase {
                 Phase::Spawning | Phase::Starting | Phase::Ready | Phase::Stopping if at_once => {
@@ -364,9 +368,8 @@ impl Supervisor {
     fn cull(&mut self, id: GroupId) {
         let target = self.groups[id.0].target();
         let surplus: Vec<ChildId> = self
-            .children
-            .iter()
-            .filter(|child| child.group == id && child.slot >= target && child.phase.is_serving())
+            .workers_of(id)
+            .filter(|child| child.slot >= target && child.phase.is_serving())
             .map(|child| child.id)
             .collect();
         for child in surplus {
@@ -416,7 +419,7 @@ impl Supervisor {
     /// A group's name and how it stands.
     fn describe(&self, id: GroupId) -> (Option<String>, Option<Counts>) {
         let group = &self.groups[id.0];
-        let of_group = self.children.iter().filter(|child| child.group == id);
+        let of_group = self.workers_of(id);
         let (mut ready, mut draining) = (0, 0);
         for child in of_group {
             let counted =

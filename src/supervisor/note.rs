@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::event::HookKind;
 use crate::duration::Human;
 use crate::plan::Level;
 use crate::process::{Exit, Stage};
@@ -128,6 +129,14 @@ pub enum Happening {
     AckIgnored,
     /// A worker was asked to go.
     Stopping(Signal, Reason),
+    /// A worker was asked to go by its stop command.
+    StopCommand(Reason),
+    /// A hook was started.
+    HookStarted(HookKind),
+    /// A hook was content.
+    HookDone(HookKind),
+    /// A hook was not content, was late, or could not be run.
+    HookFailed(HookKind, String),
     /// A worker did not go in time and was sent SIGKILL.
     Killing(Duration),
     /// A worker ended as it was asked to.
@@ -188,7 +197,10 @@ impl Happening {
             Happening::Spawned => "spawned",
             Happening::Ready(_) => "ready",
             Happening::AckIgnored => "ack-ignored",
-            Happening::Stopping(..) => "stopping",
+            Happening::Stopping(..) | Happening::StopCommand(_) => "stopping",
+            Happening::HookStarted(_) => "hook-started",
+            Happening::HookDone(_) => "hook-done",
+            Happening::HookFailed(..) => "hook-failed",
             Happening::Killing(_) => "killing",
             Happening::Gone(_) => "gone",
             Happening::Died(..) => "died",
@@ -226,6 +238,10 @@ impl fmt::Display for Happening {
             Happening::Ready(after) => write!(f, "ready after {}", Human(*after)),
             Happening::AckIgnored => f.write_str("ack ignored: nobody waits for it"),
             Happening::Stopping(signal, reason) => write!(f, "stopping with signal {signal}: {reason}"),
+            Happening::StopCommand(reason) => write!(f, "stopping by the stop command: {reason}"),
+            Happening::HookStarted(hook) => write!(f, "{hook} started"),
+            Happening::HookDone(hook) => write!(f, "{hook} done"),
+            Happening::HookFailed(hook, why) => write!(f, "{hook} failed: {why}"),
             Happening::Killing(after) => write!(f, "not gone after {}: sending KILL", Human(*after)),
             Happening::Gone(exit) => write!(f, "gone: {}", Ending(*exit)),
             Happening::Died(exit, after) => write!(f, "died: {} after {}", Ending(*exit), Human(*after)),

@@ -3,9 +3,9 @@
 //! A re-execution goes through three phases:
 //!
 //! ```text
-//!   Checking --can read our state--> Settling --no worker between fork and exec--> Executing --> the new image
-//!       |                               |                                             |
-//!       +--refused, too late            +--too late                                   +--exec failed
+//!   Checking --can read our state--> Settling --no worker between fork and exec, no hook--> Executing --> the new image
+//!       |                               |                                                      |
+//!       +--refused, too late            +--too late                                            +--exec failed
 //!       v                               v                                             v
 //!   this image goes on as if nothing had been asked
 //! ```
@@ -152,10 +152,11 @@ impl Supervisor {
                 );
             }
             Phase::Settling if late => {
-                self.fail_reexec(
-                    Code::Failed,
-                    "a worker that is being started does not get to its program".into(),
-                );
+                let why = match self.runs_hook() {
+                    true => "a hook still runs",
+                    false => "a worker that is being started does not get to its program",
+                };
+                self.fail_reexec(Code::Failed, why.into());
             }
             Phase::Checking | Phase::Settling => {}
         }
@@ -170,12 +171,17 @@ impl Supervisor {
     /// The last action of all, when nothing else is left to do and no worker is between fork and exec.
     pub(super) fn due_reexec(&mut self) -> Option<Action> {
         let spawning = || self.children.iter().any(|child| child.phase == ChildPhase::Spawning);
-        let preparing = || self.groups.iter().any(|group| group.preparing.is_some());
-        if self.reexec.as_ref()?.phase != Phase::Settling || spawning() || preparing() {
+        let preparing =
+            || self.groups.iter().any(|group| group.preparing.is_some() && group.preflight.is_none());
+        if self.reexec.as_ref()?.phase != Phase::Settling || spawning() || self.runs_hook() || preparing() {
             return None;
         }
         self.reexec.as_mut()?.phase = Phase::Executing;
         Some(Action::Reexec)
+    }
+
+    fn runs_hook(&self) -> bool {
+        self.children.iter().any(|child| child.hook.is_some())
     }
 
     /// No worker is to be started now.

@@ -42,8 +42,7 @@ impl Supervisor {
             Verb::Scale(selector, scale, wait) => return self.scale_groups(ticket, &selector, scale, wait),
             Verb::Signal(selector, signal) => self.select(&selector).map(|groups| {
                 let ids: Vec<ChildId> = self
-                    .children
-                    .iter()
+                    .workers()
                     .filter(|child| groups.contains(&child.group))
                     .map(|child| child.id)
                     .collect();
@@ -113,8 +112,7 @@ impl Supervisor {
     }
 
     fn ack(&mut self, origin: Origin, pid: Option<i32>) -> Result<Reply, Reply> {
-        let find =
-            |pid: i32| self.children.iter().find(|child| pid > 0 && child.pid == pid).map(|child| child.id);
+        let find = |pid: i32| self.workers().find(|child| pid > 0 && child.pid == pid).map(|child| child.id);
         let sender = find(origin.pid).or_else(|| find(origin.process_group));
         let child = match pid.filter(|&pid| pid != 0) {
             None => {
@@ -295,9 +293,9 @@ impl Supervisor {
 
     fn group_status(&self, id: GroupId) -> GroupStatus {
         let group = &self.groups[id.0];
-        let mut children: Vec<_> = self.children.iter().filter(|child| child.group == id).collect();
+        let mut children: Vec<_> = self.workers_of(id).collect();
         let views = group.views(&self.children);
-        let state = group.state(&views, children.is_empty(), self.shutdown.is_some());
+        let state = group.state(&views, self.is_deserted(id), self.shutdown.is_some());
         let vacant = (0..)
             .zip(group.slots.iter().zip(&views))
             .filter(|(_, (_, view))| view.is_empty())

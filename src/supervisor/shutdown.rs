@@ -45,7 +45,7 @@ impl Supervisor {
             Meaning::Forward => self.stop_with(signal, signal),
             Meaning::StopWith(other) => self.stop_with(signal, other),
             Meaning::Relay => {
-                for child in self.all_children() {
+                for child in self.all_workers() {
                     self.act(Action::Signal { child, signal, to_group: false });
                 }
             }
@@ -82,8 +82,8 @@ impl Supervisor {
         }
     }
 
-    fn all_children(&self) -> Vec<ChildId> {
-        self.children.iter().map(|child| child.id).collect()
+    fn all_workers(&self) -> Vec<ChildId> {
+        self.workers().map(|child| child.id).collect()
     }
 
     /// Begins a graceful stop of everything; a second time changes nothing.
@@ -106,12 +106,8 @@ impl Supervisor {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.signal = Some(signal);
         }
-        let stopping: Vec<ChildId> = self
-            .children
-            .iter()
-            .filter(|child| child.phase == Phase::Stopping)
-            .map(|child| child.id)
-            .collect();
+        let stopping: Vec<ChildId> =
+            self.workers().filter(|child| child.phase == Phase::Stopping).map(|child| child.id).collect();
         for child in stopping {
             self.act(Action::Signal { child, signal, to_group: false });
         }

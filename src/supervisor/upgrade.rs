@@ -69,7 +69,11 @@ impl Supervisor {
         if let Some((given_up, earlier)) = group.preparing.replace((generation, serial)) {
             self.supersede(id, earlier, given_up, generation);
         }
-        self.act(Action::Prepare { group: id, generation });
+        if self.groups[id.0].has_preflight() {
+            self.await_preflight(id);
+        } else {
+            self.act(Action::Prepare { group: id, generation });
+        }
         serial
     }
 

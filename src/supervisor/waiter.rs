@@ -55,15 +55,15 @@ impl Supervisor {
     /// Looks whether what is waited for in a group is so.
     pub(super) fn settle(&mut self, id: GroupId, views: &[SlotView], now: Mono) {
         let group = &self.groups[id.0];
-        let children = self.children.iter().filter(|child| child.group == id).count();
+        let deserted = self.is_deserted(id);
         let stopping = group.stopped.is_some() || self.shutdown.is_some();
         let filled = group.rollout.is_none()
             && group.is_filled(views)
-            && !self.children.iter().any(|child| child.group == id && child.slot >= group.target());
+            && !self.workers_of(id).any(|child| child.slot >= group.target());
         let failing =
             group.gave_up || (group.streak.probation && group.streak.length >= group.policy.upgrade_failures);
         let outcome = |goal: Goal| match goal {
-            Goal::Stopped if children == 0 => Some(Outcome::Done("stopped".into())),
+            Goal::Stopped if deserted => Some(Outcome::Done("stopped".into())),
             Goal::Stopped if !stopping => {
                 Some(Outcome::Failed(Code::Failed, "started again meanwhile".into()))
             }

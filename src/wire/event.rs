@@ -67,6 +67,8 @@ struct Detail {
     to: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at_once: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook: Option<String>,
 }
 
 impl<'a> EventObject<'a> {
@@ -116,6 +118,13 @@ impl Detail {
             }
             Happening::Stopping(signal, reason) => {
                 Detail { signal: Some(signal.to_string()), reason: Some(reason.to_string()), ..none }
+            }
+            Happening::StopCommand(reason) => Detail { reason: Some(reason.to_string()), ..none },
+            Happening::HookStarted(hook) | Happening::HookDone(hook) => {
+                Detail { hook: Some(hook.to_string()), ..none }
+            }
+            Happening::HookFailed(hook, why) => {
+                Detail { hook: Some(hook.to_string()), error: Some(why.clone()), ..none }
             }
             Happening::Gone(exit) | Happening::Finished(exit) => Detail { exit: Some(ending(*exit)), ..none },
             Happening::Died(exit, after) => {

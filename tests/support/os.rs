@@ -11,7 +11,7 @@ use remuda::plan::{Policy, Readiness, Restart, UpgradeMode};
 use remuda::process::{Exit, Stage};
 use remuda::signame::Signal;
 use remuda::supervisor::command::{ClientId, Origin, Ticket, Verb};
-use remuda::supervisor::event::{Action, ChildId, Event, GenerationId, GroupId, Mono};
+use remuda::supervisor::event::{Action, ChildId, Event, GenerationId, GroupId, HookKind, Mono};
 use remuda::supervisor::note::{Happening, Note, Reason};
 use remuda::supervisor::snapshot::WorkerPhase;
 use remuda::supervisor::{GroupStart, Identity, Supervisor};
@@ -54,6 +54,8 @@ pub(crate) struct Process {
     pub(crate) stride: Stride,
     /// When the machine said that it is ready.
     pub(crate) ready: Option<Mono>,
+    /// What it is run for, if it is no worker.
+    pub(crate) hook: Option<HookKind>,
     /// The last signal it was sent.
     signalled: Option<Signal>,
     /// The last signal by which the machine asked it to go, as it said.
@@ -186,11 +188,13 @@ impl World {
             let healthy = process.ready.is_some_and(|ready| self.now.since(ready) >= healthy_after);
             let wanted = self.machine.wishes().nth(process.group.0).map(|wish| wish.generation);
             let shared = self.processes.values().any(|other| {
-                let successor = Some(other.generation) == wanted && other.asked.is_none();
+                let successor =
+                    other.hook.is_none() && Some(other.generation) == wanted && other.asked.is_none();
                 (other.group, other.slot) == (process.group, process.slot) && successor
             });
             let urgent = &mut self.watches[process.group.0].urgent;
             match (process.asked, healthy) {
+                _ if process.hook.is_some() => {}
                 (Some(_), _) => {}
                 (None, true) if shared => {}
                 (None, true) => _ = urgent.insert(process.slot),
@@ -307,6 +311,7 @@ impl World {
             Stride::Failed => Some(Due::Reap),
             Stride::Forked | Stride::Running if process.asked.is_some() => Some(Due::Go),
             Stride::Forked => Some(Due::Exec),
+            Stride::Running if process.hook.is_some() => Some(Due::End),
             Stride::Running if manual && process.ready.is_none() => Some(Due::Ack),
             Stride::Running => None,
         }
@@ -319,6 +324,7 @@ impl World {
             Some(Due::Go) => self.obey(child),
             Some(Due::Exec) => self.exec(child),
             Some(Due::Ack) => self.ack(child),
+            Some(Due::End) => self.die(child, Exit::Code(0)),
             None => Ok(()),
         }
     }
@@ -331,8 +337,8 @@ impl World {
         }
         demand!(!self.shutdown, "all is quiet after a request to stop, and nobody asked to exit");
         for (at, wish) in self.machine.wishes().enumerate() {
-            let own: Vec<&Process> =
-                self.processes.values().filter(|process| process.group.0 == at).collect();
+            let of_group = |process: &&Process| process.group.0 == at;
+            let own: Vec<&Process> = self.processes.values().filter(of_group).collect();
             if wish.stopped {
                 demand!(own.is_empty(), "g{at} is stopped, and {own:?} live");
                 continue;
@@ -355,7 +361,8 @@ impl World {
     /// Everything that decides what can happen from here, and nothing else.
     #[allow(dead_code, reason = "only a search asks for it")]
     pub(crate) fn canonical(&self) -> impl std::hash::Hash + Eq + use<> {
-        let of_process = |process: &Process| (process.stride, process.asked.is_some());
+        let of_process =
+            |process: &Process| (process.stride, process.asked.is_some(), process.hook.is_some());
         let newest =
             |group: GroupId| self.prepares.iter().filter(|prepare| prepare.0 == group).map(|p| p.1).max();
         let of_watch = |watch: &Watch| {
@@ -398,6 +405,28 @@ impl World {
                     pid: 0,
                     stride: Stride::Asked,
                     ready: None,
+                    hook: None,
+                    signalled: None,
+                    asked: None,
+                };
+                self.processes.insert(child, process);
+            }
+            Action::SpawnHook { child, group, generation, slot: _, index, hook } => {
+                let same = |other: &Process| (other.group, other.hook) == (group, Some(hook));
+                demand!(!self.processes.values().any(same), "{hook:?} of {group:?} runs twice");
+                if hook == HookKind::Preflight {
+                    let stops = self.shutdown || self.watches[group.0].stopping;
+                    demand!(!stops, "a preflight is started while {group:?} stops");
+                }
+                let process = Process {
+                    group,
+                    slot: 0,
+                    index,
+                    generation,
+                    pid: 0,
+                    stride: Stride::Asked,
+                    ready: None,
+                    hook: Some(hook),
                     signalled: None,
                     asked: None,
                 };
@@ -408,6 +437,10 @@ impl World {
                     return Err(format!("{signal} for {child:?}, which is reaped"));
                 };
                 process.signalled = Some(signal);
+                // Of the end of hooks nothing else tells.
+                if process.hook.is_some() {
+                    process.asked = Some(signal);
+                }
             }
             Action::Prepare { group, generation } => self.prepares.push((group, generation)),
             Action::Reply { ticket, last: true, .. } => {
@@ -430,6 +463,8 @@ impl World {
                 demand!(self.checking.take() == Some(check), "check {check} is stopped and does not run");
             }
             Action::Reexec => {
+                let hook = self.processes.values().find(|process| process.hook.is_some());
+                demand!(hook.is_none(), "the image changes while {hook:?} runs");
                 let between = |process: &Process| matches!(process.stride, Stride::Asked | Stride::Forked);
                 let unknown = self.processes.iter().find(|(_, process)| {
                     between(process) && process.asked.is_none() && process.ready.is_none()
@@ -458,7 +493,7 @@ impl World {
         if watch.probation.is_some() {
             let generation = self.machine.wishes().nth(group.0).map(|wish| wish.generation);
             let in_flight = self.processes.values().find(|process| {
-                let unready = process.ready.is_none() && process.asked.is_none();
+                let unready = process.ready.is_none() && process.asked.is_none() && process.hook.is_none();
                 process.group == group && unready && Some(process.generation) == generation
             });
             demand!(in_flight.is_none(), "{child:?} is a second attempt beside {in_flight:?} while failing");
@@ -471,7 +506,9 @@ impl World {
         let at = note.group.as_ref().and_then(|name| name.strip_prefix('g')?.parse::<usize>().ok());
         let Some(at) = at else { return Ok(()) };
         let child = note.worker.and_then(|worker| {
-            let same = |process: &Process| process.group.0 == at && process.index == worker.index;
+            let same = |process: &Process| {
+                process.group.0 == at && process.index == worker.index && process.hook.is_none()
+            };
             self.processes.iter().find(|(_, process)| same(process)).map(|(&child, _)| child)
         });
         let watch = &mut self.watches[at];
@@ -506,6 +543,15 @@ impl World {
                 let child = child.ok_or("an unknown worker is asked to go")?;
                 self.check_stop(child, *reason)?;
                 self.mark_asked(child, *signal)?;
+            }
+            Happening::StopCommand(reason) => {
+                let child = child.ok_or("an unknown worker is asked to go")?;
+                self.check_stop(child, *reason)?;
+                let command = self.processes.values().any(|other| other.hook == Some(HookKind::Stop(child)));
+                demand!(command, "{child:?} is asked to go by a command that does not run");
+                if let Some(process) = self.processes.get_mut(&child) {
+                    process.asked = Some(Signal::TERM);
+                }
             }
             Happening::Killing(_) => {
                 let child = child.ok_or("an unknown worker is killed")?;
@@ -563,10 +609,17 @@ impl World {
         );
         for record in &table {
             let process = self.processes.get(&record.child);
-            let same = process.is_some_and(|process| process.pid == record.pid);
+            let same =
+                process.is_some_and(|process| (process.pid, process.hook) == (record.pid, record.hook));
             demand!(same, "the table says {record:?}, the system {process:?}");
             let policy = &self.policies[record.group.0];
             let latest = match record.phase {
+                WorkerPhase::Starting if record.hook == Some(HookKind::Preflight) => {
+                    Some(policy.preflight_timeout)
+                }
+                WorkerPhase::Starting if record.hook.is_some() => {
+                    Some(policy.stop_timeout.max(policy.drain_timeout))
+                }
                 WorkerPhase::Ready => None,
                 WorkerPhase::Starting => Some(match policy.ready {
                     Readiness::Timer(span) => span.max(policy.ack_deadline),
@@ -588,7 +641,7 @@ impl World {
         let wishes: Vec<_> = self.machine.wishes().collect();
         for (at, wish) in wishes.iter().enumerate() {
             self.largest[at] = self.largest[at].max(wish.target);
-            let own = || table.iter().filter(|record| record.group.0 == at);
+            let own = || table.iter().filter(|record| record.group.0 == at && record.hook.is_none());
             let indices: BTreeSet<u32> = own().map(|record| record.index).collect();
             demand!(indices.len() == own().count(), "two workers of g{at} have one index: {table:?}");
             let serves = |phase| matches!(phase, WorkerPhase::Starting | WorkerPhase::Ready);
@@ -600,7 +653,9 @@ impl World {
             demand!(own().count() as u32 <= most, "{} workers of g{at}, more than {most}", own().count());
         }
         let fades = self.exit.is_none() && self.machine.next_deadline().is_none();
-        let moves = |process: &Process| process.stride != Stride::Running || process.asked.is_some();
+        let moves = |process: &Process| {
+            process.stride != Stride::Running || process.asked.is_some() || process.hook.is_some()
+        };
         if fades && self.prepares.is_empty() && !self.processes.values().any(moves) {
             self.at_rest().map_err(|violation| format!("nothing will happen any more: {violation}"))?;
         }
@@ -613,4 +668,6 @@ enum Due {
     Go,
     Exec,
     Ack,
+    /// A hook is content.
+    End,
 }

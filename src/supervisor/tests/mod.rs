@@ -1,6 +1,7 @@
 //! The machine, one rule at a time. A [`Bench`] feeds it events at moments of its own making and files the actions away
 //! by kind, so that a test reads as a short history: what happened, then what was asked for.
 
+mod hooks;
 mod manners;
 mod phases;
 mod reexec;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use super::child::{Child, Phase};
 use super::command::{ClientId, Origin, Reply, Ticket, Verb, Wait};
-use super::event::{Action, ChildId, Event, GenerationId, GroupId, Mono};
+use super::event::{Action, ChildId, Event, GenerationId, GroupId, HookKind, Mono};
 use super::note::Note;
 use super::snapshot::{GroupState, GroupStatus, Status};
 use super::{GroupStart, Identity, Supervisor};
@@ -49,6 +50,7 @@ struct Bench {
     next_request: u64,
     /// What was asked for since a test last looked.
     spawned: Vec<ChildId>,
+    hooks: Vec<(ChildId, HookKind)>,
     signals: Vec<(ChildId, Signal, bool)>,
     prepares: Vec<(GroupId, GenerationId)>,
     forgotten: Vec<GenerationId>,
@@ -76,6 +78,7 @@ impl Bench {
             next_pid: 100,
             next_request: 0,
             spawned: Vec::new(),
+            hooks: Vec::new(),
             signals: Vec::new(),
             prepares: Vec::new(),
             forgotten: Vec::new(),
@@ -101,6 +104,7 @@ impl Bench {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Spawn { child, .. } => self.spawned.push(child),
+                Action::SpawnHook { child, hook, .. } => self.hooks.push((child, hook)),
                 Action::Signal { child, signal, to_group } => self.signals.push((child, signal, to_group)),
                 Action::Prepare { group, generation } => self.prepares.push((group, generation)),
                 Action::Forget { generation, .. } => self.forgotten.push(generation),
@@ -235,6 +239,16 @@ impl Bench {
 
     fn spawns(&mut self) -> Vec<ChildId> {
         std::mem::take(&mut self.spawned)
+    }
+
+    /// The one hook that was asked for, whose program runs by now.
+    fn hook(&mut self, kind: HookKind) -> ChildId {
+        assert_eq!(self.hooks.len(), 1, "hooks: {:?}", self.hooks);
+        let (child, hook) = self.hooks.remove(0);
+        assert_eq!(hook, kind);
+        self.fork(child);
+        self.exec(child);
+        child
     }
 
     /// Children signalled since the last look, with what.

@@ -1,0 +1,111 @@
+//! Hooks as processes: commands in the surroundings of a worker, without its sockets, whose output goes into the log.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+
+use super::Group;
+use super::generation::Generation;
+use super::obstacle::Obstacle;
+use super::own_pid;
+use super::workers::{Process, Workers};
+use crate::env::WorkerContext;
+use crate::error::{Error, Result};
+use crate::plan::{Hook, Launch};
+use crate::process::Stage;
+use crate::supervisor::event::{ChildId, Event, GenerationId, HookKind};
+use crate::sys::spawn::{self, Spawn};
+use crate::sys::{creds, stream};
+
+/// What the machine asks for.
+pub(super) struct Order {
+    pub(super) child: ChildId,
+    pub(super) generation: GenerationId,
+    pub(super) slot: u32,
+    pub(super) index: u32,
+    pub(super) hook: HookKind,
+}
+
+impl Workers {
+    /// Starts a hook and tells how that went. `start` is the environment that the manager was started with.
+    pub(super) fn spawn_hook(
+        &mut self,
+        order: &Order,
+        group: &Group,
+        start: &[(OsString, OsString)],
+    ) -> Event {
+        let child = order.child;
+        match self.prepare_hook(order, group, start) {
+            Err(error) => Event::HookFailed { child, why: error.message },
+            Ok(prepared) => match self.fork_hook(order, group, &prepared) {
+                Ok(pid) => Event::Forked { child, pid },
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    Event::SpawnFailed { child, stage: Stage::Fork, errno }
+                }
+            },
+        }
+    }
+
+    fn prepare_hook(
+        &self,
+        order: &Order,
+        group: &Group,
+        start: &[(OsString, OsString)],
+    ) -> Result<Generation> {
+        let policy = &group.spec.policy;
+        let none = || Error::failed("there is no such command");
+        let mut prepared = match order.hook {
+            // Before the generation that is to come: all is looked up as it will be for that.
+            HookKind::Preflight => {
+                let launch = launch(&group.spec.launch, policy.preflight.as_ref().ok_or_else(none)?);
+                Generation::prepare(&launch, start).map_err(Obstacle::into_error)?
+            }
+            HookKind::Stop(worker) => {
+                let launch = launch(&group.spec.launch, policy.stop_hook.as_ref().ok_or_else(none)?);
+                let of_worker = group.generations.iter().find(|(known, _)| *known == order.generation);
+                let (_, generation) = of_worker.ok_or_else(none)?;
+                let pid = self.pid(worker).ok_or_else(|| Error::failed("the worker is gone"))?;
+                generation.for_command(&launch, &[("MAINPID".into(), pid.to_string().into())])?
+            }
+        };
+        prepared.hand_off_without_sockets(group, own_pid());
+        Ok(prepared)
+    }
+
+    fn fork_hook(&mut self, order: &Order, group: &Group, prepared: &Generation) -> io::Result<i32> {
+        let launch = &group.spec.launch;
+        let environment = prepared.template.worker(&WorkerContext {
+            slot: order.slot,
+            index: order.index,
+            generation: order.generation.0,
+            notify: None,
+        });
+        let (reader, writer) = stream::pipe()?;
+        let spawned = spawn::spawn(Spawn {
+            path: &prepared.path,
+            argv: &prepared.argv,
+            env: &environment,
+            descriptors: &[self.null.as_fd(), writer.as_fd(), writer.as_fd()],
+            process_group: true,
+            limits: &self.limits(launch),
+            nice: launch.attributes.nice,
+            oom_score_adj: self.oom_score_adj(launch),
+            credentials: prepared.credentials.as_ref(),
+            directory: prepared.directory.as_deref(),
+            umask: launch.umask,
+            parent_death_signal: launch.attributes.parent_death_signal,
+            keep_signals: None,
+        })?;
+        self.outputs.follow(spawned.pid, reader);
+        let uid = prepared.other_user().unwrap_or_else(creds::our_uid);
+        self.keep(spawned.pid, Process::hook(order.child, spawned.status, uid));
+        Ok(spawned.pid)
+    }
+}
+
+/// How a hook is started: as a worker of the group, but for its program.
+pub(super) fn launch(launch: &Launch, hook: &Hook) -> Launch {
+    let mut words = hook.argv.iter().cloned();
+    Launch { program: words.next().unwrap_or_default(), args: words.collect(), ..launch.clone() }
+}
