@@ -200,7 +200,7 @@ fn refused(setup: &Setup) -> Output {
 #[test]
 fn a_file_with_anything_wrong_starts_nothing_and_tells_everything() {
     let setup = setup("note:{dir}/noted pause");
-    write(&setup, &format!("{TWO}numprocesses = 0\nworkers = 2\nexec_stop = 'x'\n"));
+    write(&setup, &format!("{TWO}numprocesses = 0\nworkers = 2\nnumproces = 'x'\n"));
     let place = setup.path("site.toml").display().to_string();
     let told = refused(&setup).stderr;
     let lines: Vec<&str> = told.lines().collect();
@@ -208,7 +208,7 @@ fn a_file_with_anything_wrong_starts_nothing_and_tells_everything() {
     for (line, part) in lines.iter().zip([
         "14:16: api.numprocesses: '0' is not a number from 1 to 10000",
         "15:1: api.workers: unknown key (here it is 'numprocesses')",
-        "16:1: api.exec_stop: this key of firestarter is not supported by this version of remuda",
+        "16:1: api.numproces: unknown key (did you mean 'numprocesses'?)",
     ]) {
         assert_eq!(*line, format!("remuda: {place}:{part}"));
     }
