@@ -287,6 +287,12 @@ impl EnvBlock {
         EnvBlock { entries, listen_pid: None }
     }
 
+    /// These variables as they are, but for LISTEN_PID, which [`EnvBlock::fill_pid`] writes.
+    pub fn with_listen_pid<'a>(variables: impl IntoIterator<Item = &'a (OsString, OsString)>) -> EnvBlock {
+        let others = variables.into_iter().filter(|(name, _)| name != "LISTEN_PID");
+        EnvBlock { listen_pid: Some(Box::new(LISTEN_PID.map(Cell::new))), ..EnvBlock::plain(others) }
+    }
+
     /// `envp`: one pointer for each NUL-terminated `NAME=VALUE`, then a null pointer. They are good as long as the block
     /// lives, also across [`EnvBlock::fill_pid`].
     pub fn pointers(&self) -> Vec<*const c_char> {

@@ -21,10 +21,11 @@
 //! | wire | [`wire`] | core, plan; nothing of the system |
 //! | system | [`sys`] | plan; alone may hold `unsafe` |
 //! | shell | [`driver`] | core, wire, system, plan |
+//! | one program | [`init`] | system, plan |
 //! | offline | [`check`] | file, system, plan |
 //! | asking | [`client`] | wire, system, plan |
 //!
-//! Only this file joins `cli`, `check`, `driver` and `client`.
+//! Only this file joins `cli`, `check`, `driver`, `init` and `client`.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,6 +45,7 @@ pub mod driver;
 pub mod duration;
 pub mod env;
 pub mod error;
+pub mod init;
 pub mod nearest;
 pub mod octets;
 pub mod placeholder;
@@ -81,6 +83,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(outcome: Outcome) -> Result<u8> {
     match outcome {
         Outcome::Run(plan) => driver::run(*plan),
+        Outcome::Init(spec) => init::run(*spec),
         Outcome::RunFile(source) => match check::load(&source) {
             Ok(plan) => driver::run(plan),
             Err(complaints) => Ok(complain(&complaints)),

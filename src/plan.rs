@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::Attributes;
 use crate::signame::Signal;
 
+pub mod init;
 mod socket;
 
 pub use socket::{Address, Family, Host, SocketOptions, SocketSpec};

@@ -33,6 +33,14 @@ impl Signal {
     pub const TTIN: Signal = Signal(libc::SIGTTIN);
     /// A process in the background writes to the terminal; einhorn and unicorn: one worker fewer.
     pub const TTOU: Signal = Signal(libc::SIGTTOU);
+    /// Ctrl-Z.
+    pub const TSTP: Signal = Signal(libc::SIGTSTP);
+    /// The terminal has another size.
+    pub const WINCH: Signal = Signal(libc::SIGWINCH);
+    /// Nobody reads what is written.
+    pub const PIPE: Signal = Signal(libc::SIGPIPE);
+    /// A child has ended, was stopped or goes on.
+    pub const CHLD: Signal = Signal(libc::SIGCHLD);
     /// Lets a stopped process go on.
     pub const CONT: Signal = Signal(libc::SIGCONT);
 }

@@ -95,6 +95,9 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::Name => "site",
         Id::Control | Id::Pidfile => "/run/web.sock",
         Id::Pid => "4711",
+        Id::ParentDeathSignal => "KILL",
+        Id::Rewrite => "TERM:QUIT",
+        Id::ExitZero => "3,143",
         _ => panic!("--{} has a value that this test does not know", option.long),
     })
 }
@@ -102,7 +105,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
 /// What to give to a command beside its options.
 fn operands(command: &options::Command) -> &'static [&'static str] {
     match command.name {
-        "run" => &["--", "web"],
+        "run" | "init" => &["--", "web"],
         "check" => &["web.toml"],
         "scale" => &["4"],
         "signal" => &["HUP"],
@@ -112,13 +115,19 @@ fn operands(command: &options::Command) -> &'static [&'static str] {
 }
 
 fn line(command: &options::Command, option: &[&str]) -> Vec<OsString> {
-    let operands = if option.iter().any(|word| reads_file(command, word)) { &[] } else { operands(command) };
+    let alone = option.iter().any(|word| reads_file(command, word) || runs_nothing(command, word));
+    let operands = if alone { &[] } else { operands(command) };
     [&[command.name], option, operands].concat().into_iter().map(OsString::from).collect()
 }
 
 /// A file takes the place of a program.
 fn reads_file(command: &options::Command, word: &str) -> bool {
     command.kind == Kind::Run && (word.starts_with("--config") || word.starts_with("-c"))
+}
+
+/// The one option of `init` that takes no program.
+fn runs_nothing(command: &options::Command, word: &str) -> bool {
+    command.kind == Kind::Init && matches!(word, "--pause" | "-P")
 }
 
 #[test]
@@ -157,6 +166,7 @@ fn every_option_of_the_table_is_accepted_in_every_spelling_and_told_by_help() {
                 (Id::Help | Id::Version, _) => matches!(outcomes[0], Outcome::Print(_)),
                 (Id::Config, _) => matches!(outcomes[0], Outcome::RunFile(_)),
                 (_, Kind::Check | Kind::Sample) => false,
+                (_, Kind::Init) => matches!(outcomes[0], Outcome::Init(_)),
                 (_, Kind::Run) => matches!(outcomes[0], Outcome::Run(_)),
                 (_, Kind::Ask(_)) => matches!(outcomes[0], Outcome::Ask(_)),
             };
@@ -255,13 +265,17 @@ fn help_and_version_come_before_everything_else() {
             (format!("{name} --help"), help::long(command)),
             (format!("{name} --version"), help::version()),
             (format!("{name} --no-such-option -h"), help::short(command)),
-            (format!("{name} --name !! --help"), help::long(command)),
+            // For `init` the word after an option that it does not have is the program.
+            (
+                format!("{name} --name{}!! --help", if name == "init" { "=" } else { " " }),
+                help::long(command),
+            ),
             (format!("{name} --no-such=yes -h"), help::short(command)),
             (format!("{name} -Zh"), help::short(command)),
         ] {
             assert_eq!(page(&line), expected, "{line}");
         }
-        if command.kind != Kind::Run {
+        if !matches!(command.kind, Kind::Run | Kind::Init) {
             assert_eq!(page(&format!("{name} a b c d -h")), help::short(command));
         }
     }

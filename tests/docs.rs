@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use remuda::cli::options::{COMMANDS, Kind, Opt, RUN, Section};
+use remuda::cli::options::{COMMANDS, INIT, Kind, Opt, RUN, Section};
 use remuda::cli::{self, Outcome};
 use remuda::error::Code;
 
@@ -116,7 +116,7 @@ fn the_page_has_the_options_of_the_verbs_and_no_others() {
     let (_, lines) = subsections(&all).pop().expect("OPTIONS ends with the verbs");
     let table: BTreeSet<Told> = COMMANDS
         .iter()
-        .filter(|command| command.name != RUN.name)
+        .filter(|command| ![RUN.name, INIT.name].contains(&command.name))
         .flat_map(|command| command.options)
         .map(Told::from)
         .collect();
@@ -191,6 +191,13 @@ fn operands_told(macros: &str) -> String {
         }
     }
     words.join(" ")
+}
+
+#[test]
+fn the_page_of_init_has_its_options_and_no_others() {
+    let page = read("man/remuda-init.1");
+    let told = options_told(&section(&page, "OPTIONS"));
+    assert_eq!(sorted(told), sorted(INIT.options.iter().map(Told::from)));
 }
 
 #[test]
@@ -280,7 +287,9 @@ fn every_command_line_in_the_documents_can_be_read() {
     for line in remuda_lines(&lines) {
         match cli::parse(words(&line)) {
             Ok(Outcome::RunFile(_) | Outcome::Check(_)) => {}
-            Ok(Outcome::Run(_) | Outcome::Ask(_) | Outcome::Shell(_) | Outcome::Print(_)) => {}
+            Ok(
+                Outcome::Run(_) | Outcome::Init(_) | Outcome::Ask(_) | Outcome::Shell(_) | Outcome::Print(_),
+            ) => {}
             Ok(Outcome::Refuse(refusal)) => panic!("{line}\n{}", refusal.page),
             Ok(Outcome::Decline(_, error)) => panic!("{line}\n{error}"),
             Err(error) => panic!("{line}\n{error}"),

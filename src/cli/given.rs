@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::init;
 use super::options::{Command, Id, Opt, Question, RUN};
 use crate::addr;
 use crate::ask::{Ask, AskVerb};
@@ -11,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::config::{Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
+use crate::plan::init::Init;
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
     LogTarget, ManagerPolicy, Plan, Policy, SocketSpec, Stdin,
@@ -50,6 +52,7 @@ pub(super) struct Given {
     json: bool,
     silent: bool,
     pid: Option<i32>,
+    init: init::Said,
 }
 
 impl Default for Given {
@@ -84,6 +87,7 @@ impl Default for Given {
             json: false,
             silent: false,
             pid: None,
+            init: init::Said::default(),
         }
     }
 }
@@ -151,6 +155,14 @@ impl Given {
             Id::Timeout | Id::AnswerTimeout => self.timeout = Some(values::positive(text()?)?),
             Id::Silent => self.silent = true,
             Id::Pid => self.pid = Some(values::pid(text()?)?),
+            Id::ToGroup => self.init.to_group = true,
+            Id::SingleChild => self.init.single_child = true,
+            Id::Subreaper => self.init.subreaper = true,
+            Id::ParentDeathSignal => self.init.parent_death_signal = Some(text()?.parse()?),
+            Id::Rewrite => self.init.rewrite.push(init::rewrite(text()?)?),
+            Id::ExitZero => self.init.success.extend(init::statuses(text()?)?),
+            Id::WarnReaped => self.init.tell_reaped = true,
+            Id::Pause => self.init.pause = true,
             // The parser answers these before it reads anything else.
             Id::Help | Id::Version => {}
         }
@@ -196,6 +208,13 @@ impl Given {
             },
             pidfile: self.pidfile,
         })
+    }
+
+    /// What `init` does, in the manner of one of its doors.
+    pub(super) fn init(self, manner: &init::Manner, argv: Vec<OsString>) -> Result<Init> {
+        let level = manner.level(self.louder, self.quieter);
+        let stop_timeout = self.seen.contains(&Id::StopTimeout).then_some(self.policy.stop_timeout);
+        self.init.meant(manner, argv, level, stop_timeout)
     }
 
     /// The file that takes the place of a program, if there is one, with what was said beside it.

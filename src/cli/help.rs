@@ -20,6 +20,13 @@ Exit code:
   0 if all succeeded and 1 if not
 ";
 
+/// Exit codes of `init`.
+const INIT_CODES: &str = "\
+Exit code:
+  that of the program, or 128 and the number of the signal that ended it; 127 if
+  it is not found, 126 if it cannot be executed, 1 if it cannot be started
+";
+
 /// Exit codes of verbs, as in `error.rs`.
 const VERB_CODES: &str = "\
 Exit codes of verbs:
@@ -100,7 +107,11 @@ pub fn long(command: &Command) -> String {
             page += &wrapped(option.more, 10);
         }
     }
-    let codes = if command.kind == Kind::Run { RUN_CODES } else { VERB_CODES };
+    let codes = match command.kind {
+        Kind::Run => RUN_CODES,
+        Kind::Init => INIT_CODES,
+        Kind::Check | Kind::Sample | Kind::Ask(_) => VERB_CODES,
+    };
     format!("{page}\nDurations: {}.\n\n{codes}", duration::FORMS)
 }
 

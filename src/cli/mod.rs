@@ -12,12 +12,14 @@ use crate::ask::{Ask, Shell};
 use crate::config::Source;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+use crate::plan::init::Init;
 
 mod einhyrningsins;
 mod einhyrningsinsctl;
 mod getopts;
 mod given;
 pub mod help;
+mod init;
 pub mod native;
 pub mod options;
 mod socketmaster;
@@ -28,6 +30,8 @@ pub mod table;
 pub enum Outcome {
     /// Be a manager.
     Run(Box<Plan>),
+    /// Watch over one program.
+    Init(Box<Init>),
     /// Be a manager of the groups in a file.
     RunFile(Source),
     /// Tell what is wrong with a file.
@@ -80,6 +84,10 @@ type Parse = fn(Vec<OsString>) -> Result<Outcome>;
 const DOORS: &[(&str, Parse)] = &[
     ("einhyrningsins", einhyrningsins::parse),
     ("einhyrningsinsctl", einhyrningsinsctl::parse),
+    ("tini", init::tini),
+    ("docker-init", init::tini),
+    ("dumb-init", init::dumb_init),
+    ("catatonit", init::catatonit),
     ("socketmaster", socketmaster::parse),
 ];
 

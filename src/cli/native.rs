@@ -9,7 +9,7 @@ use lexopt::{Arg, Parser};
 
 use super::given::Given;
 use super::options::{COMMANDS, Command, Id, Kind, Opt, Question, RUN, command};
-use super::{Outcome, help};
+use super::{Outcome, help, init};
 use crate::ask::Ask;
 use crate::config::{self, Overrides, Source};
 use crate::error::{Error, Result};
@@ -44,6 +44,7 @@ fn read(command: &'static Command, args: &[OsString]) -> Result<Outcome> {
     }
     match command.kind {
         Kind::Run => read_run(args),
+        Kind::Init => init::read(args, &init::Manner::native(&|name| std::env::var_os(name))),
         Kind::Check => read_check(command, args),
         Kind::Sample => {
             operands(command, &mut Given::default(), args)?
@@ -129,7 +130,7 @@ fn unexpected(word: &OsStr) -> Error {
     Error::usage(format!("unexpected word '{}'", word.display()))
 }
 
-fn apply(given: &mut Given, option: &Opt, parser: &mut Parser) -> Result<()> {
+pub(super) fn apply(given: &mut Given, option: &Opt, parser: &mut Parser) -> Result<()> {
     let value = option.argument.map(|argument| value(parser, option, argument)).transpose()?;
     given
         .set(option.id, value.unwrap_or_default())
@@ -138,7 +139,7 @@ fn apply(given: &mut Given, option: &Opt, parser: &mut Parser) -> Result<()> {
 
 /// Help and version go before everything else, also before whatever is wrong with the line. What stands in the place of
 /// an option's value, or belongs to the program that is to run, is no such request.
-fn page_asked_for(command: &'static Command, args: &[OsString]) -> Option<String> {
+pub(super) fn page_asked_for(command: &'static Command, args: &[OsString]) -> Option<String> {
     let mut parser = Parser::from_args(args);
     loop {
         if program_follows(&mut parser) {
@@ -147,7 +148,7 @@ fn page_asked_for(command: &'static Command, args: &[OsString]) -> Option<String
         let (option, short) = match parser.next() {
             Ok(Some(Arg::Long(name))) => (command.long(name), false),
             Ok(Some(Arg::Short(letter))) => (command.short(letter), true),
-            Ok(Some(Arg::Value(_))) if command.kind == Kind::Run => return None,
+            Ok(Some(Arg::Value(_))) if matches!(command.kind, Kind::Run | Kind::Init) => return None,
             Ok(Some(Arg::Value(_))) => continue,
             // A flag with a value, such as `--json=yes`; the words after it may still ask for help.
             Err(_) => continue,
@@ -164,12 +165,12 @@ fn page_asked_for(command: &'static Command, args: &[OsString]) -> Option<String
 }
 
 /// Takes the `--` that ends the options of `run`, if it is the next word.
-fn program_follows(parser: &mut Parser) -> bool {
+pub(super) fn program_follows(parser: &mut Parser) -> bool {
     parser.try_raw_args().is_some_and(|mut words| words.next_if(|word| word == "--").is_some())
 }
 
 /// One option of the command line, looked up in the table.
-fn known(command: &'static Command, arg: &Arg<'_>) -> Result<&'static Opt> {
+pub(super) fn known(command: &'static Command, arg: &Arg<'_>) -> Result<&'static Opt> {
     let (found, written) = match arg {
         Arg::Long(name) => (command.long(name), format!("--{name}")),
         Arg::Short(letter) => (command.short(*letter), format!("-{letter}")),
@@ -200,7 +201,7 @@ fn value(parser: &mut Parser, option: &Opt, argument: &str) -> Result<OsString> 
 }
 
 /// What the lexer itself refuses.
-fn lexical(error: lexopt::Error) -> Error {
+pub(super) fn lexical(error: lexopt::Error) -> Error {
     match error {
         lexopt::Error::UnexpectedValue { option, value } => {
             Error::usage(format!("option '{option}' takes no value, and has '{}'", value.display()))

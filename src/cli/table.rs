@@ -114,6 +114,22 @@ pub enum Id {
     Silent,
     /// `--pid`
     Pid,
+    /// `--to-group`
+    ToGroup,
+    /// `--single-child`
+    SingleChild,
+    /// `--subreaper`
+    Subreaper,
+    /// `--pdeathsig` of `init`
+    ParentDeathSignal,
+    /// `--rewrite`
+    Rewrite,
+    /// `--exit-zero`
+    ExitZero,
+    /// `--warn-reaped`
+    WarnReaped,
+    /// `--pause`
+    Pause,
     /// `-h`, `--help`
     Help,
     /// `-V`, `--version`
@@ -125,6 +141,8 @@ pub enum Id {
 pub enum Kind {
     /// To be a manager.
     Run,
+    /// To watch over one program.
+    Init,
     /// To look at a groups file without running it.
     Check,
     /// To print a groups file to begin with.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod control;
 pub mod creds;
 pub mod endpoint;
+pub mod family;
 pub mod fault;
 pub mod fdmap;
 pub mod holder;
@@ -21,13 +22,16 @@ pub mod program;
 pub mod reap;
 pub mod reexec;
 pub mod signals;
+pub mod sigwait;
 pub mod socket;
 pub mod sockopt;
 pub mod spawn;
 pub mod start;
 pub mod stream;
 pub mod syslog;
+pub mod terminal;
 pub mod unix;
+pub mod vfork;
 
 /// The result of a system call as a `Result`: -1 stands for what `errno` says.
 pub fn cvt<T: From<i8> + PartialEq>(ret: T) -> io::Result<T> {

@@ -3,8 +3,8 @@
 use std::io;
 
 use libc::{
-    CLD_EXITED, ECHILD, ESRCH, P_ALL, P_PID, WEXITED, WNOHANG, WNOWAIT, c_int, id_t, idtype_t, pid_t,
-    siginfo_t,
+    CLD_EXITED, ECHILD, ESRCH, P_ALL, P_PID, WEXITED, WNOHANG, WNOWAIT, WSTOPPED, c_int, id_t, idtype_t,
+    pid_t, siginfo_t,
 };
 
 use super::{cvt, fault};
@@ -35,6 +35,26 @@ pub fn reap(child: i32) -> io::Result<Exit> {
     }
 }
 
+/// Whether this process has any child, alive or waiting to be reaped.
+pub fn has_children() -> io::Result<bool> {
+    match wait(P_ALL, 0, WNOWAIT) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(ECHILD) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The signal that has stopped a child, told once each time. That it is gone is no error.
+pub fn stopped(child: i32) -> io::Result<Option<Signal>> {
+    let number = id_t::try_from(child).map_err(|_| no_process(child))?;
+    match wait_for(P_PID, number, WSTOPPED) {
+        // SAFETY: waitid has filled in the fields of SIGCHLD.
+        Ok(info) => Ok(pid(&info).map(|_| Signal(unsafe { info.si_status() }))),
+        Err(error) if error.raw_os_error() == Some(ECHILD) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether a process is a child of ours, alive or waiting to be reaped.
 pub fn is_child(child: i32) -> bool {
     let Ok(number) = id_t::try_from(child) else { return false };
@@ -59,6 +79,17 @@ pub fn kill_group(group: i32, signal: Signal) -> io::Result<()> {
     send(-group, signal)
 }
 
+/// Signals every process of our PID namespace but ourselves.
+///
+/// # Errors
+/// This process is not the first one of its namespace: it would signal far more.
+pub fn kill_namespace(signal: Signal) -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not the first process"));
+    }
+    send(-1, signal)
+}
+
 /// The process group of a process, if there is such a process.
 pub fn process_group_of(process: i32) -> Option<i32> {
     fault::hit("getpgid").ok()?;
@@ -67,11 +98,15 @@ pub fn process_group_of(process: i32) -> Option<i32> {
 }
 
 fn wait(kind: idtype_t, number: id_t, more: c_int) -> io::Result<siginfo_t> {
+    wait_for(kind, number, WEXITED | more)
+}
+
+fn wait_for(kind: idtype_t, number: id_t, what: c_int) -> io::Result<siginfo_t> {
     // SAFETY: a structure of numbers and pointers that nobody follows; zero is a value of each.
     let mut info: siginfo_t = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: `info` is valid for writing.
-        let mut wait = || cvt(unsafe { libc::waitid(kind, number, &raw mut info, WEXITED | WNOHANG | more) });
+        let mut wait = || cvt(unsafe { libc::waitid(kind, number, &raw mut info, WNOHANG | what) });
         match fault::hit("waitid").and_then(|()| wait()) {
             Ok(_) => return Ok(info),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -314,6 +314,11 @@ impl Drop for Blocked {
     }
 }
 
+/// Gives a signal a disposition that is no handler: the default one, or to be ignored.
+pub(super) fn set_plain(number: c_int, disposition: usize) -> io::Result<()> {
+    set_action(number, &plain_action(disposition)).map(drop)
+}
+
 /// Whether a signal is ignored. A number that cannot be asked about is not.
 pub(super) fn is_ignored(number: c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();

@@ -84,6 +84,17 @@ fn empty_pipe() -> io::Result<()> {
     cvt(unsafe { libc::close(ends[1]) }).map(drop)
 }
 
+/// The descriptors from 3 on that are open, that of this listing among them.
+fn listed() -> io::Result<Vec<RawFd>> {
+    fault::hit("opendir")?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let descriptor = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        found.extend(descriptor.filter(|&descriptor| descriptor >= FIRST_UNNAMED as RawFd));
+    }
+    Ok(found)
+}
+
 /// What workers find at descriptor 0: `/dev/null`, or where there is none a pipe that nobody writes. Close-on-exec.
 pub fn null_input() -> io::Result<OwnedFd> {
     fault::hit("open")?;
@@ -104,6 +115,25 @@ pub fn null_input() -> io::Result<OwnedFd> {
 /// the limit is no way out: the limit may be a thousand million.
 pub fn seal_inherited(keep: &[RawFd]) -> io::Result<()> {
     gaps(keep).into_iter().try_for_each(seal_range).or_else(|_| seal_listed(keep))
+}
+
+/// Closes every descriptor from 3 on. Whoever calls this has no descriptors of its own.
+///
+/// # Errors
+/// As for [`seal_inherited`].
+pub fn close_unnamed() -> io::Result<()> {
+    let closed = fault::hit("close_range").and_then(|()| {
+        // SAFETY: numbers only; nobody here owns any of these descriptors.
+        cvt(unsafe { libc::syscall(libc::SYS_close_range, FIRST_UNNAMED, c_uint::MAX, 0) })
+    });
+    closed.map(drop).or_else(|_| {
+        let listed = listed()?;
+        for descriptor in listed {
+            // SAFETY: as above. That of the listing itself is closed already, which does not matter.
+            unsafe { libc::close(descriptor) };
+        }
+        Ok(())
+    })
 }
 
 /// The ranges, ends included, that `keep` leaves of all descriptors from 3 on.
@@ -130,11 +160,8 @@ fn seal_range((first, last): (u32, u32)) -> io::Result<()> {
 }
 
 fn seal_listed(keep: &[RawFd]) -> io::Result<()> {
-    fault::hit("opendir")?;
-    for entry in fs::read_dir("/proc/self/fd")? {
-        let name = entry?.file_name();
-        let Some(descriptor) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
-        if descriptor >= FIRST_UNNAMED as RawFd && !keep.contains(&descriptor) {
+    for descriptor in listed()? {
+        if !keep.contains(&descriptor) {
             fault::hit("fcntl")?;
             // SAFETY: sets a flag; no memory is involved.
             match cvt(unsafe { libc::fcntl(descriptor, F_SETFD, FD_CLOEXEC) }) {

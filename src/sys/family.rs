@@ -1,0 +1,122 @@
+//! Whose children orphans become: PID 1 of a PID namespace, or the nearest subreaper above them. And who is left of them.
+
+use std::fs;
+use std::io;
+
+use libc::{PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, c_int, c_ulong};
+
+use super::{cvt, fault};
+use crate::signame::Signal;
+
+/// Whether this process is the first one of its PID namespace.
+pub fn is_first() -> bool {
+    std::process::id() == 1
+}
+
+/// Makes this process a subreaper: orphans among its descendants become its children.
+pub fn become_subreaper() -> io::Result<()> {
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// Whether it is one.
+pub fn is_subreaper() -> io::Result<bool> {
+    let mut is: c_int = 0;
+    fault::hit("prctl")?;
+    // SAFETY: this option takes a pointer to a number, which is valid for writing.
+    cvt(unsafe { libc::prctl(PR_GET_CHILD_SUBREAPER, &raw mut is) })?;
+    Ok(is != 0)
+}
+
+/// Asks for a signal at the death of our parent. If that has died just now, the signal is there at once.
+pub fn watch_parent(signal: Signal) -> io::Result<()> {
+    let parent = std::os::unix::process::parent_id();
+    prctl(PR_SET_PDEATHSIG, signal.0 as c_ulong)?;
+    if std::os::unix::process::parent_id() != parent {
+        super::reap::kill(std::process::id().cast_signed(), signal)?;
+    }
+    Ok(())
+}
+
+/// The children of this process that live.
+///
+/// # Errors
+/// There is no `/proc`, or it is that of another PID namespace.
+pub fn children() -> io::Result<Vec<i32>> {
+    let own = std::process::id().cast_signed();
+    living(|stat| stat.parent == own)
+}
+
+/// Every process of this PID namespace that lives, but this one.
+///
+/// # Errors
+/// As for [`children`].
+pub fn all_others() -> io::Result<Vec<i32>> {
+    living(|_| true)
+}
+
+/// What `/proc/PID/stat` tells of a process.
+struct Stat {
+    state: u8,
+    parent: i32,
+}
+
+fn living(wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<i32>> {
+    let own = std::process::id();
+    fault::hit("opendir")?;
+    // Where it leads elsewhere, the numbers there are those of another namespace.
+    if fs::read_link("/proc/self")?.to_str() != Some(&own.to_string()) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "/proc is that of another PID namespace"));
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It may have gone since it was listed.
+        let Some(stat) = fs::read(format!("/proc/{pid}/stat")).ok().and_then(|line| read_stat(&line)) else {
+            continue;
+        };
+        if pid != own.cast_signed() && !matches!(stat.state, b'Z' | b'X') && wanted(&stat) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Of `12 (name) S 1 ...` the state and the parent. The name may hold anything.
+fn read_stat(line: &[u8]) -> Option<Stat> {
+    let end = line.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(line.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    Some(Stat { state, parent: fields.next()?.parse().ok()? })
+}
+
+fn prctl(option: c_int, value: c_ulong) -> io::Result<()> {
+    fault::hit("prctl")?;
+    // SAFETY: these options take one number.
+    cvt(unsafe { libc::prctl(option, value) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn state_and_parent_stand_after_the_name() {
+        let stat = read_stat(b"12 (a) Z 3 (b) S 7 7 0\n").unwrap();
+        assert_eq!((stat.state, stat.parent), (b'S', 7));
+        assert!(read_stat(b"").is_none() && read_stat(b"12 (a)").is_none());
+    }
+
+    #[test]
+    fn a_child_is_among_the_children_until_it_is_dead() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert!(children().unwrap().contains(&pid) && all_others().unwrap().contains(&pid));
+        assert!(!all_others().unwrap().contains(&std::process::id().cast_signed()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!children().unwrap().contains(&pid));
+    }
+}
