@@ -418,6 +418,10 @@ pub struct Policy {
     /// Run the preflight by itself, so long after the last one has ended, and upgrade when it succeeds. An upgrade on
     /// request does without it then.
     pub preflight_every: Option<Duration>,
+    /// How long the first workers wait after the sockets are open.
+    pub warmup: Duration,
+    /// The first workers wait for the first connection or datagram, where there is a socket.
+    pub lazy: bool,
 }
 
 impl Policy {
@@ -472,6 +476,8 @@ impl Default for Policy {
             preflight: None,
             preflight_timeout: Duration::from_secs(300),
             preflight_every: None,
+            warmup: Duration::ZERO,
+            lazy: false,
         }
     }
 }

@@ -78,7 +78,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::Nice => "5",
         Id::OomScoreAdj => "300",
         Id::StopCommand | Id::Preflight => "true",
-        Id::PreflightTimeout | Id::PreflightEvery => "2s",
+        Id::PreflightTimeout | Id::PreflightEvery | Id::Warmup => "2s",
         Id::Restart => "never",
         Id::SuccessExit => "0,2,TERM",
         Id::Backoff => "1s:2:10s",

@@ -55,6 +55,8 @@ enum Wish {
     Scale(u32),
     Reexec,
     Signal(Signal),
+    /// To be served: whoever connects.
+    Connect,
     /// Nothing: the client that has waited longest hangs up.
     HangUp,
 }
@@ -196,6 +198,7 @@ impl Node {
                     Wish::Scale(count) => Verb::Scale(None, Scale::To(count), Wait::Done),
                     Wish::Reexec => Verb::Reexec(Wait::Done),
                     Wish::Signal(signal) => return world.signal(signal),
+                    Wish::Connect => return world.connect(0),
                     Wish::HangUp => return world.hang_up(world.waiting[0].client),
                 };
                 world.ask(verb).map(|_| ())
@@ -475,6 +478,20 @@ fn a_command_asks_workers_to_stop() {
         policy: Policy { stop_hook: hook(), ..rolling() },
         wishes: everything(),
         asks: 1,
+        faults: 1,
+        codes: vec![1],
+        at_least: 2_000,
+    }
+    .run();
+}
+
+#[test]
+fn a_group_waits_for_its_time_and_then_for_a_connection() {
+    Search {
+        name: "one worker, lazy, after a warm-up",
+        policy: Policy { lazy: true, warmup: SECOND, ..rolling() },
+        wishes: everything().into_iter().chain([Wish::Connect]).collect(),
+        asks: 2,
         faults: 1,
         codes: vec![1],
         at_least: 2_000,

@@ -327,6 +327,7 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
     let second = Duration::from_secs(1);
     vec![
         (Level::Info, false, Happening::Started),
+        (Level::Info, false, Happening::Connected),
         (Level::Debug, true, Happening::Spawned),
         (Level::Info, true, Happening::Ready(Duration::from_millis(1003))),
         (Level::Warn, true, Happening::AckIgnored),

@@ -106,6 +106,8 @@ impl Given {
             Id::Handoff => self.conventions = values::conventions(text()?)?,
             Id::NoListenPid => self.listen_pid = false,
             Id::Workers => self.policy.workers = values::count(text()?)?,
+            Id::Lazy => self.policy.lazy = true,
+            Id::Warmup => self.policy.warmup = duration::parse(text()?)?,
             Id::Ack => self.policy.ready = values::readiness(text()?)?,
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,

@@ -235,6 +235,24 @@ const RUN_OPTIONS: &[Opt] = &[
         .takes("N")
         .defaults("1"),
     flag(
+        Id::Lazy,
+        "lazy",
+        Section::Workers,
+        "start them with the first connection",
+        "Or datagram; it waits in the socket and is not lost. Without a socket workers are started at once.",
+    )
+    .rare(),
+    flag(
+        Id::Warmup,
+        "warmup",
+        Section::Workers,
+        "start them so long after the sockets are open",
+        "",
+    )
+    .takes("DUR")
+    .defaults("0s")
+    .rare(),
+    flag(
         Id::Ack,
         "ack",
         Section::Workers,

@@ -14,6 +14,10 @@ pub enum Id {
     NoListenPid,
     /// `--workers`
     Workers,
+    /// `--lazy`
+    Lazy,
+    /// `--warmup`
+    Warmup,
     /// `--ack`
     Ack,
     /// `--ack-deadline`

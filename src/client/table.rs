@@ -175,7 +175,7 @@ fn state_colour(state: GroupState) -> Option<&'static str> {
         GroupState::Up => Some(GREEN),
         GroupState::Starting | GroupState::Upgrading | GroupState::Stopping => Some(YELLOW),
         GroupState::Failing => Some(RED),
-        GroupState::Stopped => None,
+        GroupState::Stopped | GroupState::Waiting => None,
     }
 }
 

@@ -115,6 +115,8 @@ impl Draft {
             }
             Id::BaseName => launch.handoff.base_name = value.read(base_name)?,
             Id::ListenPid => launch.handoff.listen_pid = value.flag()?,
+            Id::StartImmediate => policy.lazy = !value.flag()?,
+            Id::WarmupDelay => policy.warmup = value.amount(duration::parse)?,
             Id::Ack => self.ack = value.read(|text| values::choice(text, &ACKS))?,
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,

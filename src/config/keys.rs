@@ -24,6 +24,10 @@ pub enum Id {
     BaseName,
     /// `listen_pid`
     ListenPid,
+    /// `start_immediate`
+    StartImmediate,
+    /// `warmup_delay`
+    WarmupDelay,
     /// `ack`
     Ack,
     /// `ack_timeout`
@@ -412,6 +416,24 @@ pub const KEYS: &[Key] = &[
         .beside_theirs("false")
         .option("no-listen-pid"),
     row(
+        Id::StartImmediate,
+        "start_immediate",
+        Kind::Flag,
+        Usual::Default("true"),
+        "start workers at once, not with the first connection; without a socket always at once",
+    )
+    .theirs(Some("false"))
+    .option("lazy"),
+    row(
+        Id::WarmupDelay,
+        "warmup_delay",
+        Kind::Duration,
+        Usual::Default("0"),
+        "time from the opening of the sockets to the first worker",
+    )
+    .theirs(Some("0"))
+    .option("warmup"),
+    row(
         Id::Ack,
         "ack",
         Kind::Text,
@@ -675,12 +697,5 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
-pub const LATER: &[&str] = &[
-    "start_immediate",
-    "warmup_delay",
-    "stdout_log",
-    "stderr_log",
-    "control_socket",
-    "live_check_timeout",
-    "auto_upgrade",
-];
+pub const LATER: &[&str] =
+    &["stdout_log", "stderr_log", "control_socket", "live_check_timeout", "auto_upgrade"];

@@ -31,6 +31,7 @@ mod workers;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::env::HandedSocket;
@@ -321,6 +322,13 @@ impl Driver {
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
         let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
         let outputs_at = self.workers.outputs.watch(&mut self.poll, &self.journal);
+        let mut idle_at = Vec::new();
+        for id in self.core.awaiting() {
+            let listeners = self.opened.groups.get(id.0).map(|group| &group.listeners);
+            for listener in listeners.into_iter().flatten() {
+                idle_at.push((id, self.poll.add(listener.as_fd(), Interest::READ)));
+            }
+        }
         let deadline = if more { Some(0) } else { self.core.next_deadline().map(|deadline| deadline.0) };
         self.poll.wait(deadline.into_iter().chain(clients_at.reopen).min())?;
 
@@ -339,6 +347,11 @@ impl Driver {
         });
         if died {
             self.workers.outputs.catch_up(&mut self.journal);
+        }
+        for (group, at) in idle_at {
+            if self.poll.readable(at) {
+                core.handle(now, Event::ListenerReadable { group });
+            }
         }
         for signal in signals.into_iter().flatten() {
             core.handle(now, received(signal, self.terminal));

@@ -10,7 +10,7 @@ use super::Supervisor;
 use super::backoff::{Streak, pause};
 use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
-use super::group::{Group, Slot, Vacancy};
+use super::group::{Group, Slot, Vacancy, Waits};
 use super::hook::Preflight;
 use super::reexec::Reexec;
 use super::shutdown::Shutdown;
@@ -57,6 +57,8 @@ pub struct Wish {
     pub generation: GenerationId,
     /// Slots that want no worker any more.
     pub finished: u32,
+    /// None is started yet.
+    pub waiting: bool,
     /// Asked to stop.
     pub stopped: bool,
     /// No more attempts are made.
@@ -154,6 +156,7 @@ impl Supervisor {
             target: group.target(),
             generation: group.generation,
             finished: group.slots.iter().map(|slot| u32::from(slot.vacancy == Vacancy::Finished)).sum(),
+            waiting: group.waits.is_some(),
             stopped: group.stopped.is_some(),
             gave_up: group.gave_up,
             changing: group.rollout.is_some() || group.preparing.is_some(),
@@ -200,6 +203,7 @@ impl Form {
             preflight,
             next_preflight,
             restart_mark,
+            waits,
             rollout,
             rollouts: _,
             stopped,
@@ -236,6 +240,14 @@ impl Form {
             Some(Preflight::Running(child)) => 2 + older(child),
         });
         self.ahead(*next_preflight);
+        match waits {
+            None => self.count(0),
+            Some(Waits::Connection) => self.count(1),
+            Some(Waits::Until(at)) => {
+                self.count(2);
+                self.ahead(Some(*at));
+            }
+        }
         self.count(older(restart_mark));
         self.flag(rollout.is_some());
         if let Some(Rollout { serial, purpose, mode, failures, proven, until }) = rollout {

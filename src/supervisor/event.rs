@@ -108,6 +108,11 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
+    /// There is a connection or a datagram at a socket of a group that [waits](super::Supervisor::awaiting) for one.
+    ListenerReadable {
+        /// The group.
+        group: GroupId,
+    },
     /// A worker said READY=1.
     Ready {
         /// The attempt.

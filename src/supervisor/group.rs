@@ -33,6 +33,15 @@ pub(super) enum Vacancy {
     Finished,
 }
 
+/// What a group without workers waits for before it starts the first ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Waits {
+    /// For this moment.
+    Until(Mono),
+    /// For a connection or a datagram.
+    Connection,
+}
+
 /// A logical place for one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slot {
@@ -88,6 +97,9 @@ pub(super) struct Group {
     pub(super) rollout: Option<Rollout>,
     /// Counts rollouts, so that whoever waits for one knows it.
     pub(super) rollouts: u64,
+    /// No worker is wanted yet.
+    #[serde(default)]
+    pub(super) waits: Option<Waits>,
     /// Asked to stop, and since when.
     pub(super) stopped: Option<Mono>,
     pub(super) streak: Streak,
@@ -123,10 +135,10 @@ impl SlotView {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, start: GroupStart) -> Self {
+    pub(super) fn new(id: GroupId, start: GroupStart, now: Mono) -> Self {
         let slots = (0..start.policy.workers).map(|_| Slot::new()).collect();
         let first = GenerationId(1);
-        Group {
+        let mut group = Group {
             id,
             name: start.name,
             policy: start.policy,
@@ -142,11 +154,23 @@ impl Group {
             restart_mark: ChildId(0),
             rollout: None,
             rollouts: 0,
+            waits: None,
             stopped: None,
             streak: Streak::none(ChildId(0)),
             gave_up: false,
             dirty: true,
-        }
+        };
+        group.waits = if group.policy.warmup.is_zero() {
+            group.lazily()
+        } else {
+            Some(Waits::Until(now.after(group.policy.warmup)))
+        };
+        group
+    }
+
+    /// What is waited for once the time of the warm-up is over.
+    pub(super) fn lazily(&self) -> Option<Waits> {
+        (self.policy.lazy && !self.sockets.is_empty()).then_some(Waits::Connection)
     }
 
     /// Number of workers wanted.
@@ -229,6 +253,7 @@ impl Group {
     /// wanted.
     pub(super) fn is_over(&self, views: &[SlotView], none_will_do: bool) -> bool {
         self.stopped.is_none()
+            && self.waits.is_none()
             && self.preparing.is_none()
             && self.rollout.is_none()
             && (none_will_do || !self.slots.is_empty())
@@ -241,7 +266,8 @@ impl Group {
 
     /// Every slot has its ready modern worker, or wants none, and nothing else serves.
     pub(super) fn is_filled(&self, views: &[SlotView]) -> bool {
-        self.slots.iter().zip(views).all(|(slot, view)| view.old.is_empty() && slot.is_content(view))
+        let content = |slot: &Slot, view| self.waits.is_some() || slot.is_content(view);
+        self.slots.iter().zip(views).all(|(slot, view)| view.old.is_empty() && content(slot, view))
     }
 
     /// What the group is about, for clients.
@@ -251,6 +277,9 @@ impl Group {
         }
         if self.preparing.is_some() || self.rollout.as_ref().is_some_and(|r| r.purpose != Purpose::Restart) {
             return GroupState::Upgrading;
+        }
+        if self.waits.is_some() {
+            return GroupState::Waiting;
         }
         if self.slots.iter().zip(views).all(|(slot, view)| slot.is_content(view)) {
             let finished = self.slots.iter().all(|slot| slot.vacancy == Vacancy::Finished);

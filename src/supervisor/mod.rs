@@ -13,6 +13,8 @@
 //! levels, never at edges, so whatever was missed heals at the next look. Numbers are counted from the table when they
 //! are needed and stored nowhere.
 //!
+//! A group may [wait](idle) for its time or for a connection before it starts the first workers.
+//!
 //! Beside the workers stand hooks ([`hook`]), commands that are run for one purpose each.
 //!
 //! A worker goes forward through its phases, and only the reaper takes it out of the table:
@@ -56,6 +58,7 @@ pub mod command;
 pub mod event;
 mod group;
 mod hook;
+mod idle;
 mod life;
 pub mod note;
 mod reexec;
@@ -84,7 +87,7 @@ use backoff::Random;
 use child::{Child, Phase};
 use command::{ClientId, Reply, Selector, Ticket};
 use event::{Action, ChildId, Event, GroupId, Mono};
-use group::{Group, Vacancy};
+use group::{Group, Vacancy, Waits};
 use note::{Counts, Happening, Note, Reason, Worker};
 use reexec::Reexec;
 use shutdown::Shutdown;
@@ -146,7 +149,7 @@ impl Supervisor {
     /// A machine for these groups, whose generation 1 is prepared. `seed` makes the jitter.
     pub fn new(identity: Identity, groups: Vec<GroupStart>, now: Mono, seed: u64) -> Self {
         let groups =
-            groups.into_iter().enumerate().map(|(at, start)| Group::new(GroupId(at), start)).collect();
+            groups.into_iter().enumerate().map(|(at, start)| Group::new(GroupId(at), start, now)).collect();
         Supervisor {
             identity,
             policy: ManagerPolicy::default(),
@@ -193,6 +196,7 @@ impl Supervisor {
             Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),
             Event::HookFailed { child, why } => self.hook_failed(child, why),
             Event::Exited { child, exit } => self.exited(child, exit),
+            Event::ListenerReadable { group } => self.listener_readable(group),
             Event::Ready { child } => {
                 self.acked(child);
             }
@@ -224,7 +228,14 @@ impl Supervisor {
         let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
         let trials = self.groups.iter().filter_map(|group| self.trial_deadline(group));
         let preflights = self.groups.iter().filter_map(|group| self.next_preflight(group));
-        children.chain(attempts).chain(trials).chain(preflights).chain(self.reexec_deadline()).min()
+        let warmups = self.groups.iter().filter_map(|group| self.warm_at(group));
+        children
+            .chain(attempts)
+            .chain(trials)
+            .chain(preflights)
+            .chain(warmups)
+            .chain(self.reexec_deadline())
+            .min()
     }
 
     /// When a slot that waits for the end of the back-off may be filled.
@@ -270,7 +281,9 @@ impl Supervisor {
             self.groups[child.group.0].dirty = true;
         }
         for group in &mut self.groups {
-            group.dirty |= group.streak.length > 0 || group.next_preflight.is_some_and(|at| at <= now);
+            group.dirty |= group.streak.length > 0
+                || group.next_preflight.is_some_and(|at| at <= now)
+                || matches!(group.waits, Some(Waits::Until(at)) if at <= now);
         }
     }
 
@@ -308,7 +321,8 @@ impl Supervisor {
             self.cull(id);
             let mut views = self.groups[id.0].views(&self.children);
             self.retire(id, &mut views);
-            if !self.is_settling() {
+            self.warm_up(id);
+            if !self.is_settling() && self.groups[id.0].waits.is_none() {
                 self.replenish(id, &mut views, now);
             }
             self.finish_rollout(id, &views);

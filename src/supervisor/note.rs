@@ -121,6 +121,8 @@ impl fmt::Display for Reason {
 pub enum Happening {
     /// The manager begins.
     Started,
+    /// Somebody connects to a group that has waited for it.
+    Connected,
     /// A worker was forked.
     Spawned,
     /// A worker is ready, this long after its fork.
@@ -194,6 +196,7 @@ impl Happening {
     pub fn name(&self) -> &'static str {
         match self {
             Happening::Started => "started",
+            Happening::Connected => "connected",
             Happening::Spawned => "spawned",
             Happening::Ready(_) => "ready",
             Happening::AckIgnored => "ack-ignored",
@@ -234,6 +237,7 @@ impl fmt::Display for Happening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Happening::Started => f.write_str("started"),
+            Happening::Connected => f.write_str("there is a connection: starting"),
             Happening::Spawned => f.write_str("spawned"),
             Happening::Ready(after) => write!(f, "ready after {}", Human(*after)),
             Happening::AckIgnored => f.write_str("ack ignored: nobody waits for it"),

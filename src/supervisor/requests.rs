@@ -201,7 +201,8 @@ impl Supervisor {
             let group = &mut self.groups[id.0];
             let idle = group.gave_up
                 || group.slots.iter().any(|slot| slot.vacancy == super::group::Vacancy::Finished);
-            if group.stopped.take().is_some() || idle {
+            let waiting = group.waits.take().is_some();
+            if group.stopped.take().is_some() || idle || waiting {
                 group.forgive(next_child);
                 self.note(id, Level::Info, Happening::GroupStarted);
             }
@@ -232,7 +233,8 @@ impl Supervisor {
         let accepted = Reply::Done(format!("restarting {}", self.names(&groups)));
         let mut goals = Vec::with_capacity(groups.len());
         for id in groups {
-            if self.groups[id.0].stopped.take().is_some() {
+            let waiting = self.groups[id.0].waits.take().is_some();
+            if self.groups[id.0].stopped.take().is_some() || waiting {
                 self.note(id, Level::Info, Happening::GroupStarted);
             }
             goals.push((id, Goal::Rollout(self.request_restart(id))));

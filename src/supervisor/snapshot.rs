@@ -58,6 +58,8 @@ pub struct VacantSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupState {
+    /// No worker is started yet: it waits for its time, or for a connection.
+    Waiting,
     /// Workers are missing or not ready yet.
     Starting,
     /// All workers are ready.
@@ -76,6 +78,7 @@ impl GroupState {
     /// As on the wire: `up`.
     pub fn name(self) -> &'static str {
         match self {
+            GroupState::Waiting => "waiting",
             GroupState::Starting => "starting",
             GroupState::Up => "up",
             GroupState::Upgrading => "upgrading",

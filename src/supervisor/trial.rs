@@ -21,7 +21,7 @@ impl Group {
     /// One worker of the new generation is being tried, and the others wait for what becomes of it.
     pub(super) fn has_canary(&self) -> bool {
         let tries = self.rollout.as_ref().is_some_and(|r| r.purpose == Purpose::Upgrade && !r.proven);
-        tries && self.policy.canary.is_some() && !self.slots.is_empty()
+        tries && self.policy.canary.is_some() && !self.slots.is_empty() && self.waits.is_none()
     }
 
     /// This is the one that is being tried.

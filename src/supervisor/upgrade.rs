@@ -246,8 +246,9 @@ impl Supervisor {
         let (outcome, happening) = match rollout.purpose {
             Purpose::Upgrade => {
                 group.committed = generation;
+                let comes = if group.waits.is_some() { "is what will start" } else { "is up" };
                 (
-                    Outcome::Done(format!("generation {} is up", generation.0)),
+                    Outcome::Done(format!("generation {} {comes}", generation.0)),
                     Happening::UpgradeDone(generation.0),
                 )
             }

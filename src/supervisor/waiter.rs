@@ -71,6 +71,9 @@ impl Supervisor {
             Goal::Rollout(_) | Goal::Filled if stopping => {
                 Some(Outcome::Failed(Code::Failed, "stopped meanwhile".into()))
             }
+            Goal::Filled if filled && group.waits.is_some() => {
+                Some(Outcome::Done(format!("{} are to start", views.len())))
+            }
             Goal::Filled if filled => Some(Outcome::Done(format!("{} of {0} ready", views.len()))),
             Goal::Filled if failing && group.gave_up => {
                 Some(Outcome::Failed(Code::Failed, "workers keep failing; gave up".into()))

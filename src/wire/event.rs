@@ -157,6 +157,7 @@ impl Detail {
             Happening::ReexecFailed(why) => Detail { error: Some(why.clone()), ..none },
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
             Happening::Started
+            | Happening::Connected
             | Happening::Spawned
             | Happening::AckIgnored
             | Happening::RestartStarted

@@ -13,7 +13,7 @@ use remuda::signame::Signal;
 use remuda::supervisor::command::{ClientId, Origin, Ticket, Verb};
 use remuda::supervisor::event::{Action, ChildId, Event, GenerationId, GroupId, HookKind, Mono};
 use remuda::supervisor::note::{Happening, Note, Reason};
-use remuda::supervisor::snapshot::WorkerPhase;
+use remuda::supervisor::snapshot::{SocketStatus, WorkerPhase};
 use remuda::supervisor::{GroupStart, Identity, Supervisor};
 
 /// What went wrong.
@@ -114,7 +114,7 @@ impl World {
         let groups = policies.iter().enumerate().map(|(at, policy)| GroupStart {
             name: format!("g{at}"),
             policy: policy.clone(),
-            sockets: Vec::new(),
+            sockets: policy.lazy.then(socket).into_iter().collect(),
         });
         let now = Mono(1_000_000);
         let identity = Identity { name: "world".into(), pid: 1 };
@@ -343,6 +343,10 @@ impl World {
                 demand!(own.is_empty(), "g{at} is stopped, and {own:?} live");
                 continue;
             }
+            if wish.waiting {
+                demand!(own.is_empty(), "g{at} waits, and {own:?} live");
+                continue;
+            }
             demand!(!wish.changing, "all is quiet, and a rollout of g{at} is not over");
             // A roll-back that was given up leaves in place what nobody came to replace.
             let modern = |process: &Process| process.generation == wish.generation || wish.gave_up;
@@ -477,7 +481,15 @@ impl World {
         Ok(())
     }
 
+    /// Somebody connects to a group.
+    #[allow(dead_code, reason = "only a search asks for it")]
+    pub(crate) fn connect(&mut self, at: usize) -> Result<(), Violation> {
+        self.feed(Event::ListenerReadable { group: GroupId(at) })
+    }
+
     fn check_spawn(&mut self, child: ChildId, group: GroupId, slot: u32) -> Result<(), Violation> {
+        let waits = self.machine.wishes().nth(group.0).is_some_and(|wish| wish.waiting);
+        demand!(!waits, "{child:?} is spawned while {group:?} waits");
         let watch = &mut self.watches[group.0];
         demand!(!self.shutdown && !watch.stopping, "{child:?} is spawned while {group:?} stops");
         if watch.urgent.remove(&slot) {
@@ -661,6 +673,10 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn socket() -> SocketStatus {
+    SocketStatus { name: "web".into(), address: "127.0.0.1:80".into() }
 }
 
 enum Due {

@@ -2,6 +2,7 @@
 //! by kind, so that a test reads as a short history: what happened, then what was asked for.
 
 mod hooks;
+mod idle;
 mod manners;
 mod phases;
 mod reexec;
@@ -18,7 +19,7 @@ use super::child::{Child, Phase};
 use super::command::{ClientId, Origin, Reply, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, Event, GenerationId, GroupId, HookKind, Mono};
 use super::note::Note;
-use super::snapshot::{GroupState, GroupStatus, Status};
+use super::snapshot::{GroupState, GroupStatus, SocketStatus, Status};
 use super::{GroupStart, Identity, Supervisor};
 use crate::error::Code;
 use crate::plan::{Backoff, Policy, Readiness};
@@ -67,8 +68,12 @@ impl Bench {
     }
 
     fn of(groups: Vec<(&str, Policy)>) -> Self {
-        let start =
-            |(name, policy): (&str, Policy)| GroupStart { name: name.into(), policy, sockets: Vec::new() };
+        let socket = || SocketStatus { name: "web".into(), address: "127.0.0.1:80".into() };
+        let start = |(name, policy): (&str, Policy)| GroupStart {
+            name: name.into(),
+            sockets: policy.lazy.then(socket).into_iter().collect(),
+            policy,
+        };
         let groups = groups.into_iter().map(start).collect();
         let now = Mono(1_000_000);
         let identity = Identity { name: "bench".into(), pid: 1 };
