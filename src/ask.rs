@@ -62,6 +62,8 @@ pub enum AskVerb {
     Signal(Signal),
     /// Log from this level on.
     LogLevel(Level),
+    /// Open the logs of workers again.
+    Reopen,
     /// Replace the manager's own image, keeping everything else.
     Reexec,
     /// Every state change from this moment on, without end.

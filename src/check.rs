@@ -10,9 +10,10 @@ use std::path::Path;
 use crate::config::{self, Reading, Source};
 use crate::env;
 use crate::error::{Error, Result};
+use crate::output::Target;
 use crate::placeholder;
 use crate::plan::{GroupSpec, Plan};
-use crate::sys::{creds, program, reason, socket};
+use crate::sys::{creds, logfile, program, reason, socket};
 
 /// Largest groups file, in bytes.
 const FILE_MAX: u64 = 4 << 20;
@@ -98,6 +99,8 @@ fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
     found.extend(launch.group.as_deref().and_then(|group| creds::resolve_group(group).err()).map(sentence));
     found.extend(group.sockets.iter().flat_map(socket::check));
     found.extend(placeholder::check(launch, &group.sockets));
+    let logs = launch.output.targets().into_iter().filter_map(Target::file);
+    found.extend(logs.filter_map(|log| logfile::obstacle(&log.path)));
     found
 }
 

@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`placeholder`], [`values`], [`words`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`output`], [`placeholder`], [`values`], [`words`], [`error`] | each other |
 //! | file | [`config`] | plan; nothing of the system |
 //! | door | [`cli`] | file, plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
@@ -48,6 +48,7 @@ pub mod error;
 pub mod init;
 pub mod nearest;
 pub mod octets;
+pub mod output;
 pub mod placeholder;
 pub mod plan;
 pub mod process;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
+use crate::output::Output;
 use crate::signame::Signal;
 
 pub mod init;
@@ -219,17 +220,6 @@ pub enum Argv0 {
     AsWritten,
     /// The path at which it was found, symbolic links and all.
     Found,
-}
-
-/// What becomes of what workers write to their standard output and standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Output {
-    /// They have the manager's own.
-    #[default]
-    Inherit,
-    /// Both go through one pipe a worker, and line by line, with its pid before them, into the manager's log. Where that
-    /// takes no more for the moment, workers wait as they would on any full pipe.
-    Log,
 }
 
 /// One way to tell a worker of its sockets and of its manager.

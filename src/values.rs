@@ -10,6 +10,7 @@ use crate::addr;
 use crate::duration::{self, Human};
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
+use crate::output::Overflow;
 use crate::plan::{
     Backoff, Convention, Level, LogFormat, Policy, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
 };
@@ -48,6 +49,9 @@ pub const STDINS: [(&str, Stdin); 2] = [("null", Stdin::Null), ("inherit", Stdin
 /// Values of `--log-format`.
 pub const FORMATS: [(&str, LogFormat); 2] = [("plain", LogFormat::Plain), ("json", LogFormat::Json)];
 
+/// Values of `--log-overflow`.
+pub const OVERFLOWS: [(&str, Overflow); 2] = [("drop", Overflow::Drop), ("block", Overflow::Block)];
+
 /// Levels of the log.
 pub const LEVELS: [(&str, Level); 4] =
     [("debug", Level::Debug), ("info", Level::Info), ("warn", Level::Warn), ("error", Level::Error)];
@@ -84,6 +88,18 @@ pub fn share(word: &str) -> Result<Share> {
     };
     share.ok_or_else(|| {
         Error::usage(format!("'{word}' is neither a number from 1 to {WORKERS_MAX} nor 1% to 100%"))
+    })
+}
+
+/// A number of bytes: `4096`, `64K`, `10M`, `1G`, each unit 1024 times the one before.
+pub fn size(word: &str) -> Result<u64> {
+    const UNITS: [(char, u32); 3] = [('K', 10), ('M', 20), ('G', 30)];
+    let unit = UNITS.into_iter().find(|(unit, _)| word.ends_with([*unit, unit.to_ascii_lowercase()]));
+    let (digits, shift) = unit.map_or((word, 0), |(_, shift)| (&word[..word.len() - 1], shift));
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok()?.checked_mul(1 << shift));
+    number.ok_or_else(|| {
+        Error::usage(format!("'{word}' is not a size (a number of bytes, or with K, M or G behind it)"))
     })
 }
 

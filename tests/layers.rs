@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PLAN: [&str; 14] = [
+const PLAN: [&str; 15] = [
     "plan",
     "ask",
     "addr",
@@ -18,6 +18,7 @@ const PLAN: [&str; 14] = [
     "env",
     "nearest",
     "octets",
+    "output",
     "values",
     "words",
     "placeholder",

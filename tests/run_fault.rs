@@ -40,6 +40,7 @@ const CALLS: &[(&str, &str)] = &[
     ("fcntl", "EMFILE"),
     ("flock", "EIO"),
     ("fork", "EAGAIN"),
+    ("fstat", "EIO"),
     ("getpgid", "EIO"),
     ("getrlimit", "EIO"),
     ("kill", "EIO"),
@@ -54,6 +55,7 @@ const CALLS: &[(&str, &str)] = &[
     ("recv", "EIO"),
     ("recvmsg", "EIO"),
     ("rt_sigaction", "EIO"),
+    ("rename", "EIO"),
     ("rt_sigprocmask", "EIO"),
     ("send", "EIO"),
     ("setgroups", "EPERM"),
@@ -68,8 +70,10 @@ const CALLS: &[(&str, &str)] = &[
     ("sigqueue", "EIO"),
     ("sigtimedwait", "EIO"),
     ("socket", "EMFILE"),
+    ("stat", "EIO"),
     ("tcgetpgrp", "EIO"),
     ("tcsetpgrp", "EIO"),
+    ("unlink", "EIO"),
     ("waitid", "EIO"),
     ("write", "EIO"),
 ];
@@ -153,6 +157,10 @@ fn prepared() -> Setup {
         .options("-b 127.0.0.1:0,nodelay -n 2 --ack manual --stop-timeout 1s --drain-timeout 1s")
         .options("--backoff 20ms:1:20ms --umask 022 -C /")
         .option_path("--pidfile", "pid");
+    // The first line that a worker writes does not fit any more.
+    std::fs::write(setup.path("log"), [b'x'; 1020]).unwrap();
+    let log = format!("size:1K:2:{}", setup.path("log").display());
+    let setup = setup.option("--stdout-log").option(log);
     let mut address = format!("unix:{},mode=600", setup.path("web.sock").display());
     let setup = if nix::unistd::geteuid().is_root() {
         address += ",user=0";

@@ -117,6 +117,7 @@ fn every_verb_survives_the_way_to_the_manager() {
         Verb::Events(group.clone()),
         Verb::Signal(group.clone(), Signal::HUP),
         Verb::LogLevel(Level::Debug),
+        Verb::Reopen,
         Verb::Ack(None),
         Verb::Ack(Some(4711)),
     ];
@@ -299,6 +300,7 @@ fn status() -> Status {
             ],
             vacant: vec![VacantSlot { slot: 1, restarts: 3, last_exit: Some(LastExit::Code(1)) }],
             next_attempt_ms: Some(1500),
+            dropped_bytes: 4096,
         }],
     }
 }
@@ -407,9 +409,10 @@ prop_compose! {
         sockets in proptest::collection::vec(any::<(String, String)>(), 0..3),
         workers in proptest::collection::vec(any_worker(), 0..4),
         next_attempt_ms in any::<Option<u64>>(),
+        dropped_bytes in any::<u64>(),
     ) -> GroupStatus {
         let sockets = sockets.into_iter().map(|(name, address)| SocketStatus { name, address }).collect();
-        GroupStatus { name, target, generation, state, sockets, workers, vacant: Vec::new(), next_attempt_ms }
+        GroupStatus { name, target, generation, state, sockets, workers, vacant: Vec::new(), next_attempt_ms, dropped_bytes }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::config::{Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
+use crate::output::{self, Output};
 use crate::plan::init::Init;
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
@@ -43,6 +44,7 @@ pub(super) struct Given {
     quieter: u32,
     format: Option<LogFormat>,
     syslog: bool,
+    output: Output,
     name: Option<String>,
     control: Option<PathBuf>,
     pidfile: Option<PathBuf>,
@@ -78,6 +80,7 @@ impl Default for Given {
             quieter: 0,
             format: None,
             syslog: false,
+            output: Output::default(),
             name: None,
             control: None,
             pidfile: None,
@@ -148,6 +151,9 @@ impl Given {
             Id::Quiet => self.quieter += 1,
             Id::LogFormat => self.format = Some(values::choice(text()?, &values::FORMATS)?),
             Id::Syslog => self.syslog = true,
+            Id::StdoutLog => self.output.stdout = output::parse(text()?)?,
+            Id::StderrLog => self.output.stderr = output::parse(text()?)?,
+            Id::LogOverflow => self.output.overflow = values::choice(text()?, &values::OVERFLOWS)?,
             Id::Name => self.name = Some(values::name(text()?)?),
             Id::Control => self.control = Some(values::socket_path(value)?),
             Id::Pidfile => self.pidfile = Some(values::path(value)?),
@@ -176,6 +182,9 @@ impl Given {
         if let Some(address) = addr::duplicates(&self.sockets) {
             return Err(Error::usage(format!("--bind: {address} is given twice")));
         }
+        if let Some(why) = self.output.stdout.clash(&self.output.stderr) {
+            return Err(Error::usage(format!("--stdout-log and --stderr-log: {why}")));
+        }
         let level = self.level()?;
         let target = self.log_target();
         let name = self.name.unwrap_or_else(|| values::name_of_program(&program));
@@ -189,6 +198,7 @@ impl Given {
             attributes: self.attributes,
             umask: self.umask,
             stdin: self.stdin,
+            output: self.output,
             handoff: Handoff {
                 conventions: self.conventions.into_iter().collect(),
                 listen_pid: self.listen_pid,
@@ -332,6 +342,7 @@ impl Given {
                 [_, extra, ..] => Err(unexpected(extra)),
             },
             Question::Reexec => bare(AskVerb::Reexec),
+            Question::Reopen => bare(AskVerb::Reopen),
             Question::Version => bare(AskVerb::Version),
             Question::Ping => bare(AskVerb::Ping),
             Question::Ack => bare(AskVerb::Ack(self.pid)),

@@ -143,6 +143,14 @@ pub const COMMANDS: &[Command] = &[
         options: ANSWERED,
     },
     Command {
+        kind: Kind::Ask(Question::Reopen),
+        name: "reopen",
+        operands: "",
+        brief: "open the log files of workers again",
+        more: "For logrotate and its like, when they have renamed them. The signal USR1 does the same.",
+        options: ANSWERED,
+    },
+    Command {
         kind: Kind::Ask(Question::Reexec),
         name: "reexec",
         operands: "",
@@ -552,6 +560,37 @@ const RUN_OPTIONS: &[Opt] = &[
         "Of facility daemon, as 'remuda'. What the system's log has no room for is dropped and counted; while it is not \
             there, standard error has the lines.",
     )
+    .rare(),
+    flag(
+        Id::StdoutLog,
+        "stdout-log",
+        Section::Logging,
+        "output of workers: PATH, prefix, syslog",
+        "PATH with a / in it; size:MAX:BACKUPS:PATH, rotated before it is longer than MAX (10M); \
+         time:N:UNIT:ZONE:BACKUPS:PATH, rotated each N units (S, M, H, D or MIDNIGHT; ZONE is UTC or LOCAL); prefix, lines \
+         that begin with GROUP[SLOT] on the manager's standard output; prefix:TARGET, the same to a file; syslog; null; \
+         inherit, the manager's own.",
+    )
+    .takes("TARGET")
+    .defaults("inherit"),
+    flag(
+        Id::StderrLog,
+        "stderr-log",
+        Section::Logging,
+        "the same of standard error",
+        "If it is the same target, both streams keep their order.",
+    )
+    .takes("TARGET")
+    .defaults("inherit"),
+    flag(
+        Id::LogOverflow,
+        "log-overflow",
+        Section::Logging,
+        "where a log takes no more: drop, block",
+        "drop: what workers write is dropped and counted, see 'remuda status'. block: they wait.",
+    )
+    .takes("WHAT")
+    .defaults("drop")
     .rare(),
     NAME,
     CONTROL,

@@ -14,10 +14,11 @@ use std::time::Duration;
 use super::{Outcome, Refusal, Stream};
 use crate::addr::UNIX_NAME_MAX;
 use crate::error::{Error, Result};
+use crate::output::{Output, Target};
 use crate::plan::{
     Address, Argv0, Dialect, ExitPolicy, Facility, Family, GroupSpec, Host, Launch, Level, LogFormat,
-    LogSpec, LogTarget, ManagerPolicy, Meaning, Output, Plan, Policy, Readiness, Restart, Share,
-    SocketOptions, SocketSpec, Stdin, UpgradeMode,
+    LogSpec, LogTarget, ManagerPolicy, Meaning, Plan, Policy, Readiness, Restart, Share, SocketOptions,
+    SocketSpec, Stdin, UpgradeMode,
 };
 use crate::signame::Signal;
 use crate::values;
@@ -204,7 +205,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
         argv0: Argv0::Found,
         user: (!flags.user.is_empty()).then_some(flags.user),
         stdin: Stdin::Inherit,
-        output: Output::Log,
+        output: Output::both(Target::Log),
         own_process_group: false,
         kill_process_group: false,
         placeholders: false,

@@ -98,6 +98,12 @@ pub enum Id {
     LogFormat,
     /// `--syslog`
     Syslog,
+    /// `--stdout-log`
+    StdoutLog,
+    /// `--stderr-log`
+    StderrLog,
+    /// `--log-overflow`
+    LogOverflow,
     /// `--name`
     Name,
     /// `--control`
@@ -178,6 +184,8 @@ pub enum Question {
     Signal,
     /// For another log level.
     LogLevel,
+    /// To open logs again.
+    Reopen,
     /// To replace its own image.
     Reexec,
     /// For all state changes.
@@ -201,7 +209,7 @@ pub enum Section {
     Upgrade,
     /// What workers find around them.
     Environment,
-    /// What the manager tells.
+    /// What the manager tells, and what becomes of what workers tell.
     Logging,
     /// How the manager is reached.
     Control,

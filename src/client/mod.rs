@@ -100,6 +100,7 @@ fn verb(ask: &Ask) -> Verb {
         AskVerb::LogLevel(level) => Verb::LogLevel(level),
         AskVerb::Reexec => Verb::Reexec(wait),
         AskVerb::Events => Verb::Events(group),
+        AskVerb::Reopen => Verb::Reopen,
         AskVerb::Version => Verb::Version,
         AskVerb::Ping => Verb::Ping,
         AskVerb::Ack(pid) => Verb::Ack(pid),
@@ -215,6 +216,7 @@ fn takes_time(verb: &Verb) -> bool {
         | Verb::Events(_)
         | Verb::Signal(..)
         | Verb::LogLevel(_)
+        | Verb::Reopen
         | Verb::Ack(_) => false,
     }
 }

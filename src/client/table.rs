@@ -104,6 +104,9 @@ pub(super) fn heads(status: &Status, colour: bool) -> String {
         if let Some(next) = group.next_attempt_ms {
             page.push_str(&format!(", next attempt in {}", span(next)));
         }
+        if group.dropped_bytes > 0 {
+            page.push_str(&format!(", {} bytes of output dropped", group.dropped_bytes));
+        }
         page.push('\n');
     }
     page
@@ -200,7 +203,7 @@ mod tests {
           {"slot":0,"index":0,"pid":4712,"generation":1,"phase":"stopping","since_ms":12,"restarts":0,"last_exit":null},
           {"slot":1,"index":1,"pid":14713,"generation":1,"phase":"ready","since_ms":3700000,"restarts":12,
            "last_exit":{"signal":"SEGV"}}]},
-        {"name":"jobs","target":1,"generation":1,"state":"stopped","sockets":[],"workers":[]}]}"#;
+        {"name":"jobs","target":1,"generation":1,"state":"stopped","sockets":[],"workers":[],"dropped_bytes":70}]}"#;
 
     #[test]
     fn the_page_is_aligned_and_has_no_control_characters() {
@@ -209,7 +212,7 @@ mod tests {
             page,
             "remuda web, pid 4711, up 3 m 2 s\n\
              web: upgrading, 2/2 ready, 1 draining, generation 2, 127.0.0.1:8080, unix:/run/\\u{1b}.sock\n\
-             jobs: stopped, 0/1 ready, generation 1\n\
+             jobs: stopped, 0/1 ready, generation 1, 70 bytes of output dropped\n\
              \n\
              GROUP  SLOT    PID  GEN  PHASE     SINCE    RESTARTS  LAST EXIT\n\
              web       0   4720    2  ready     1 s             0  -\n\

@@ -10,6 +10,7 @@ use super::{Surroundings, address};
 use crate::addr::{self, Shared};
 use crate::duration;
 use crate::error::{Error, Result};
+use crate::output::{self, Target};
 use crate::plan::{GroupSpec, Hook, Launch, Policy, Readiness, Restart, SocketSpec, UpgradeMode};
 use crate::values;
 use crate::words;
@@ -50,6 +51,7 @@ pub(super) struct Draft {
     launch: Launch,
     sockets: Vec<Socket>,
     socket_options: Vec<Shared>,
+    logs: Vec<(usize, &'static str, Target)>,
     policy: Policy,
     ack: Ack,
     ack_timeout: Duration,
@@ -72,6 +74,7 @@ impl Draft {
             launch: Launch::new(OsString::new()),
             sockets: Vec::new(),
             socket_options: Vec::new(),
+            logs: Vec::new(),
             ack: match policy.ready {
                 Readiness::Exec => Ack::Exec,
                 Readiness::Timer(_) => Ack::Timer,
@@ -184,6 +187,17 @@ impl Draft {
             Id::Umask => launch.umask = Some(value.octal(values::umask)?),
             Id::Stdin => launch.stdin = value.read(|text| values::choice(text, &values::STDINS))?,
             Id::KeepSignals => launch.keep_signals = value.flag()?,
+            Id::StdoutLog => {
+                launch.output.stdout = value.read(output::parse)?;
+                self.logs.push((value.at(), "stdout_log", launch.output.stdout.clone()));
+            }
+            Id::StderrLog => {
+                launch.output.stderr = value.read(output::parse)?;
+                self.logs.push((value.at(), "stderr_log", launch.output.stderr.clone()));
+            }
+            Id::LogOverflow => {
+                launch.output.overflow = value.read(|text| values::choice(text, &values::OVERFLOWS))?;
+            }
             // The table has these under `[remuda]` only.
             Id::Defaults
             | Id::Name
@@ -199,6 +213,11 @@ impl Draft {
     /// The sockets, each with its place in the file.
     pub(super) fn sockets(&self) -> &[Socket] {
         &self.sockets
+    }
+
+    /// The logs, each with its place in the file and its key.
+    pub(super) fn logs(&self) -> &[(usize, &'static str, Target)] {
+        &self.logs
     }
 
     /// The group, once everything was said.

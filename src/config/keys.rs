@@ -108,6 +108,12 @@ pub enum Id {
     Stdin,
     /// `keep_signals`
     KeepSignals,
+    /// `stdout_log`
+    StdoutLog,
+    /// `stderr_log`
+    StderrLog,
+    /// `log_overflow`
+    LogOverflow,
     /// `defaults` of the manager
     Defaults,
     /// `name` of the manager
@@ -694,8 +700,33 @@ pub const KEYS: &[Key] = &[
         "leave ignored and blocked signals as they are",
     )
     .option("keep-signals"),
+    row(
+        Id::StdoutLog,
+        "stdout_log",
+        Kind::Text,
+        Usual::Default("\"inherit\""),
+        "standard output of workers: PATH, size:10M:5:PATH, time:1:D:UTC:7:PATH, prefix, syslog, null, inherit",
+    )
+    .theirs(Some("\"/dev/null\""))
+    .option("stdout-log"),
+    row(
+        Id::StderrLog,
+        "stderr_log",
+        Kind::Text,
+        Usual::Default("\"inherit\""),
+        "the same for standard error",
+    )
+    .theirs(Some("\"/dev/null\""))
+    .option("stderr-log"),
+    row(
+        Id::LogOverflow,
+        "log_overflow",
+        Kind::Text,
+        Usual::Default("\"drop\""),
+        "where a log takes no more: drop (and count), block (workers wait)",
+    )
+    .option("log-overflow"),
 ];
 
 /// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
-pub const LATER: &[&str] =
-    &["stdout_log", "stderr_log", "control_socket", "live_check_timeout", "auto_upgrade"];
+pub const LATER: &[&str] = &["control_socket", "live_check_timeout", "auto_upgrade"];

@@ -215,6 +215,7 @@ impl<'a> Reader<'a> {
             self.faults.add(None, Wrong::new(0, why));
         }
         self.duplicates(&drafts);
+        self.clashes(&drafts);
         drafts.into_iter().map(|(name, draft)| draft.finish(name.to_owned())).collect()
     }
 
@@ -298,6 +299,24 @@ impl<'a> Reader<'a> {
                     false => format!("{} is a socket of group '{other}' already", socket.address),
                 };
                 self.faults.add(Some(&format!("{name}.socket_address")), Wrong::new(*at, why));
+            }
+        }
+    }
+
+    /// Complains of logs that cannot be written beside others.
+    fn clashes(&mut self, drafts: &[(&str, Draft)]) {
+        let all: Vec<_> = drafts
+            .iter()
+            .flat_map(|(name, draft)| draft.logs().iter().map(move |log| (*name, log)))
+            .collect();
+        for (position, (name, (at, key, target))) in all.iter().enumerate() {
+            let earlier = all[..position].iter();
+            let clash = earlier
+                .filter_map(|(other, (_, key, earlier))| Some((other, key, target.clash(earlier)?)))
+                .next();
+            if let Some((other, other_key, why)) = clash {
+                let why = format!("{why}: see {other}.{other_key}");
+                self.faults.add(Some(&format!("{name}.{key}")), Wrong::new(*at, why));
             }
         }
     }

@@ -11,11 +11,12 @@ use super::own_pid;
 use super::workers::{Process, Workers};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
+use crate::output::{Output, Target};
 use crate::plan::{Hook, Launch};
 use crate::process::Stage;
 use crate::supervisor::event::{ChildId, Event, GenerationId, HookKind};
+use crate::sys::creds;
 use crate::sys::spawn::{self, Spawn};
-use crate::sys::{creds, stream};
 
 /// What the machine asks for.
 pub(super) struct Order {
@@ -81,12 +82,13 @@ impl Workers {
             generation: order.generation.0,
             notify: None,
         });
-        let (reader, writer) = stream::pipe()?;
+        let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(Target::Log))?;
+        let [output, errors] = streams.descriptors();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
             argv: &prepared.argv,
             env: &environment,
-            descriptors: &[self.null.as_fd(), writer.as_fd(), writer.as_fd()],
+            descriptors: &[self.null.as_fd(), output, errors],
             process_group: true,
             limits: &self.limits(launch),
             nice: launch.attributes.nice,
@@ -97,7 +99,7 @@ impl Workers {
             parent_death_signal: launch.attributes.parent_death_signal,
             keep_signals: None,
         })?;
-        self.outputs.follow(spawned.pid, reader);
+        self.outputs.follow(spawned.pid, streams);
         let uid = prepared.other_user().unwrap_or_else(creds::our_uid);
         self.keep(spawned.pid, Process::hook(order.child, spawned.status, uid));
         Ok(spawned.pid)

@@ -80,11 +80,6 @@ impl Journal {
         self.level = level;
     }
 
-    /// Neither standard error nor the system's log is ours to open again.
-    pub(super) fn reopen(&mut self) {
-        self.line(Level::Info, "no log file to open again");
-    }
-
     pub(super) fn note(&mut self, note: &Note) {
         match self.format {
             LogFormat::Plain => self.line(note.level, &note.to_string()),
@@ -221,7 +216,7 @@ fn plain(level: Level, sentence: &str) -> String {
 }
 
 fn socketmaster(sentence: &str) -> String {
-    format!("socketmaster[{}] {} {sentence}", std::process::id(), clock::Local::now())
+    format!("socketmaster[{}] {} {sentence}", std::process::id(), clock::Civil::now())
 }
 
 fn json(level: Level, sentence: &str) -> String {

@@ -39,6 +39,7 @@ use crate::error::{Code, Error, Result};
 use crate::placeholder;
 use crate::plan::{Address, GroupSpec, Level, ManagerPolicy, Plan};
 use crate::signame::Signal;
+use crate::supervisor::command::Reply;
 use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
 use crate::supervisor::snapshot::SocketStatus;
 use crate::supervisor::{GroupStart, Identity, Supervisor};
@@ -189,7 +190,7 @@ impl Base {
             return Err(Hurdle::Socket.failed(why));
         }
         let firsts = firsts?;
-        let workers = Workers::new(*signals.saved(), own_pid()).map_err(other)?;
+        let workers = Workers::new(&plan.groups, *signals.saved(), own_pid()).map_err(other)?;
         let control = plan.control.map(|spec| Control::open(&spec, &plan.name)).transpose().map_err(other)?;
         let clients = Clients::new(control, plan.dialect);
         let mut opened = Opened { groups: Vec::new(), clients, pidfile: None };
@@ -279,10 +280,22 @@ impl Driver {
                             .complain(&format!("cannot send {signal} to a worker: {}", reason(error)));
                     }
                 }
-                Action::Reply { ticket, reply, last } => self.opened.clients.reply(ticket, &reply, last),
+                Action::Reply { ticket, mut reply, last } => {
+                    if let Reply::Status(status) = &mut reply {
+                        for group in &mut status.groups {
+                            group.dropped_bytes = self.workers.outputs.dropped(&group.name);
+                        }
+                    }
+                    self.opened.clients.reply(ticket, &reply, last);
+                }
                 Action::Note(note) => self.journal.note(&note),
                 Action::SetLevel(level) => self.journal.set_level(level),
-                Action::ReopenLogs => self.journal.reopen(),
+                Action::ReopenLogs { ticket } => {
+                    let reply = self.reopen_logs();
+                    if let Some(ticket) = ticket {
+                        self.opened.clients.reply(ticket, &reply, true);
+                    }
+                }
                 Action::CheckImage { check } => {
                     if let Some(event) = self.check_image(check) {
                         self.core.handle(now, event);
@@ -321,7 +334,7 @@ impl Driver {
         let workers_at = self.workers.watch(&mut self.poll);
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
         let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
-        let outputs_at = self.workers.outputs.watch(&mut self.poll, &self.journal);
+        self.workers.outputs.watch(&mut self.poll, &self.journal);
         let mut idle_at = Vec::new();
         for id in self.core.awaiting() {
             let listeners = self.opened.groups.get(id.0).map(|group| &group.listeners);
@@ -329,15 +342,20 @@ impl Driver {
                 idle_at.push((id, self.poll.add(listener.as_fd(), Interest::READ)));
             }
         }
-        let deadline = if more { Some(0) } else { self.core.next_deadline().map(|deadline| deadline.0) };
-        self.poll.wait(deadline.into_iter().chain(clients_at.reopen).min())?;
+        let deadlines = [
+            self.core.next_deadline().map(|deadline| deadline.0),
+            clients_at.reopen,
+            self.workers.outputs.deadline(),
+            more.then_some(0),
+        ];
+        self.poll.wait(deadlines.into_iter().flatten().min())?;
 
         let now = Mono(clock::now_ms());
         let signals = if self.poll.readable(signals_at) { Some(self.signals.drain()) } else { None };
         if log_at.is_some_and(|at| self.poll.writable(at)) {
             self.journal.flush();
         }
-        self.workers.outputs.heard(&self.poll, outputs_at, &mut self.journal);
+        self.workers.outputs.heard(&self.poll, &mut self.journal);
         let core = &mut self.core;
         self.workers.heard(&self.poll, workers_at, &mut self.journal, |event| core.handle(now, event));
         let mut died = false;
@@ -368,6 +386,26 @@ impl Driver {
             core.handle(now, Event::Timeout);
         }
         Ok(())
+    }
+
+    /// Opens the logs of workers again, which somebody may have moved.
+    fn reopen_logs(&mut self) -> Reply {
+        match self.workers.outputs.reopen(&mut self.journal) {
+            Ok(count) => {
+                let sentence = match count {
+                    // Neither standard error nor the system's log is ours to open again.
+                    0 => "no log file to open again".to_owned(),
+                    1 => "opened 1 log file again".to_owned(),
+                    count => format!("opened {count} log files again"),
+                };
+                self.journal.line(Level::Info, &sentence);
+                Reply::Done(sentence)
+            }
+            Err(error) => {
+                self.journal.complain(&error.message);
+                Reply::Failed(Code::Failed, error.message)
+            }
+        }
     }
 
     fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::Group;
 use super::check::Check;
 use super::journal::Journal;
-use super::output::{Outputs, PipeState};
+use super::output::{Outputs, OutputsState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
-use crate::plan::{Convention, Launch, Level, Output, Readiness, Stdin};
+use crate::plan::{Convention, GroupSpec, Launch, Level, Readiness, Stdin};
 use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId};
@@ -22,7 +22,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
-use crate::sys::{creds, reap, reason, start, stream};
+use crate::sys::{creds, reap, reason, start};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
@@ -70,7 +70,7 @@ pub(super) struct WorkersState {
     nofile: (u64, u64),
     strangers: u64,
     #[serde(default)]
-    outputs: Vec<PipeState>,
+    outputs: OutputsState,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl WorkersState {
 }
 
 impl Workers {
-    pub(super) fn new(saved: Saved, manager: i32) -> Result<Workers> {
+    pub(super) fn new(groups: &[GroupSpec], saved: Saved, manager: i32) -> Result<Workers> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| Error::failed(format!("cannot {what}: {}", reason(error)))
@@ -109,7 +109,7 @@ impl Workers {
             saved,
             manager,
             strangers: 0,
-            outputs: Outputs::default(),
+            outputs: Outputs::open(groups)?,
         })
     }
 
@@ -237,22 +237,15 @@ impl Workers {
         let environment = prepared.template.worker(&context);
         let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
         let stdin = io::stdin();
-        let (stdout, stderr) = (io::stdout(), io::stderr());
         let input = match launch.stdin {
             Stdin::Null => self.null.as_fd(),
             Stdin::Inherit => stdin.as_fd(),
         };
-        let pipe = match launch.output {
-            Output::Inherit => None,
-            Output::Log => Some(stream::pipe()?),
-        };
-        let standard = match &pipe {
-            None => [input, stdout.as_fd(), stderr.as_fd()],
-            Some((_, writer)) => [input, writer.as_fd(), writer.as_fd()],
-        };
+        let streams = self.outputs.streams(&group.spec.name, slot, &launch.output)?;
+        let [output, errors] = streams.descriptors();
         journal.starting(&argv);
         let sockets = group.listeners.iter().map(AsFd::as_fd);
-        let descriptors: Vec<BorrowedFd<'_>> = standard.into_iter().chain(sockets).collect();
+        let descriptors: Vec<BorrowedFd<'_>> = [input, output, errors].into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
             argv: &argv,
@@ -268,9 +261,7 @@ impl Workers {
             parent_death_signal: launch.attributes.parent_death_signal,
             keep_signals: launch.keep_signals.then_some(&self.saved),
         })?;
-        if let Some((reader, _)) = pipe {
-            self.outputs.follow(spawned.pid, reader);
-        }
+        self.outputs.follow(spawned.pid, streams);
         let process = Process {
             child,
             leads_group: launch.own_process_group,

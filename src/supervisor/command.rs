@@ -83,6 +83,8 @@ pub enum Verb {
     Signal(Selector, Signal),
     /// Change what is logged.
     LogLevel(Level),
+    /// Open the logs of workers again.
+    Reopen,
     /// A worker is ready: the one with this pid, or the one that asks.
     Ack(Option<i32>),
     /// Replace the manager's own image, keeping workers, sockets and connections.

@@ -215,7 +215,10 @@ pub enum Action {
     /// Write log lines from this level on.
     SetLevel(Level),
     /// Open log files again.
-    ReopenLogs,
+    ReopenLogs {
+        /// Whoever asked, to be told how that went.
+        ticket: Option<Ticket>,
+    },
     /// Ask the program that this process was started from whether it can go on from the state; [`Event::ImageChecked`]
     /// answers.
     CheckImage {

@@ -33,6 +33,8 @@ impl Supervisor {
                 self.act(Action::SetLevel(level));
                 Ok(Reply::Done(format!("the log level is {}", level.name())))
             }
+            // Whoever opens them knows how that went.
+            Verb::Reopen => return self.act(Action::ReopenLogs { ticket: Some(ticket) }),
             Verb::Stop(None, wait) => return self.stop_all(ticket, wait),
             Verb::Stop(selector, wait) => return self.stop_groups(ticket, &selector, wait),
             Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
@@ -333,6 +335,7 @@ impl Supervisor {
             workers,
             vacant,
             next_attempt_ms: self.next_attempt(group).map(|at| millis(at.since(self.now))),
+            dropped_bytes: 0,
         }
     }
 }

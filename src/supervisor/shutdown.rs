@@ -50,7 +50,7 @@ impl Supervisor {
                 }
             }
             Meaning::Upgrade if !stopping => self.upgrade_all(),
-            Meaning::ReopenLogs => self.act(Action::ReopenLogs),
+            Meaning::ReopenLogs => self.act(Action::ReopenLogs { ticket: None }),
             Meaning::Reexec if !stopping => {
                 // Not refused, as nothing stops; and nobody waits for it: the log tells how it ends.
                 let _ = self.request_reexec();

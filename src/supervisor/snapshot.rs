@@ -41,6 +41,9 @@ pub struct GroupStatus {
     /// Milliseconds until these are tried again, if back-off keeps them waiting.
     #[serde(default)]
     pub next_attempt_ms: Option<u64>,
+    /// Bytes that its workers have written and that were dropped. The machine knows of none: whoever has them says so.
+    #[serde(default)]
+    pub dropped_bytes: u64,
 }
 
 /// A slot without a worker.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, clockid_t, timespec};
 
+use crate::output::Zone;
+
 /// Milliseconds of CLOCK_MONOTONIC: never goes back, stands still while the machine is suspended.
 pub fn now_ms() -> u64 {
     let now = read(CLOCK_MONOTONIC);
@@ -11,14 +13,19 @@ pub fn now_ms() -> u64 {
     u64::try_from(milliseconds(&now)).unwrap_or(0)
 }
 
-/// The time of day as RFC 3339 writes it, in UTC with milliseconds: `2026-03-01T23:59:59.999Z`.
-pub fn wall() -> String {
-    rfc3339(milliseconds(&read(CLOCK_REALTIME)))
+/// Milliseconds of the time of day since 1970. It goes wherever people set it.
+pub fn wall_ms() -> i64 {
+    milliseconds(&read(CLOCK_REALTIME))
 }
 
-/// A moment as people of this place write it: the time zone is that of TZ, else of the machine.
+/// The time of day as RFC 3339 writes it, in UTC with milliseconds: `2026-03-01T23:59:59.999Z`.
+pub fn wall() -> String {
+    rfc3339(wall_ms())
+}
+
+/// A moment as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local {
+pub struct Civil {
     /// Of the Gregorian calendar.
     pub year: i32,
     /// From 1.
@@ -33,32 +40,74 @@ pub struct Local {
     pub second: i32,
 }
 
-impl Local {
-    /// The present moment: localtime_r(3). UTC where the system cannot tell.
-    pub fn now() -> Local {
-        let seconds = read(CLOCK_REALTIME).tv_sec;
-        // SAFETY: a structure of numbers and a pointer that nobody follows; zero is a value of each.
-        let mut local: libc::tm = unsafe { std::mem::zeroed() };
-        // SAFETY: both are valid for the call. It reads TZ, which nobody changes: there is one thread.
-        if unsafe { libc::localtime_r(&raw const seconds, &raw mut local) }.is_null() {
-            // SAFETY: as above.
-            unsafe { libc::gmtime_r(&raw const seconds, &raw mut local) };
-        }
-        Local {
-            year: local.tm_year + 1900,
-            month: local.tm_mon + 1,
-            day: local.tm_mday,
-            hour: local.tm_hour,
-            minute: local.tm_min,
-            second: local.tm_sec,
+impl Civil {
+    /// The present moment, here.
+    pub fn now() -> Civil {
+        Civil::at(wall_ms().div_euclid(1000), Zone::Local)
+    }
+
+    /// A moment in seconds since 1970: localtime_r(3), gmtime_r(3). UTC where the system cannot tell.
+    pub fn at(seconds: i64, zone: Zone) -> Civil {
+        let time = broken_down(seconds, zone);
+        Civil {
+            year: time.tm_year + 1900,
+            month: time.tm_mon + 1,
+            day: time.tm_mday,
+            hour: time.tm_hour,
+            minute: time.tm_min,
+            second: time.tm_sec,
         }
     }
 }
 
-impl fmt::Display for Local {
+/// The first midnight after a moment, both in seconds since 1970: mktime(3). Where the clocks skip it, the moment at which
+/// the day begins.
+pub fn midnight_after(seconds: i64, zone: Zone) -> i64 {
+    const DAY: i64 = 86_400;
+    let midnight = match zone {
+        Zone::Utc => (seconds.div_euclid(DAY) + 1) * DAY,
+        Zone::Local => {
+            let mut time = broken_down(seconds, zone);
+            time.tm_mday += 1;
+            (time.tm_hour, time.tm_min, time.tm_sec) = (0, 0, 0);
+            // Whether that day has summer time is not known yet.
+            time.tm_isdst = -1;
+            // SAFETY: valid for the call. It reads TZ, which nobody changes: there is one thread.
+            wide(unsafe { libc::mktime(&raw mut time) })
+        }
+    };
+    // No answer is -1.
+    if midnight > seconds { midnight } else { seconds + DAY }
+}
+
+fn broken_down(seconds: i64, zone: Zone) -> libc::tm {
+    let seconds = narrow(seconds);
+    // SAFETY: a structure of numbers and a pointer that nobody follows; zero is a value of each.
+    let mut time: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both are valid for the call. It reads TZ, which nobody changes: there is one thread.
+    let mut unknown = || unsafe { libc::localtime_r(&raw const seconds, &raw mut time) }.is_null();
+    if zone == Zone::Utc || unknown() {
+        // SAFETY: as above.
+        unsafe { libc::gmtime_r(&raw const seconds, &raw mut time) };
+    }
+    time
+}
+
+/// `time_t` has 32 bits on some machines.
+#[allow(clippy::useless_conversion)]
+fn wide(seconds: libc::time_t) -> i64 {
+    i64::from(seconds)
+}
+
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+fn narrow(seconds: i64) -> libc::time_t {
+    libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX)
+}
+
+impl fmt::Display for Civil {
     /// `2026/11/21 07:11:50`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Local { year, month, day, hour, minute, second } = self;
+        let Civil { year, month, day, hour, minute, second } = self;
         write!(f, "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}")
     }
 }
@@ -70,10 +119,10 @@ fn read(clock: clockid_t) -> timespec {
     now
 }
 
-/// `tv_sec` has 32 bits on some machines, hence the conversions.
+/// `tv_nsec` has 32 bits on some machines, hence the conversion.
 #[allow(clippy::useless_conversion)]
 fn milliseconds(time: &timespec) -> i64 {
-    i64::from(time.tv_sec) * 1000 + i64::from(time.tv_nsec) / 1_000_000
+    wide(time.tv_sec) * 1000 + i64::from(time.tv_nsec) / 1_000_000
 }
 
 /// A moment, in milliseconds since 1970.
@@ -154,11 +203,25 @@ mod tests {
 
     #[test]
     fn local_time_is_near_the_wall_clock() {
-        let local = Local::now();
+        let local = Civil::now();
         assert!(local.year >= 2024 && (1..=12).contains(&local.month) && (1..=31).contains(&local.day));
         let shape: String =
             local.to_string().chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert_eq!(shape, "0000/00/00 00:00:00");
+    }
+
+    #[test]
+    fn the_next_midnight_begins_another_day() {
+        for zone in [Zone::Utc, Zone::Local] {
+            for seconds in (0..4_000_000_000).step_by(12_345_678) {
+                let midnight = midnight_after(seconds, zone);
+                let [before, at, now] = [midnight - 1, midnight, seconds].map(|at| Civil::at(at, zone).day);
+                assert!(before == now && at != now, "{seconds}: {midnight}");
+            }
+        }
+        assert_eq!(midnight_after(86_399, Zone::Utc), 86_400);
+        assert_eq!(midnight_after(86_400, Zone::Utc), 172_800);
+        assert_eq!(Civil::at(1_000_000_000, Zone::Utc).to_string(), "2001/09/09 01:46:40");
     }
 
     #[test]

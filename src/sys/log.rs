@@ -4,22 +4,12 @@
 //! Lines of workers are another matter: they are not to be lost. [`LineLog::queue`] takes any of them and keeps what cannot
 //! be written yet; whoever has more waits until it [has room](LineLog::has_room) again, and lets workers wait meanwhile.
 //!
-//! Standard error is shared with the workers and with whoever started us, so its open file description cannot be set to
-//! non-blocking; and between a poll(2) that finds room and the write, a worker may take the room. So, where that is
-//! possible, lines are written in a way that cannot block: to a pipe or terminal by an open file description of our own,
-//! to a socket by send(2) with MSG_DONTWAIT. Elsewhere poll(2) is asked first.
+//! How it is written without blocking is the business of [`Outlet`].
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use libc::{
-    MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_WRONLY, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK,
-};
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::{Mode, fstat};
-
-use super::poll::{Interest, PollSet};
-use super::{cvt, fault};
+use super::outlet::{Outlet, is_passing};
 
 /// Longest line, newline included: PIPE_BUF of Linux. A pipe takes that much in one piece or not at all.
 const LINE_MAX: usize = 4096;
@@ -32,8 +22,7 @@ pub type StderrLog = LineLog<io::Stderr>;
 
 /// Lines to a descriptor that others use as well.
 pub struct LineLog<F: AsFd> {
-    target: F,
-    way: Way,
+    outlet: Outlet<F>,
     notice: fn(u64) -> String,
     buffer: Vec<u8>,
     dropped: u64,
@@ -45,16 +34,6 @@ pub struct LineLog<F: AsFd> {
     queue: Vec<u8>,
 }
 
-/// How to write without blocking.
-enum Way {
-    /// By a non-blocking open file description of our own.
-    Own(OwnedFd),
-    /// send(2).
-    Send,
-    /// poll(2) first.
-    Ask(PollSet),
-}
-
 impl LineLog<io::Stderr> {
     /// Lines to standard error. `notice` makes the line that tells of so many missing ones.
     pub fn new(notice: fn(u64) -> String) -> StderrLog {
@@ -64,10 +43,8 @@ impl LineLog<io::Stderr> {
 
 impl<F: AsFd> LineLog<F> {
     fn to(target: F, notice: fn(u64) -> String) -> LineLog<F> {
-        let way = Way::to(&target);
         LineLog {
-            target,
-            way,
+            outlet: Outlet::to(target),
             notice,
             buffer: Vec::new(),
             dropped: 0,
@@ -121,11 +98,7 @@ impl<F: AsFd> LineLog<F> {
 
     /// What to wait for, with room to write, before [`LineLog::flush`] can do anything; nothing if nothing is queued.
     pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        let descriptor = match &self.way {
-            Way::Own(own) => own.as_fd(),
-            Way::Send | Way::Ask(_) => self.target.as_fd(),
-        };
-        (!self.queue.is_empty()).then_some(descriptor)
+        (!self.queue.is_empty()).then(|| self.outlet.as_fd())
     }
 
     /// Writes what is queued, as far as that can be done at once. If it cannot be written at all, it is dropped and
@@ -136,7 +109,7 @@ impl<F: AsFd> LineLog<F> {
             let rest = &self.queue[written..];
             // With room for that much, a pipe that we share takes it without waiting.
             let piece = &rest[..rest.len().min(LINE_MAX)];
-            match self.way.write(&self.target, piece) {
+            match self.outlet.write(piece) {
                 Ok(count) if count > 0 => written += count,
                 Err(error) if is_passing(&error) => break,
                 Ok(_) | Err(_) => {
@@ -193,7 +166,7 @@ impl<F: AsFd> LineLog<F> {
         self.buffer.extend_from_slice(&line.as_bytes()[..end]);
         self.buffer.push(b'\n');
         // Why it failed cannot be told anywhere: this is the place where failures are told. It is counted.
-        let written = self.way.write(&self.target, &self.buffer).unwrap_or(0);
+        let written = self.outlet.write(&self.buffer).unwrap_or(0);
         if written > 0 {
             self.torn = written < self.buffer.len();
         }
@@ -201,63 +174,20 @@ impl<F: AsFd> LineLog<F> {
     }
 }
 
-impl Way {
-    fn to(target: &impl AsFd) -> Way {
-        let kind = fstat(target).map_or(0, |status| status.st_mode & S_IFMT);
-        match kind {
-            S_IFSOCK => Way::Send,
-            S_IFIFO | S_IFCHR => reopen(target).map_or_else(|_| Way::Ask(PollSet::new()), Way::Own),
-            _ => Way::Ask(PollSet::new()),
-        }
-    }
-
-    /// Writes as much as can be written at once.
-    fn write(&mut self, target: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Way::Own(own) => write(own, bytes),
-            Way::Send => send(target, bytes),
-            Way::Ask(set) => {
-                set.clear();
-                let index = set.add(target.as_fd(), Interest::WRITE);
-                set.wait(Some(0))?;
-                if set.writable(index) { write(target, bytes) } else { Err(io::ErrorKind::WouldBlock.into()) }
-            }
-        }
-    }
-}
-
-/// Nothing is wrong with the target: it has only no room now.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Opens the same pipe or terminal anew. Fails without /proc, and on a pipe of another user.
-fn reopen(target: &impl AsFd) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", target.as_fd().as_raw_fd());
-    let flags = OFlag::from_bits_retain(O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    fault::hit("open")?;
-    Ok(fcntl::open(path.as_str(), flags, Mode::empty())?)
-}
-
-fn write(target: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    fault::hit("write")?;
-    Ok(nix::unistd::write(target, bytes)?)
-}
-
-fn send(target: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let (socket, flags) = (target.as_fd().as_raw_fd(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    fault::hit("send")?;
-    // SAFETY: the buffer is as long as told.
-    let sent = cvt(unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) })?;
-    Ok(sent.unsigned_abs())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{PipeReader, Read};
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
+    use nix::fcntl::{self, OFlag};
+
     use super::*;
+
+    /// A target that is put aside for another.
+    fn spare() -> OwnedFd {
+        io::pipe().unwrap().1.into()
+    }
 
     fn notice(missing: u64) -> String {
         format!("{missing} lines missing")
@@ -289,15 +219,14 @@ mod tests {
         bytes
     }
 
-    fn a_full_pipe_drops_and_counts(way: fn(&OwnedFd) -> Way) {
+    fn a_full_pipe_drops_and_counts(outlet: fn(OwnedFd) -> Outlet<OwnedFd>) {
         let (mut reader, writer) = io::pipe().unwrap();
-        let writer = OwnedFd::from(writer);
-        let mut log = LineLog { way: way(&writer), ..LineLog::to(writer, notice) };
+        let mut log = LineLog { outlet: outlet(writer.into()), ..LineLog::to(spare(), notice) };
         let written = fill(&mut log);
         assert!(written > 0);
         log.line("lost too");
         assert_eq!(log.dropped(), 2);
-        assert!(!is_nonblocking(&log.target), "the shared description is as it was");
+        assert!(!is_nonblocking(log.outlet.target()), "the shared description is as it was");
 
         let mut bytes = emptied(&mut reader);
         log.line("heard");
@@ -310,14 +239,13 @@ mod tests {
 
     #[test]
     fn lines_to_a_full_pipe_are_dropped_counted_and_told() {
-        a_full_pipe_drops_and_counts(|writer| Way::Own(reopen(writer).unwrap()));
-        a_full_pipe_drops_and_counts(|_| Way::Ask(PollSet::new()));
+        a_full_pipe_drops_and_counts(Outlet::to);
+        a_full_pipe_drops_and_counts(Outlet::asking);
     }
 
-    fn queued_lines_wait_for_room(way: fn(&OwnedFd) -> Way) {
+    fn queued_lines_wait_for_room(outlet: fn(OwnedFd) -> Outlet<OwnedFd>) {
         let (mut reader, writer) = io::pipe().unwrap();
-        let writer = OwnedFd::from(writer);
-        let mut log = LineLog { way: way(&writer), ..LineLog::to(writer, notice) };
+        let mut log = LineLog { outlet: outlet(writer.into()), ..LineLog::to(spare(), notice) };
         let mut queued = 0;
         while log.has_room() {
             log.queue(format!("{queued:0>9999}").as_bytes());
@@ -341,8 +269,8 @@ mod tests {
 
     #[test]
     fn queued_lines_of_any_length_arrive_in_order() {
-        queued_lines_wait_for_room(|writer| Way::Own(reopen(writer).unwrap()));
-        queued_lines_wait_for_room(|_| Way::Ask(PollSet::new()));
+        queued_lines_wait_for_room(Outlet::to);
+        queued_lines_wait_for_room(Outlet::asking);
     }
 
     #[test]
@@ -359,9 +287,8 @@ mod tests {
     fn lines_to_a_full_socket_are_dropped() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
         let mut log = LineLog::to(writer, notice);
-        assert!(matches!(log.way, Way::Send));
         let written = fill(&mut log);
-        assert!(!is_nonblocking(&log.target));
+        assert!(!is_nonblocking(log.outlet.target()));
         drop(log);
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();

@@ -107,6 +107,12 @@ pub fn null_input() -> io::Result<OwnedFd> {
     }
 }
 
+/// A descriptor that takes everything and keeps nothing, for workers nobody listens to.
+pub fn null_output() -> io::Result<OwnedFd> {
+    fault::hit("open")?;
+    Ok(File::options().write(true).open("/dev/null")?.into())
+}
+
 /// Sets close-on-exec on every descriptor from 3 on except those in `keep`: what whoever started us left open is not
 /// for our workers.
 ///

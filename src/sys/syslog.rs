@@ -5,11 +5,12 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
-use syslog::{Error as Failure, LogFormat, Logger, LoggerBackend, Severity};
+use syslog::{Error as Failure, LogFormat, Severity};
 
-use super::clock::Local;
+use super::clock::Civil;
 use super::{fault, reason};
 use crate::plan::{Facility, Level};
 
@@ -19,11 +20,14 @@ const PLACES: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// Longest datagram for those who refuse more: the line of RFC 3164.
+const SHORT: usize = 1024;
+
 /// Lines to the system's log.
 pub struct Syslog {
     head: Head,
     /// Absent while nobody keeps the log.
-    logger: Option<Logger<LoggerBackend, Head>>,
+    socket: Option<UnixDatagram>,
 }
 
 /// What became of a line.
@@ -40,46 +44,59 @@ pub enum Sent {
 impl Syslog {
     /// A log for lines of `tag`. Nobody is asked before the first line.
     pub fn new(tag: &str, facility: Facility, pid: u32) -> Syslog {
-        Syslog { head: Head { facility: number(facility), tag: tag.to_owned(), pid }, logger: None }
+        Syslog { head: Head { facility: number(facility), tag: tag.to_owned(), pid }, socket: None }
     }
 
-    /// Writes a line. Where the keeper of the log was started anew, it is found again.
+    /// One for datagrams of others only: [`Syslog::frame`].
+    pub fn for_others() -> Syslog {
+        Syslog::new("", Facility::Daemon, 0)
+    }
+
+    /// Writes a line.
     pub fn line(&mut self, level: Level, text: &str) -> Sent {
-        let known = self.logger.is_some();
-        match self.send(level, text) {
+        let frame = self.head.frame(level, text.as_bytes());
+        self.send(&frame)
+    }
+
+    /// The datagram of a line that `pid`, one of those that are called `tag`, has written at this moment.
+    pub fn frame(facility: Facility, level: Level, tag: &str, pid: u32, text: &[u8]) -> Vec<u8> {
+        Head { facility: number(facility), tag: tag.to_owned(), pid }.frame(level, text)
+    }
+
+    /// Sends a datagram. Where the keeper of the log was started anew, it is found again. Of one that is too long only the
+    /// beginning is sent.
+    pub fn send(&mut self, frame: &[u8]) -> Sent {
+        let known = self.socket.is_some();
+        match self.try_send(frame) {
             // What we are connected to may be the socket of one that is gone.
             Sent::Nobody(_) if known => {
-                self.logger = None;
-                self.send(level, text)
+                self.socket = None;
+                self.try_send(frame)
             }
             sent => sent,
         }
     }
 
-    fn send(&mut self, level: Level, text: &str) -> Sent {
-        let logger = match &mut self.logger {
-            Some(logger) => logger,
+    /// What to wait for when there was no room.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    fn try_send(&mut self, frame: &[u8]) -> Sent {
+        let socket = match &self.socket {
+            Some(socket) => socket,
             None => match connect() {
-                Ok(socket) => self
-                    .logger
-                    .insert(Logger { formatter: self.head.clone(), backend: LoggerBackend::Unix(socket) }),
+                Ok(socket) => self.socket.insert(socket),
                 Err(why) => return Sent::Nobody(why),
             },
         };
-        let sent = fault::hit("send").map_err(Failure::Write).and_then(|()| match level {
-            Level::Debug => logger.debug(text),
-            Level::Info => logger.info(text),
-            Level::Warn => logger.warning(text),
-            Level::Error => logger.err(text),
-        });
-        match sent {
-            Ok(()) => Sent::Whole,
-            Err(Failure::Write(error) | Failure::Io(error)) => match error.raw_os_error() {
-                // Longer than any datagram may be, or no room for it at present.
+        match fault::hit("send").and_then(|()| socket.send(frame)) {
+            Ok(_) => Sent::Whole,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EMSGSIZE) if frame.len() > SHORT => self.try_send(&frame[..SHORT]),
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE | libc::EINTR) => Sent::Dropped,
                 _ => Sent::Nobody(reason(error)),
             },
-            Err(error) => Sent::Nobody(error.to_string()),
         }
     }
 }
@@ -113,11 +130,27 @@ struct Head {
 impl<T: Display> LogFormat<T> for Head {
     fn format<W: Write>(&self, out: &mut W, severity: Severity, text: T) -> syslog::Result<()> {
         let priority = self.facility as u8 | severity as u8;
-        let Local { month, day, hour, minute, second, .. } = Local::now();
+        let Civil { month, day, hour, minute, second, .. } = Civil::now();
         let month = usize::try_from(month - 1).ok().and_then(|month| MONTHS.get(month)).unwrap_or(&"Jan");
         let Head { tag, pid, .. } = self;
         write!(out, "<{priority}>{month} {day:>2} {hour:02}:{minute:02}:{second:02} {tag}[{pid}]: {text}")
             .map_err(Failure::Write)
+    }
+}
+
+impl Head {
+    fn frame(&self, level: Level, text: &[u8]) -> Vec<u8> {
+        let severity = match level {
+            Level::Debug => Severity::LOG_DEBUG,
+            Level::Info => Severity::LOG_INFO,
+            Level::Warn => Severity::LOG_WARNING,
+            Level::Error => Severity::LOG_ERR,
+        };
+        let mut frame = Vec::with_capacity(text.len() + 64);
+        // Writing into memory does not fail.
+        let _ = self.format(&mut frame, severity, "");
+        frame.extend_from_slice(text);
+        frame
     }
 }
 
@@ -140,7 +173,7 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         socket.connect(path).unwrap();
         let mut log = Syslog::new("web", Facility::Daemon, 41);
-        log.logger = Some(Logger { formatter: log.head.clone(), backend: LoggerBackend::Unix(socket) });
+        log.socket = Some(socket);
         (keeper, log)
     }
 
@@ -164,9 +197,18 @@ mod tests {
             assert!(head.starts_with(priority) && head.len() == priority.len() + 15, "{head}");
         }
         log.head.facility = number(Facility::Kernel);
-        log.logger.as_mut().unwrap().formatter = log.head.clone();
         log.line(Level::Info, "x");
         assert!(received(&keeper).starts_with("<6>"));
+    }
+
+    #[test]
+    fn of_a_line_that_no_datagram_can_hold_the_beginning_is_sent() {
+        let directory = scratch("syslog-long");
+        let (keeper, mut log) = at(&directory.join("log"));
+        let frame = Syslog::frame(Facility::Daemon, Level::Info, "api", 7, &vec![b'x'; 8 << 20]);
+        assert_eq!(log.send(&frame), Sent::Whole);
+        let line = received(&keeper);
+        assert!(line.len() == SHORT && line.contains(" api[7]: xxx"), "{line}");
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
         Verb::LogLevel(level) => {
             (Request { level: Some(level.name()), ..command("log-level") }, &None, Wait::Done)
         }
+        Verb::Reopen => (command("reopen"), &None, Wait::Done),
         Verb::Version => (command("version"), &None, Wait::Done),
         Verb::Ack(pid) => (Request { pid: *pid, ..command("worker:ack") }, &None, Wait::Done),
         Verb::Ping => (command("worker:ping"), &None, Wait::Done),

@@ -22,7 +22,7 @@ pub const ID_MAX: usize = 1024;
 const QUOTE_MAX: usize = 40;
 
 /// Every value of `"command"`.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 16] = [
     "status",
     "upgrade",
     "restart",
@@ -33,6 +33,7 @@ pub const COMMANDS: [&str; 15] = [
     "dec",
     "signal",
     "log-level",
+    "reopen",
     "reexec",
     "events",
     "version",
@@ -248,6 +249,7 @@ fn verb(fields: &Fields<'_>) -> Result<Verb, String> {
         "dec" => Verb::Scale(group, Scale::Down(count(fields)?), wait),
         "signal" => Verb::Signal(group, signal(fields)?),
         "log-level" => Verb::LogLevel(level(fields)?),
+        "reopen" => Verb::Reopen,
         "reexec" => Verb::Reexec(wait),
         "events" => Verb::Events(group),
         "version" => Verb::Version,

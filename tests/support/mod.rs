@@ -43,7 +43,7 @@ pub(crate) const REMUDA: &str = env!("CARGO_BIN_EXE_remuda");
 const WORKER_TEST: &str = "worker_entry";
 
 /// In the environment of everything that a test starts: its directory. So all of it can be found and ended.
-const MARK: &str = "REMUDA_TEST";
+pub(crate) const MARK: &str = "REMUDA_TEST";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 

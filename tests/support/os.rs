@@ -476,7 +476,7 @@ impl World {
                 demand!(unknown.is_none(), "the image changes while {unknown:?} is between fork and exec");
                 self.executing = true;
             }
-            Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs => {}
+            Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs { .. } => {}
         }
         Ok(())
     }

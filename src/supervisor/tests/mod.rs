@@ -117,7 +117,7 @@ impl Bench {
                 Action::Note(note) => self.notes.push(note),
                 Action::Exit(code) => self.exit = Some(code),
                 Action::SetLevel(_)
-                | Action::ReopenLogs
+                | Action::ReopenLogs { .. }
                 | Action::CheckImage { .. }
                 | Action::StopCheck { .. }
                 | Action::Reexec => self.others.push(action),

@@ -145,7 +145,7 @@ fn a_terminal_that_is_gone_stops_instead_of_an_upgrade_and_nothing_else() {
 fn usr1_reopens_logs_and_other_signals_are_told_of() {
     let mut bench = Bench::up(policy(1));
     bench.signal(Signal::USR1);
-    assert_eq!(bench.others, [Action::ReopenLogs]);
+    assert_eq!(bench.others, [Action::ReopenLogs { ticket: None }]);
     let before = bench.machine.clone();
     bench.signal(Signal::USR2);
     assert_eq!((bench.noted("signal-ignored"), bench.signals.len()), (1, 0));

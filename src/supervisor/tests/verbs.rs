@@ -249,6 +249,7 @@ fn workers_of_another_user_may_only_ack_and_ping() {
         Verb::Stop(None, Wait::No),
         Verb::Signal(None, Signal::KILL),
         Verb::LogLevel(Level::Debug),
+        Verb::Reopen,
     ] {
         let refused = bench.ask_as(worker(pid, pid), verb);
         assert_eq!(bench.verdict(refused), Some(Code::Refused));

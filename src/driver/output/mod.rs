@@ -1,0 +1,478 @@
+//! What workers write: from their pipes to a file, to our own standard output, to the system's log, or into our own log.
+//!
+//! Where bytes are handed on as they come, the workers of a group share one pipe a target: one read and one write a
+//! wake-up, whoever wrote. Where each line begins with its author, each worker has a pipe of its own, read until nobody
+//! holds its writing end: what a worker, or whoever has its pipe after it, wrote last is still read.
+//!
+//! A pipe is read only while its target takes more. What happens where it does not is the business of [`sink`]. Workers
+//! whose output goes nowhere, or where the manager's own goes, have no pipe: they write there by themselves.
+
+mod file;
+mod lines;
+mod rotation;
+mod sink;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::Journal;
+use crate::error::{Error, Result};
+use crate::output::{Output, Overflow, Place, Target};
+use crate::plan::{Facility, GroupSpec, Level};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::reexec::{Inherited, Keeper};
+use crate::sys::syslog::Syslog;
+use crate::sys::{clock, reason, start, stream};
+use lines::Lines;
+use sink::{Address, Sink, SinkState};
+
+/// Bytes taken from one pipe at a time: as large a piece as costs the least for each byte.
+const PIECE: usize = 128 * 1024;
+
+/// Bytes taken from one pipe when the manager ends: as much as the largest pipe holds that anybody may make. Somebody who
+/// still writes then cannot keep the manager from ending.
+const LAST_BYTES: usize = 1 << 20;
+
+/// How long the manager waits at its end, in milliseconds, for a target that takes nothing more.
+const LAST_WAIT: u64 = 2_000;
+
+/// The pipes of a manager's workers, and where they lead.
+#[derive(Default)]
+pub(super) struct Outputs {
+    pipes: Vec<Pipe>,
+    sinks: Vec<Sink>,
+    /// Bytes that were dropped, by group.
+    dropped: BTreeMap<String, u64>,
+    /// What was read last. Memory only where there is a pipe.
+    piece: Vec<u8>,
+    /// The same in its final shape.
+    shaped: Vec<u8>,
+}
+
+/// One pipe, which many processes may write to.
+struct Pipe {
+    group: String,
+    /// Whose it was first; 0 if it is that of the group.
+    pid: i32,
+    slot: u32,
+    target: Target,
+    overflow: Overflow,
+    reader: OwnedFd,
+    /// For workers to come, if it is that of the group.
+    writer: Option<Rc<OwnedFd>>,
+    lines: Lines,
+    /// Where in the poll set it stands.
+    at: Option<usize>,
+    /// How many bytes more are read while nothing else is done.
+    budget: usize,
+}
+
+/// All of it on its way to another image of the manager.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct OutputsState {
+    pipes: Vec<PipeState>,
+    sinks: Vec<SinkState>,
+    dropped: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PipeState {
+    group: String,
+    pid: i32,
+    slot: u32,
+    target: Target,
+    overflow: Overflow,
+    reader: i32,
+    #[serde(default)]
+    writer: Option<i32>,
+    #[serde(default, with = "crate::octets")]
+    line: Vec<u8>,
+    #[serde(default)]
+    cut: bool,
+}
+
+/// What a worker finds at descriptors 1 and 2.
+pub(super) struct Streams {
+    stdout: End,
+    stderr: End,
+    /// The pipes that are its own.
+    fresh: Vec<Pipe>,
+}
+
+/// What stands at one descriptor of a worker.
+enum End {
+    Stdout(io::Stdout),
+    Stderr(io::Stderr),
+    Other(Rc<OwnedFd>),
+}
+
+/// What a pipe is good for after it was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// There may be more at once.
+    More,
+    /// There is nothing now.
+    Quiet,
+    /// Nobody writes any more.
+    Over,
+}
+
+impl Streams {
+    /// The two descriptors.
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [&self.stdout, &self.stderr].map(|end| match end {
+            End::Stdout(stdout) => stdout.as_fd(),
+            End::Stderr(stderr) => stderr.as_fd(),
+            End::Other(writer) => writer.as_fd(),
+        })
+    }
+}
+
+impl Outputs {
+    /// Opens all places that the workers of these groups write to.
+    ///
+    /// # Errors
+    /// One that cannot be opened, or two that are the same file and are to be rotated apart.
+    pub(super) fn open(groups: &[GroupSpec]) -> Result<Outputs> {
+        let mut outputs = Outputs::default();
+        for group in groups {
+            for target in [&group.launch.output.stdout, &group.launch.output.stderr] {
+                outputs.open_target(target).map_err(|error| error.within(&group.name))?;
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn open_target(&mut self, target: &Target) -> Result<()> {
+        let Some(address) = Address::of(target) else { return Ok(()) };
+        if self.sinks.iter().any(|sink| sink.is_for(target)) {
+            return Ok(());
+        }
+        let opened = Sink::open(&address);
+        let sink =
+            opened.map_err(|error| Error::failed(format!("cannot open {address}: {}", reason(error))))?;
+        let same = |other: &&Sink| sink.identity().is_some() && other.identity() == sink.identity();
+        if let Some(other) = self.sinks.iter().find(same) {
+            return Err(Error::failed(format!("{address} and {} are the same file", other.address())));
+        }
+        self.sinks.push(sink);
+        Ok(())
+    }
+
+    /// What another image of the manager needs to go on.
+    pub(super) fn hand_over(&self, keeper: &mut Keeper) -> OutputsState {
+        OutputsState {
+            pipes: self.pipes.iter().map(|pipe| pipe.hand_over(keeper)).collect(),
+            sinks: self.sinks.iter().map(|sink| sink.hand_over(keeper)).collect(),
+            dropped: self.dropped.clone(),
+        }
+    }
+
+    /// That of the image before this one.
+    pub(super) fn take_over(state: OutputsState, inherited: &mut Inherited) -> io::Result<Outputs> {
+        let pipes = state.pipes.into_iter().map(|pipe| Pipe::take_over(pipe, inherited));
+        let pipes = pipes.collect::<io::Result<Vec<Pipe>>>()?;
+        let sinks = state.sinks.into_iter().map(|sink| Sink::take_over(sink, inherited));
+        let sinks = sinks.collect::<io::Result<Vec<Sink>>>()?;
+        Ok(Outputs { pipes, sinks, dropped: state.dropped, ..Outputs::default() })
+    }
+
+    /// How many bytes of a group were dropped.
+    pub(super) fn dropped(&self, group: &str) -> u64 {
+        self.dropped.get(group).copied().unwrap_or(0)
+    }
+
+    /// What a process of this group and slot is to find at descriptors 1 and 2. To be handed to [`Outputs::follow`] once
+    /// it is there.
+    pub(super) fn streams(&mut self, group: &str, slot: u32, output: &Output) -> io::Result<Streams> {
+        let mut fresh = Vec::new();
+        let overflow = output.overflow;
+        let stdout = match self.end((group, slot), &output.stdout, overflow, &mut fresh)? {
+            Some(end) => end,
+            None => End::Stdout(io::stdout()),
+        };
+        let stderr = match self.end((group, slot), &output.stderr, overflow, &mut fresh)? {
+            Some(end) => end,
+            None => End::Stderr(io::stderr()),
+        };
+        Ok(Streams { stdout, stderr, fresh })
+    }
+
+    /// The end of one stream; nothing if it is our own.
+    fn end(
+        &mut self,
+        (group, slot): (&str, u32),
+        target: &Target,
+        overflow: Overflow,
+        fresh: &mut Vec<Pipe>,
+    ) -> io::Result<Option<End>> {
+        let shared = match target {
+            Target::Inherit => return Ok(None),
+            Target::Null => return Ok(Some(End::Other(Rc::new(start::null_output()?)))),
+            Target::Bytes(Place::Stdout) => return Ok(Some(End::Stdout(io::stdout()))),
+            Target::Bytes(Place::Stderr) => return Ok(Some(End::Stderr(io::stderr()))),
+            Target::Bytes(Place::File(_)) => true,
+            Target::Log | Target::Syslog | Target::Lines(_) => false,
+        };
+        let pipes = if shared { &mut self.pipes } else { fresh };
+        let known = pipes.iter().find_map(|pipe| {
+            let fits = pipe.group == group && pipe.target == *target && pipe.overflow == overflow;
+            pipe.writer.clone().filter(|_| fits)
+        });
+        if let Some(writer) = known {
+            return Ok(Some(End::Other(writer)));
+        }
+        let (reader, writer) = stream::pipe()?;
+        let writer = Rc::new(writer);
+        pipes.push(Pipe {
+            group: group.to_owned(),
+            pid: 0,
+            slot,
+            target: target.clone(),
+            overflow,
+            reader,
+            writer: Some(Rc::clone(&writer)),
+            lines: Lines::default(),
+            at: None,
+            budget: 0,
+        });
+        Ok(Some(End::Other(writer)))
+    }
+
+    /// Reads from here on what the worker `pid` writes.
+    pub(super) fn follow(&mut self, pid: i32, streams: Streams) {
+        // The writing ends of its own pipes are the worker's alone.
+        let own = streams.fresh.into_iter().map(|pipe| Pipe { pid, writer: None, ..pipe });
+        self.pipes.extend(own);
+    }
+
+    /// Puts the pipes into the poll set whose target takes more, and the targets that have not taken all.
+    pub(super) fn watch(&mut self, poll: &mut PollSet, journal: &Journal) {
+        let Outputs { pipes, sinks, .. } = self;
+        for sink in &mut *sinks {
+            sink.watch(poll);
+        }
+        for pipe in pipes {
+            let takes = pipe.takes(sinks, journal);
+            pipe.at = takes.then(|| poll.add(pipe.reader.as_fd(), Interest::READ));
+        }
+    }
+
+    /// When something is to be done that no descriptor tells of, in milliseconds of [`clock::now_ms`].
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.sinks.iter().filter_map(Sink::deadline).min()
+    }
+
+    /// Writes what there is room for, then reads once each pipe that has something.
+    pub(super) fn heard(&mut self, poll: &PollSet, journal: &mut Journal) {
+        for sink in &mut self.sinks {
+            sink.tend(poll, journal);
+        }
+        self.read_each(journal, |pipe, takes| takes && pipe.at.take().is_some_and(|at| poll.readable(at)));
+    }
+
+    /// Reads what is there of what goes into our log, so that it is told before the death of whoever wrote it: also where
+    /// the log has no room, as it is no more than a pipe holds.
+    pub(super) fn catch_up(&mut self, journal: &mut Journal) {
+        self.allow(LAST_BYTES);
+        while self.read_each(journal, |pipe, _| pipe.target == Target::Log && pipe.spend()) {}
+    }
+
+    /// Opens all files again, as somebody may have moved them. Returns how many.
+    ///
+    /// # Errors
+    /// What could not be opened, with the reason: it is written to as before.
+    pub(super) fn reopen(&mut self, journal: &mut Journal) -> Result<usize> {
+        let mut reopened = 0;
+        let mut failures = Vec::new();
+        for sink in &mut self.sinks {
+            match sink.reopen(journal) {
+                Ok(is_file) => reopened += usize::from(is_file),
+                Err(error) => failures.push(format!("cannot open {}: {}", sink.address(), reason(error))),
+            }
+        }
+        if failures.is_empty() { Ok(reopened) } else { Err(Error::failed(failures.join("; "))) }
+    }
+
+    /// Reads what is left when nobody will read any more, and waits until the targets have it or take nothing more.
+    pub(super) fn finish(&mut self, journal: &mut Journal) {
+        self.allow(LAST_BYTES);
+        let mut poll = PollSet::new();
+        let mut complete = false;
+        loop {
+            while self.read_each(journal, |pipe, takes| takes && pipe.spend()) {}
+            poll.clear();
+            let log = journal.waits_for().map(|log| poll.add(log, Interest::WRITE));
+            let waiting: Vec<usize> =
+                self.sinks.iter_mut().filter_map(|sink| sink.watch(&mut poll)).chain(log).collect();
+            if waiting.is_empty() {
+                if self.sinks.iter_mut().any(|sink| sink.retry(journal)) {
+                    continue;
+                }
+                if complete {
+                    break;
+                }
+                complete = true;
+                self.end_lines(journal);
+                continue;
+            }
+            let waited = poll.wait(Some(clock::now_ms() + LAST_WAIT));
+            if waited.is_err() || !waiting.iter().any(|&at| poll.writable(at)) {
+                break;
+            }
+            journal.flush();
+            for sink in &mut self.sinks {
+                sink.tend(&poll, journal);
+            }
+        }
+        for sink in &mut self.sinks {
+            sink.give_up(journal);
+        }
+    }
+
+    fn allow(&mut self, bytes: usize) {
+        for pipe in &mut self.pipes {
+            pipe.budget = bytes;
+        }
+    }
+
+    /// Hands on what has begun as a line and will have no end.
+    fn end_lines(&mut self, journal: &mut Journal) {
+        let Outputs { pipes, sinks, dropped, shaped, .. } = self;
+        for pipe in pipes {
+            let lost = pipe.hand_on(None, sinks, shaped, journal);
+            count(dropped, &pipe.group, lost);
+        }
+    }
+
+    /// Reads once each pipe that is wanted; `wanted` is told whether its target takes more. True if there may be more to be
+    /// read at once.
+    fn read_each(&mut self, journal: &mut Journal, mut wanted: impl FnMut(&mut Pipe, bool) -> bool) -> bool {
+        let Outputs { pipes, sinks, dropped, piece, shaped } = self;
+        let mut more = false;
+        pipes.retain_mut(|pipe| {
+            let takes = pipe.takes(sinks, journal);
+            if !wanted(pipe, takes) {
+                return true;
+            }
+            piece.resize(PIECE, 0);
+            let (after, lost) = match stream::read(&pipe.reader, piece) {
+                Ok(0) => (After::Over, 0),
+                Ok(bytes) => (After::More, pipe.hand_on(Some(&piece[..bytes]), sinks, shaped, journal)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (After::Quiet, 0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (After::More, 0),
+                Err(error) => {
+                    journal.complain(&format!("cannot read the output of {}: {}", pipe.group, reason(error)));
+                    (After::Over, 0)
+                }
+            };
+            count(dropped, &pipe.group, lost);
+            more |= after == After::More;
+            if after == After::Over {
+                let lost = pipe.hand_on(None, sinks, shaped, journal);
+                count(dropped, &pipe.group, lost);
+            }
+            after != After::Over
+        });
+        more
+    }
+}
+
+fn count(dropped: &mut BTreeMap<String, u64>, group: &str, lost: u64) {
+    if lost > 0 {
+        *dropped.entry(group.to_owned()).or_default() += lost;
+    }
+}
+
+impl Pipe {
+    fn hand_over(&self, keeper: &mut Keeper) -> PipeState {
+        PipeState {
+            group: self.group.clone(),
+            pid: self.pid,
+            slot: self.slot,
+            target: self.target.clone(),
+            overflow: self.overflow,
+            reader: keeper.keep(self.reader.as_fd()),
+            writer: self.writer.as_ref().map(|writer| keeper.keep(writer.as_fd())),
+            line: self.lines.line.clone(),
+            cut: self.lines.cut,
+        }
+    }
+
+    fn take_over(state: PipeState, inherited: &mut Inherited) -> io::Result<Pipe> {
+        Ok(Pipe {
+            group: state.group,
+            pid: state.pid,
+            slot: state.slot,
+            target: state.target,
+            overflow: state.overflow,
+            reader: inherited.claim(state.reader)?,
+            writer: state.writer.map(|number| inherited.claim(number)).transpose()?.map(Rc::new),
+            lines: Lines { line: state.line, cut: state.cut },
+            at: None,
+            budget: 0,
+        })
+    }
+
+    /// Whether the target takes more.
+    fn takes(&self, sinks: &[Sink], journal: &Journal) -> bool {
+        match sinks.iter().find(|sink| sink.is_for(&self.target)) {
+            Some(sink) => sink.takes(self.overflow),
+            None => journal.has_room(),
+        }
+    }
+
+    /// Takes one piece out of the budget, if it is not used up.
+    fn spend(&mut self) -> bool {
+        let left = self.budget > 0;
+        self.budget = self.budget.saturating_sub(PIECE);
+        left
+    }
+
+    /// Gives the target what was read, or, at the end, the last line without an end. Returns how many bytes were dropped.
+    fn hand_on(
+        &mut self,
+        bytes: Option<&[u8]>,
+        sinks: &mut [Sink],
+        shaped: &mut Vec<u8>,
+        journal: &mut Journal,
+    ) -> u64 {
+        let Pipe { group, pid, slot, target, overflow, lines, .. } = self;
+        shaped.clear();
+        let shape = |line: &[u8]| {
+            match target {
+                Target::Log => return journal.output(*pid, line),
+                Target::Syslog => {
+                    let pid = pid.unsigned_abs();
+                    shaped.extend(Syslog::frame(Facility::Daemon, Level::Info, group, pid, line));
+                }
+                Target::Lines(_) | Target::Bytes(_) | Target::Inherit | Target::Null => {
+                    shaped.extend_from_slice(format!("{group}[{slot}] ").as_bytes());
+                    shaped.extend_from_slice(line);
+                }
+            }
+            shaped.push(b'\n');
+        };
+        let raw = matches!(target, Target::Bytes(_));
+        let ready = match bytes {
+            Some(bytes) if raw => bytes,
+            Some(bytes) => {
+                lines.take(bytes, shape);
+                shaped
+            }
+            None => {
+                lines.end(shape);
+                shaped
+            }
+        };
+        match sinks.iter_mut().find(|sink| sink.is_for(target)) {
+            Some(sink) if !ready.is_empty() => sink.put(ready, *overflow, journal),
+            Some(_) | None => 0,
+        }
+    }
+}
