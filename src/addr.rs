@@ -109,7 +109,8 @@ fn family_digit(family: Family) -> &'static str {
     }
 }
 
-fn port(address: &Address) -> Option<u16> {
+/// The port of an Internet address; 0 where the system is to choose one.
+pub fn port(address: &Address) -> Option<u16> {
     match address {
         Address::Tcp(host) | Address::Udp(host) => Some(match host {
             Host::Ip(address) => address.port(),

@@ -16,7 +16,7 @@ pub struct Ask {
     pub control: Option<PathBuf>,
     /// What is asked.
     pub verb: AskVerb,
-    /// Which group; all if absent, the manager itself for [`AskVerb::Stop`].
+    /// Which group, or a pattern of names; all if absent, the manager itself for [`AskVerb::Stop`].
     pub group: Option<String>,
     /// Wait until what was asked for is so.
     pub wait: bool,
@@ -66,6 +66,13 @@ pub enum AskVerb {
     Reopen,
     /// Replace the manager's own image, keeping everything else.
     Reexec,
+    /// Read the groups file again, and change what is different in it.
+    Reload {
+        /// Tell what is different, and change nothing.
+        dry_run: bool,
+        /// Groups with an error stay as they are, and the others change all the same.
+        keep_going: bool,
+    },
     /// Every state change from this moment on, without end.
     Events,
     /// Name and version of the running manager.

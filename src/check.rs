@@ -7,12 +7,13 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::config::{self, Reading, Source};
+use crate::config::{self, Fault};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::output::Target;
 use crate::placeholder;
-use crate::plan::{GroupSpec, Plan};
+use crate::plan::GroupSpec;
+use crate::reading::{LeftOut, Reading, Source};
 use crate::sys::{creds, logfile, program, reason, socket};
 
 /// Largest groups file, in bytes.
@@ -25,39 +26,55 @@ pub struct Findings {
     pub complaints: Vec<String>,
     /// What is good to know and stands in nobody's way.
     pub remarks: Vec<String>,
+    /// The complaints keep us from running it, as it was asked for.
+    pub stops: bool,
 }
 
-/// The plan of a file.
+/// What a file says.
 ///
 /// # Errors
 /// A sentence for each thing that is wrong with it, beginning with the file's name and, where it is in the text, line
 /// and column.
-pub fn load(source: &Source) -> Result<Plan, Vec<String>> {
-    Ok(reading(source)?.plan)
+pub fn load(source: &Source) -> Result<Reading, Vec<String>> {
+    let config::Contents { mut plan, faults, .. } = contents(source)?;
+    if let Some(source) = &mut plan.source {
+        // To be found again from wherever it is looked for.
+        source.file = std::path::absolute(&source.file).unwrap_or_else(|_| source.file.clone());
+    }
+    let left_out = |fault: &Fault| {
+        let why = format!("{}:{fault}", source.file.display());
+        LeftOut { group: fault.group.clone().unwrap_or_default(), why }
+    };
+    let left_out = faults.iter().map(left_out).collect();
+    Ok(Reading { plan, left_out, hosts: Vec::new() })
 }
 
 /// Looks at a file and at all that it names.
 pub fn check(source: &Source) -> Findings {
-    let Reading { plan, unlike } = match reading(source) {
-        Ok(reading) => reading,
-        Err(complaints) => return Findings { complaints, remarks: Vec::new() },
+    let config::Contents { plan, unlike, faults } = match contents(source) {
+        Ok(contents) => contents,
+        Err(complaints) => return Findings { complaints, remarks: Vec::new(), stops: true },
     };
-    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let mut complaints = Vec::new();
-    for group in &plan.groups {
-        let about = |why: String| format!("{}: {}: {why}", source.file.display(), group.name);
-        complaints.extend(missing(group, &environment).into_iter().map(about));
-    }
     let file = source.file.display();
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let mut complaints: Vec<String> = faults.iter().map(|fault| format!("{file}:{fault}")).collect();
+    let mut sound = 0;
+    for group in &plan.groups {
+        let about = |why: String| format!("{file}: {}: {why}", group.name);
+        let missing = missing(group, &environment);
+        sound += usize::from(missing.is_empty());
+        complaints.extend(missing.into_iter().map(about));
+    }
     let mut remarks: Vec<String> = unlike.iter().map(|unlike| format!("{file}: {unlike}")).collect();
     if !remarks.is_empty() {
         remarks
             .push(format!("{file}: [remuda] defaults = \"remuda\" or \"firestarter\" says whose are meant"));
     }
-    Findings { complaints, remarks }
+    let stops = if source.keep_going { sound == 0 } else { !complaints.is_empty() };
+    Findings { complaints, remarks, stops }
 }
 
-fn reading(source: &Source) -> Result<Reading, Vec<String>> {
+fn contents(source: &Source) -> Result<config::Contents, Vec<String>> {
     let text = read(&source.file).map_err(|error| vec![error.message])?;
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     config::read(&text, source, &environment).map_err(|faults| {

@@ -62,7 +62,7 @@ impl SocketFamily {
 }
 
 /// One socket, as told to workers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedSocket {
     /// The name the user gave it.
     pub name: Option<String>,

@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`duration`], [`signame`], [`process`], [`env`](mod@env), [`nearest`], [`octets`], [`output`], [`placeholder`], [`values`], [`words`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`difference`], [`duration`], [`signame`], [`process`], [`reading`], [`env`](mod@env), [`nearest`], [`octets`], [`output`], [`placeholder`], [`values`], [`wildcard`], [`words`], [`error`] | each other |
 //! | file | [`config`] | plan; nothing of the system |
 //! | door | [`cli`] | file, plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
@@ -41,6 +41,7 @@ pub mod check;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod difference;
 pub mod driver;
 pub mod duration;
 pub mod env;
@@ -52,10 +53,12 @@ pub mod output;
 pub mod placeholder;
 pub mod plan;
 pub mod process;
+pub mod reading;
 pub mod signame;
 pub mod supervisor;
 pub mod sys;
 pub mod values;
+pub mod wildcard;
 pub mod wire;
 pub mod words;
 
@@ -65,7 +68,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let outcome = match driver::resumption() {
         // The command line was understood by the first image.
-        Some(resumption) => resumption.run(),
+        Some(resumption) => resumption.run(check::load),
         None if args.iter().skip(1).eq([driver::CAN_RESUME]) => {
             driver::can_resume().and_then(|()| print(Stream::Output, driver::RESUMABLE))
         }
@@ -86,14 +89,14 @@ fn perform(outcome: Outcome) -> Result<u8> {
         Outcome::Run(plan) => driver::run(*plan),
         Outcome::Init(spec) => init::run(*spec),
         Outcome::RunFile(source) => match check::load(&source) {
-            Ok(plan) => driver::run(plan),
-            Err(complaints) => Ok(complain(&complaints)),
+            Ok(reading) => driver::run_file(reading, check::load),
+            Err(complaints) => Ok(complain(&complaints, true)),
         },
         Outcome::Check(source) => {
             let found = check::check(&source);
             let remarks: String = found.remarks.iter().map(|remark| format!("{remark}\n")).collect();
             print(Stream::Output, &remarks)?;
-            Ok(complain(&found.complaints))
+            Ok(complain(&found.complaints, found.stops))
         }
         Outcome::Decline(plan, why) => driver::decline(*plan, why),
         Outcome::Ask(ask) => client::ask(&ask),
@@ -106,13 +109,13 @@ fn perform(outcome: Outcome) -> Result<u8> {
     }
 }
 
-/// Tells complaints, a line each, and whether there were any.
-fn complain(complaints: &[String]) -> u8 {
+/// Tells complaints, a line each, and with the status whether anything stops for them.
+fn complain(complaints: &[String], stops: bool) -> u8 {
     for complaint in complaints {
         // As in `run`.
         let _ = writeln!(io::stderr(), "remuda: {complaint}");
     }
-    let code = if complaints.is_empty() { Code::Done } else { Code::Failed };
+    let code = if stops { Code::Failed } else { Code::Done };
     code.status()
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::output::Output;
+use crate::reading::Source;
 use crate::signame::Signal;
 
 pub mod init;
@@ -37,6 +38,9 @@ pub struct Plan {
     /// File that holds the manager's pid while it runs.
     #[serde(with = "crate::octets")]
     pub pidfile: Option<PathBuf>,
+    /// The file that it comes from; if absent there is nothing to read again.
+    #[serde(default)]
+    pub source: Option<Source>,
 }
 
 /// How the manager itself behaves; the part of the plan beside the groups that the core reads.
@@ -82,6 +86,8 @@ pub enum Meaning {
     Relay,
     /// Upgrade every group that is not stopped.
     Upgrade,
+    /// Read the file that the plan comes from again, and change what is different.
+    Reload,
     /// Open log files again.
     ReopenLogs,
     /// Replace the manager's own image, keeping everything else.

@@ -15,6 +15,7 @@ use crate::plan::{
     Backoff, Convention, Level, LogFormat, Policy, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
 };
 use crate::signame::Signal;
+use crate::wildcard;
 use crate::words;
 
 /// More workers than this are taken for a slip of the finger: each is a process.
@@ -202,6 +203,18 @@ pub fn name(word: &str) -> Result<String> {
     Err(Error::usage(format!(
         "'{word}' is not a name (1 to {NAME_MAX} of letters, digits, '_', '-' and '.', the first no '.')"
     )))
+}
+
+/// Which groups are meant: a name, or a pattern of names.
+pub fn group(word: &str) -> Result<String> {
+    if !wildcard::is_pattern(word) {
+        return name(word);
+    }
+    let fits = |letter| of_a_name(letter) || matches!(letter, '*' | '?');
+    match word.len() <= NAME_MAX && word.chars().all(fits) {
+        true => Ok(word.to_owned()),
+        false => Err(Error::usage(format!("'{word}' stands for no names"))),
+    }
 }
 
 /// The instance name that a program gets if the user gives none.

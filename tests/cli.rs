@@ -117,8 +117,13 @@ fn operands(command: &options::Command) -> &'static [&'static str] {
 }
 
 fn line(command: &options::Command, option: &[&str]) -> Vec<OsString> {
-    let alone = option.iter().any(|word| reads_file(command, word) || runs_nothing(command, word));
-    let operands = if alone { &[] } else { operands(command) };
+    let alone = |word: &&str| reads_file(command, word) || runs_nothing(command, word);
+    let operands: &[&str] = match option {
+        // It says something about a file only.
+        ["--keep-going"] if command.kind == Kind::Run => &["-c", "web.toml"],
+        option if option.iter().any(alone) => &[],
+        _ => operands(command),
+    };
     [&[command.name], option, operands].concat().into_iter().map(OsString::from).collect()
 }
 
@@ -167,6 +172,8 @@ fn every_option_of_the_table_is_accepted_in_every_spelling_and_told_by_help() {
             let expected = match (option.id, command.kind) {
                 (Id::Help | Id::Version, _) => matches!(outcomes[0], Outcome::Print(_)),
                 (Id::Config, _) => matches!(outcomes[0], Outcome::RunFile(_)),
+                (Id::KeepGoing, Kind::Run) => matches!(outcomes[0], Outcome::RunFile(_)),
+                (Id::KeepGoing, Kind::Check) => matches!(outcomes[0], Outcome::Check(_)),
                 (_, Kind::Check | Kind::Sample) => false,
                 (_, Kind::Init) => matches!(outcomes[0], Outcome::Init(_)),
                 (_, Kind::Run) => matches!(outcomes[0], Outcome::Run(_)),
@@ -503,13 +510,16 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         format: Some(LogFormat::Json),
         ..Overrides::default()
     };
-    let source = Source { file: "web.toml".into(), overrides };
+    let source = Source { file: "web.toml".into(), overrides, keep_going: false };
     assert_eq!(parse(words(line)), Ok(Outcome::RunFile(source)));
-    let bare = Source { file: "web.toml".into(), overrides: Overrides::default() };
+    let bare = Source { file: "web.toml".into(), overrides: Overrides::default(), keep_going: false };
     for line in ["run --config=web.toml", "-c web.toml", "-cweb.toml", "run -c other.toml -c web.toml"] {
         assert_eq!(parse(words(line)), Ok(Outcome::RunFile(bare.clone())), "{line}");
     }
-    assert_eq!(parse(words("check web.toml")), Ok(Outcome::Check(bare)));
+    assert_eq!(parse(words("check web.toml")), Ok(Outcome::Check(bare.clone())));
+    let lenient = Source { keep_going: true, ..bare };
+    assert_eq!(parse(words("run -c web.toml --keep-going")), Ok(Outcome::RunFile(lenient.clone())));
+    assert_eq!(parse(words("check --keep-going web.toml")), Ok(Outcome::Check(lenient)));
     let beside = [
         "config",
         "name",
@@ -519,6 +529,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         "quiet",
         "log-format",
         "syslog",
+        "keep-going",
         "help",
         "version",
     ];

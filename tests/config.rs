@@ -11,14 +11,19 @@ use remuda::attributes::{Attributes, ResourceLimit};
 use remuda::cli::options::{Id, RUN};
 use remuda::cli::{Outcome, native};
 use remuda::config::keys::{self, KEYS, Key, Kind, Origin, Table, Usual};
-use remuda::config::{self, Overrides, Reading, Source};
+use remuda::config::{self, Contents, Overrides, Source};
 use remuda::plan::{
-    ControlSpec, Convention, Level, LogFormat, Plan, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
+    ControlSpec, Convention, Level, LogFormat, Meaning, Plan, Readiness, Restart, Share, Stdin, Success,
+    UpgradeMode,
 };
 use remuda::signame::Signal;
 
 fn source() -> Source {
-    Source { file: PathBuf::from("/etc/remuda/groups.toml"), overrides: Overrides::default() }
+    Source {
+        file: PathBuf::from("/etc/remuda/groups.toml"),
+        overrides: Overrides::default(),
+        keep_going: false,
+    }
 }
 
 fn environment() -> Vec<(OsString, OsString)> {
@@ -29,7 +34,7 @@ fn plan(text: &str) -> Plan {
     reading(text).plan
 }
 
-fn reading(text: &str) -> Reading {
+fn reading(text: &str) -> Contents {
     config::read(text, &source(), &environment()).unwrap_or_else(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         panic!("{text}\n{}", told.join("\n"))
@@ -171,7 +176,12 @@ fn a_group_that_says_nothing_is_what_the_command_line_makes_of_a_program() {
     else {
         panic!("no plan")
     };
-    assert_eq!(Plan { name: "groups".to_owned(), ..*typed }, plan(&group("")));
+    let mut read = plan(&group(""));
+    // What comes from a file can be read again, and HUP asks for that.
+    assert_eq!(read.source.take(), Some(source()));
+    let signals = &mut read.manager.signals;
+    assert_eq!(signals.insert(Signal::HUP, Meaning::Upgrade), Some(Meaning::Reload));
+    assert_eq!(Plan { name: "groups".to_owned(), ..*typed }, read);
 }
 
 #[test]
@@ -184,7 +194,7 @@ fn the_command_line_goes_before_the_file_and_both_before_its_name() {
     for (file, name) in
         [("web.toml", "web"), ("a/web", "web"), ("/x/my app.toml", "my-app"), (".toml", "toml")]
     {
-        let source = Source { file: file.into(), overrides: Overrides::default() };
+        let source = Source { file: file.into(), overrides: Overrides::default(), keep_going: false };
         assert_eq!(config::read(&group(""), &source, &[]).unwrap().plan.name, name, "{file}");
     }
 }
@@ -256,7 +266,7 @@ fn keys_whose_defaults_differ_are_told_unless_the_file_says_whose_it_means() {
 #[test]
 fn every_option_of_run_is_a_key_too() {
     let keys: BTreeSet<&str> = KEYS.iter().filter_map(|key| key.option).collect();
-    let nothing = [Id::Config, Id::Quiet, Id::Help, Id::Version];
+    let nothing = [Id::Config, Id::KeepGoing, Id::Quiet, Id::Help, Id::Version];
     let options: BTreeSet<&str> =
         RUN.options.iter().filter(|option| !nothing.contains(&option.id)).map(|option| option.long).collect();
     assert_eq!(keys, options);

@@ -7,19 +7,22 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PLAN: [&str; 15] = [
+const PLAN: [&str; 18] = [
     "plan",
     "ask",
     "addr",
     "attributes",
+    "difference",
     "duration",
     "signame",
     "process",
+    "reading",
     "env",
     "nearest",
     "octets",
     "output",
     "values",
+    "wildcard",
     "words",
     "placeholder",
     "error",

@@ -16,11 +16,11 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use os::{Stride, Violation, World};
+use os::{Revision, Stride, Violation, World};
 use remuda::plan::{Backoff, Hook, Policy, Readiness, Restart, Share, UpgradeMode};
 use remuda::process::Exit;
 use remuda::signame::Signal;
-use remuda::supervisor::command::{Scale, Verb, Wait};
+use remuda::supervisor::command::{Reload, Scale, Verb, Wait};
 use remuda::supervisor::event::ChildId;
 
 /// Time passes in this measure, and every span of a policy is a multiple of it.
@@ -54,6 +54,8 @@ enum Wish {
     Start,
     Scale(u32),
     Reexec,
+    /// Read the plan again, which is another one by then; one thing at a time.
+    Reload(Revision),
     Signal(Signal),
     /// To be served: whoever connects.
     Connect,
@@ -77,6 +79,8 @@ enum Move {
     PrepareFails,
     Checked,
     CheckFails,
+    PlanRead,
+    PlanUnreadable,
     Crosses,
     CrossingFails,
     SecondPasses,
@@ -88,9 +92,10 @@ impl Move {
     fn is_fault(self) -> bool {
         match self {
             Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) => true,
-            Move::PrepareFails | Move::CheckFails | Move::CrossingFails => true,
+            Move::PrepareFails | Move::CheckFails | Move::PlanUnreadable | Move::CrossingFails => true,
             Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) | Move::Ends(_) => false,
-            Move::Prepared | Move::Checked | Move::Crosses | Move::SecondPasses | Move::Asked(_) => false,
+            Move::Prepared | Move::Checked | Move::PlanRead | Move::Crosses => false,
+            Move::SecondPasses | Move::Asked(_) => false,
         }
     }
 }
@@ -127,6 +132,10 @@ impl Node {
             moves.push(Move::Checked);
             moves.extend(faulty.then_some(Move::CheckFails));
         }
+        if world.reading.is_some() {
+            moves.push(Move::PlanRead);
+            moves.extend(faulty.then_some(Move::PlanUnreadable));
+        }
         if !world.prepares.is_empty() {
             moves.push(Move::Prepared);
             moves.extend(faulty.then_some(Move::PrepareFails));
@@ -162,7 +171,11 @@ impl Node {
         }
         moves.push(Move::SecondPasses);
         if self.asks > 0 {
-            let possible = |wish: &&Wish| **wish != Wish::HangUp || !world.waiting.is_empty();
+            let possible = |wish: &&Wish| match **wish {
+                Wish::HangUp => !world.waiting.is_empty(),
+                Wish::Reload(_) => world.revision.is_none(),
+                _ => true,
+            };
             moves.extend(search.wishes.iter().filter(possible).map(|&wish| Move::Asked(wish)));
         }
         moves
@@ -184,6 +197,8 @@ impl Node {
             Move::PrepareFails => world.prepared(0, Err("not there".into())),
             Move::Checked => world.checked(Ok(())),
             Move::CheckFails => world.checked(Err("too old".into())),
+            Move::PlanRead => world.plan_read(Ok(())),
+            Move::PlanUnreadable => world.plan_read(Err("no such file".into())),
             Move::Crosses => world.cross(),
             Move::CrossingFails => world.fail_to_cross(),
             Move::SecondPasses => world.advance(SECOND),
@@ -197,6 +212,10 @@ impl Node {
                     Wish::Start => Verb::Start(group(), Wait::Done),
                     Wish::Scale(count) => Verb::Scale(None, Scale::To(count), Wait::Done),
                     Wish::Reexec => Verb::Reexec(Wait::Done),
+                    Wish::Reload(revision) => {
+                        world.revision = Some(revision);
+                        Verb::Reload(Reload::default(), Wait::Drained)
+                    }
                     Wish::Signal(signal) => return world.signal(signal),
                     Wish::Connect => return world.connect(0),
                     Wish::HangUp => return world.hang_up(world.waiting[0].client),
@@ -529,6 +548,32 @@ fn a_group_that_gives_up() {
         faults: 3,
         codes: vec![1],
         at_least: 10_000,
+    }
+    .run();
+}
+
+#[test]
+fn a_plan_that_is_read_again() {
+    let revisions = [Revision::Replace(0), Revision::Scale(0, 2), Revision::Remove(0), Revision::Add(0)];
+    let wishes = revisions.map(Wish::Reload).into_iter();
+    Search {
+        name: "one worker, manual acks, another plan",
+        policy: policy(1, Readiness::Manual, UpgradeMode::Rolling),
+        wishes: wishes.chain([Wish::Stop, Wish::Start, Wish::Reexec, Wish::Signal(Signal::TERM)]).collect(),
+        asks: 3,
+        faults: 0,
+        codes: vec![1],
+        at_least: 20_000,
+    }
+    .run();
+    Search {
+        name: "one worker, another plan and failures",
+        policy: policy(1, Readiness::Exec, UpgradeMode::Rolling),
+        wishes: revisions.map(Wish::Reload).into_iter().chain([Wish::Upgrade]).collect(),
+        asks: 2,
+        faults: 2,
+        codes: vec![1],
+        at_least: 20_000,
     }
     .run();
 }

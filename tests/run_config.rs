@@ -7,72 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use support::process::{self, Output, environment};
-use support::{Manager, REMUDA, Setup, pid_of, setup, tool, worker};
+use support::site::{run, start, table, write};
+use support::{REMUDA, Setup, setup, tool, worker};
 
 #[test]
 fn worker_entry() {
     worker::enter();
-}
-
-/// Writes the file of groups. `WORKER` in it stands for the keys that make a group run the worker, `DIR` for the
-/// directory.
-fn write(setup: &Setup, text: &str) {
-    let worker = "exec_start = ['DIR/program', '--exact', 'worker_entry', '--nocapture', '--test-threads=1']\n\
-        env_files = ['DIR/env']\nack = 'none'\n";
-    let directory = setup.path("");
-    let directory = directory.to_str().expect("a path in ASCII").trim_end_matches('/');
-    fs::write(setup.path("site.toml"), text.replace("WORKER", worker).replace("DIR", directory)).unwrap();
-}
-
-/// `remuda run -c` with the file of this setup.
-fn run(setup: &Setup) -> Command {
-    let mut command = Command::new(REMUDA);
-    command.args(["run", "-c"]).arg(setup.path("site.toml"));
-    command.arg("--control").arg(setup.path("c.sock"));
-    command
-}
-
-/// Starts the manager of a file and waits until all its groups are up.
-fn start(script: &str, text: &str) -> Manager {
-    let setup = setup(script);
-    write(&setup, text);
-    let command = run(&setup);
-    let manager = setup.start_as(command);
-    up(&manager);
-    manager
-}
-
-fn groups(manager: &Manager) -> Vec<Value> {
-    manager.status()["groups"].as_array().expect("a list of groups").clone()
-}
-
-fn up(manager: &Manager) {
-    let mut events = manager.events();
-    while !groups(manager).iter().all(|group| group["state"] == "up") {
-        assert!(events.next().is_some(), "the manager ended");
-    }
-}
-
-/// Name, state, generation and pids of each group.
-fn table(manager: &Manager) -> Vec<(String, String, u64, Vec<i32>)> {
-    let text = |value: &Value| value.as_str().expect("a string").to_owned();
-    groups(manager)
-        .iter()
-        .map(|group| {
-            let mut pids: Vec<i32> = group["workers"]
-                .as_array()
-                .expect("a list of workers")
-                .iter()
-                .filter(|worker| worker["phase"] == "ready")
-                .map(pid_of)
-                .collect();
-            pids.sort_unstable();
-            let generation = group["generation"].as_u64().expect("a number");
-            (text(&group["name"]), text(&group["state"]), generation, pids)
-        })
-        .collect()
 }
 
 const TWO: &str = "[web]\nWORKER\nnumprocesses = 2\nsocket_address = ['tcp::0']\n\n[api]\nWORKER\n";
@@ -107,21 +48,6 @@ fn each_group_is_told_of_and_handled_by_its_name() {
     assert_eq!(refused.code, Some(4), "{refused:?}");
     assert_eq!(manager.stop(), Some(0));
     manager.leaves_nobody();
-}
-
-#[test]
-fn a_hang_up_upgrades_every_group() {
-    let manager = start("pause", TWO);
-    let before = table(&manager);
-    let mut events = manager.events();
-    manager.signal(Signal::SIGHUP);
-    for _ in &before {
-        events.until("upgrade-done");
-    }
-    for (before, after) in before.iter().zip(table(&manager)) {
-        assert_eq!((after.1.as_str(), after.2), ("up", 2), "{after:?}");
-        assert!(after.3.iter().all(|pid| !before.3.contains(pid)));
-    }
 }
 
 #[test]

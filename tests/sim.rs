@@ -11,14 +11,14 @@ mod os;
 
 use std::time::Duration;
 
-use os::{Process, Stride, Violation, World};
+use os::{Process, Revision, Stride, Violation, World};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
 use remuda::plan::{Backoff, Policy, Readiness, Restart, Share, Success, UpgradeMode};
 use remuda::process::Exit;
 use remuda::signame::Signal;
-use remuda::supervisor::command::{Scale, Selector, Verb, Wait};
+use remuda::supervisor::command::{Reload, Scale, Selector, Verb, Wait};
 use remuda::supervisor::event::{ChildId, Mono};
 
 /// Once everybody behaves, only back-off and timers take time: at most 30 s between two attempts of a group of a dozen.
@@ -49,6 +49,10 @@ enum Step {
     Asks(Verb),
     /// A client that waits hangs up.
     HangsUp(Index),
+    /// The plan is another one, and is to be read again.
+    Reloads(Revision, Wait),
+    /// It was read, or cannot be.
+    Read(bool),
     /// The terminal or the system wants something.
     Signal(Signal),
 }
@@ -151,15 +155,30 @@ fn step() -> impl Strategy<Value = Step> {
         8 => verb().prop_map(Step::Asks),
         1 => any::<Index>().prop_map(Step::HangsUp),
         1 => signal.prop_map(Step::Signal),
+        3 => (revision(), waits()).prop_map(|(revision, wait)| Step::Reloads(revision, wait)),
+        4 => prop::bool::weighted(0.9).prop_map(Step::Read),
     ]
+}
+
+fn revision() -> impl Strategy<Value = Revision> {
+    (0..5u8, 0..5usize, 0..8u32).prop_map(|(what, group, count)| match what {
+        0 => Revision::None,
+        1 => Revision::Replace(group),
+        2 => Revision::Scale(group, count),
+        3 => Revision::Remove(group),
+        _ => Revision::Add(group),
+    })
+}
+
+fn waits() -> impl Strategy<Value = Wait> {
+    prop::sample::select(vec![Wait::No, Wait::Done, Wait::Drained])
 }
 
 fn verb() -> impl Strategy<Value = Verb> {
     // The last one is mostly no group's name.
     let group = prop_oneof![1 => Just(None), 3 => (0..6usize).prop_map(|at| Some(format!("g{at}")))];
-    let wait = prop::sample::select(vec![Wait::No, Wait::Done, Wait::Drained]);
     let what = (0..10u8, 0..8u32, any::<bool>());
-    (group, wait, what).prop_map(|(group, wait, (what, count, up)): (Selector, Wait, _)| match what {
+    (group, waits(), what).prop_map(|(group, wait, (what, count, up)): (Selector, Wait, _)| match what {
         0..=2 => Verb::Upgrade(group, wait),
         3 => Verb::Restart(group, wait),
         4 => Verb::Start(group, wait),
@@ -241,6 +260,14 @@ impl Life {
                 let client = world.waiting[which.index(world.waiting.len())].client;
                 world.hang_up(client)?;
             }
+            Step::Reloads(revision, wait) if world.revision.is_none() => {
+                world.revision = Some(revision);
+                world.ask(Verb::Reload(Reload::default(), wait))?;
+            }
+            Step::Read(can) if world.reading.is_some() => {
+                world.plan_read(if can { Ok(()) } else { Err("no such file".into()) })?;
+            }
+            Step::Reloads(..) | Step::Read(_) => {}
             Step::Signal(signal) => world.signal(signal)?,
             Step::Crossing(_) | Step::HangsUp(_) => {}
         }

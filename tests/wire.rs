@@ -160,6 +160,13 @@ fn every_reply_survives_the_way_to_the_client() {
             (Reply::Failed(code, sentence), Body::Last(told)) => {
                 assert_eq!((told.code, told.sentence), (code, Some(sentence)));
             }
+            (Reply::Changes { changes, message }, Body::Last(told)) => {
+                assert_eq!((told.code, told.sentence, told.lines), (Code::Done, Some(message), changes));
+            }
+            (Reply::Changes { changes, .. }, Body::Changes(told)) => assert_eq!(told, changes),
+            (Reply::Rejected { code, error, errors }, Body::Last(told)) => {
+                assert_eq!((told.code, told.sentence, told.lines), (code, Some(error), errors));
+            }
             (Reply::Version(version), Body::Last(told)) => assert_eq!(told.version, Some(version)),
             (Reply::Status(status), Body::Begin(told)) => assert_eq!(told, status),
             (Reply::Status(status), Body::Last(told)) => {
@@ -318,6 +325,19 @@ fn replies() -> Vec<(Reply, bool)> {
         (Reply::Done("web: 4 workers of generation 2".to_owned()), true),
         (Reply::Done("half way".to_owned()), false),
         (Reply::Failed(Code::UpgradeFailed, "said \"no\"\n\u{1b}".to_owned()), true),
+        (
+            Reply::Changes { changes: vec!["- api".to_owned()], message: "reloaded: 1 change".to_owned() },
+            true,
+        ),
+        (Reply::Changes { changes: vec!["- api".to_owned()], message: String::new() }, false),
+        (
+            Reply::Rejected {
+                code: Code::Refused,
+                error: "not reloaded: 2 errors; nothing is changed".to_owned(),
+                errors: vec!["a:1:2: b".to_owned(), "a:2:1: c".to_owned()],
+            },
+            true,
+        ),
         (Reply::Version("remuda 0.1.0".to_owned()), true),
         (Reply::Status(Box::new(status())), true),
         (Reply::Status(Box::new(status())), false),
@@ -363,6 +383,11 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
         (Level::Warn, false, Happening::ShuttingDownAtOnce(Some(Signal::QUIT))),
         (Level::Warn, false, Happening::SignalIgnored(Signal::USR2)),
         (Level::Info, false, Happening::ReexecStarted),
+        (Level::Info, false, Happening::ReloadStarted),
+        (Level::Info, false, Happening::PlanChanged("- api".to_owned())),
+        (Level::Warn, false, Happening::PlanKept("! remuda: name stays".to_owned())),
+        (Level::Info, false, Happening::Reloaded(2)),
+        (Level::Error, false, Happening::ReloadFailed("no such file".to_owned())),
         (
             Level::Error,
             false,

@@ -214,6 +214,7 @@ impl Given {
             manager: manager(),
             log: LogSpec { target, ..LogSpec::stderr(level, LogFormat::Plain) },
             pidfile: None,
+            source: None,
         })))
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Given {
     name: Option<String>,
     control: Option<PathBuf>,
     pidfile: Option<PathBuf>,
+    dry_run: bool,
+    keep_going: bool,
     wait: bool,
     drained: bool,
     timeout: Option<Duration>,
@@ -84,6 +86,8 @@ impl Default for Given {
             name: None,
             control: None,
             pidfile: None,
+            dry_run: false,
+            keep_going: false,
             wait: true,
             drained: false,
             timeout: None,
@@ -158,6 +162,8 @@ impl Given {
             Id::Control => self.control = Some(values::socket_path(value)?),
             Id::Pidfile => self.pidfile = Some(values::path(value)?),
             Id::Json => self.json = true,
+            Id::DryRun => self.dry_run = true,
+            Id::KeepGoing => self.keep_going = true,
             Id::NoWait => self.wait = false,
             Id::WaitDrained => self.drained = true,
             Id::Timeout | Id::AnswerTimeout => self.timeout = Some(values::positive(text()?)?),
@@ -184,6 +190,9 @@ impl Given {
         }
         if let Some(why) = self.output.stdout.clash(&self.output.stderr) {
             return Err(Error::usage(format!("--stdout-log and --stderr-log: {why}")));
+        }
+        if self.keep_going {
+            return Err(Error::usage("--keep-going is about the groups of a file: it needs --config"));
         }
         let level = self.level()?;
         let target = self.log_target();
@@ -219,6 +228,7 @@ impl Given {
                 ..LogSpec::stderr(level.unwrap_or(Level::Info), self.format.unwrap_or(LogFormat::Plain))
             },
             pidfile: self.pidfile,
+            source: None,
         })
     }
 
@@ -247,7 +257,12 @@ impl Given {
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };
-        Ok(Some(Source { file, overrides }))
+        Ok(Some(Source { file, overrides, keep_going: self.keep_going }))
+    }
+
+    /// A file of which only what stands in it is asked.
+    pub(super) fn source_of(&self, file: PathBuf) -> Source {
+        Source { file, overrides: Overrides::default(), keep_going: self.keep_going }
     }
 
     fn level(&self) -> Result<Option<Level>> {
@@ -274,7 +289,7 @@ impl Given {
         }
         let (group, verb) = self.verb(question, command, operands)?;
         let group =
-            group.map(|group| values::name(group).map_err(|error| error.within("GROUP"))).transpose()?;
+            group.map(|group| values::group(group).map_err(|error| error.within("GROUP"))).transpose()?;
         let at_once = !self.wait || command.options.iter().any(|option| option.id == Id::AnswerTimeout);
         Ok(Ask {
             name: self.name,
@@ -343,6 +358,7 @@ impl Given {
             },
             Question::Reexec => bare(AskVerb::Reexec),
             Question::Reopen => bare(AskVerb::Reopen),
+            Question::Reload => bare(AskVerb::Reload { dry_run: self.dry_run, keep_going: self.keep_going }),
             Question::Version => bare(AskVerb::Version),
             Question::Ping => bare(AskVerb::Ping),
             Question::Ack => bare(AskVerb::Ack(self.pid)),
@@ -352,7 +368,16 @@ impl Given {
 
 /// The option of `run` with this name, if a file of groups says the same.
 fn contradiction(id: Id) -> Option<&'static Opt> {
-    let beside = [Id::Config, Id::Name, Id::Control, Id::Pidfile, Id::Verbose, Id::Quiet, Id::LogFormat];
+    let beside = [
+        Id::Config,
+        Id::Name,
+        Id::Control,
+        Id::Pidfile,
+        Id::Verbose,
+        Id::Quiet,
+        Id::LogFormat,
+        Id::KeepGoing,
+    ];
     RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))
 }
 

@@ -11,7 +11,7 @@ use super::given::Given;
 use super::options::{COMMANDS, Command, Id, Kind, Opt, Question, RUN, command};
 use super::{Outcome, help, init};
 use crate::ask::Ask;
-use crate::config::{self, Overrides, Source};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
 use crate::values;
@@ -92,12 +92,13 @@ fn read_run(args: &[OsString]) -> Result<Outcome> {
 }
 
 fn read_check(command: &'static Command, args: &[OsString]) -> Result<Outcome> {
-    let words = operands(command, &mut Given::default(), args)?;
+    let mut given = Given::default();
+    let words = operands(command, &mut given, args)?;
     match &words[..] {
         [] => Err(Error::usage("FILE is missing: remuda check FILE")),
         [file] => {
             let file = values::path(file.into()).map_err(|error| error.within("FILE"))?;
-            Ok(Outcome::Check(Source { file, overrides: Overrides::default() }))
+            Ok(Outcome::Check(given.source_of(file)))
         }
         [_, extra, ..] => Err(unexpected(extra)),
     }

@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[
         more: "Opens the sockets, starts the workers with them at descriptor 3, 4, 5... and replaces workers that die. \
             The word 'run' may be left out. Everything after '--' is the program, untouched. An option given twice \
             counts as given last, unless it says 'repeatable'. \
-            Signals: TERM and INT stop gracefully, a second INT or QUIT at once, HUP upgrades.",
+            Signals: TERM and INT stop gracefully, a second INT or QUIT at once, HUP upgrades or, with a file, reloads it.",
         options: RUN_OPTIONS,
     },
     Command {
@@ -48,7 +48,7 @@ pub const COMMANDS: &[Command] = &[
         brief: "tell what is wrong with a groups file",
         more: "Reads it as 'run -c FILE' would, and looks up programs, directories, users, host names and environment \
             files; nothing is opened, started or changed. Everything that is wrong is told at once.",
-        options: OFFLINE,
+        options: CHECK,
     },
     Command {
         kind: Kind::Sample,
@@ -76,6 +76,16 @@ pub const COMMANDS: &[Command] = &[
             and all old ones were told to finish. If new workers keep failing, the old generation stays. An upgrade \
             during an upgrade takes its place.",
         options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Reload),
+        name: "reload",
+        operands: "",
+        brief: "read the groups file again, and change what is different",
+        more: "Prints the difference. New groups start, those that are gone drain and stop, changed ones are upgraded; \
+            where only the number of workers is another one they are only scaled. Sockets that stay, stay open. If \
+            anything is wrong with the file, nothing is changed. HUP does the same.",
+        options: RELOAD,
     },
     Command {
         kind: Kind::Ask(Question::Restart),
@@ -201,10 +211,12 @@ const RUN_OPTIONS: &[Opt] = &[
         Section::Workers,
         "groups of a file, instead of one PROGRAM",
         "See remuda.toml(5), 'remuda sample-config' and 'remuda check FILE'. Beside it stand --name, --control, \
-         --pidfile, --verbose, --quiet and --log-format only, which go before what the file says.",
+         --pidfile, --verbose, --quiet, --log-format, --syslog and --keep-going only; what they say goes before the \
+         file, also when it is reloaded.",
     )
     .letter('c')
     .takes("FILE"),
+    KEEP_GOING,
     flag(
         Id::Bind,
         "bind",
@@ -725,8 +737,53 @@ const ANSWER_TIMEOUT: Opt = flag(
 
 const OFFLINE: &[Opt] = &[HELP, VERSION];
 
+const CHECK: &[Opt] = &[
+    Opt {
+        brief: "content if any group is left to run",
+        more: "Tells what 'run --keep-going' would leave out; the exit code is 0 if it would start anything.",
+        ..KEEP_GOING
+    },
+    HELP,
+    VERSION,
+];
+
 const WAITING: &[Opt] = &[
     flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),
+    flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", ""),
+    flag(
+        Id::Timeout,
+        "timeout",
+        Section::Asking,
+        "how long to wait for the result (no limit)",
+        "Exit code 6 then; what was asked for goes on.",
+    )
+    .takes("DUR"),
+    JSON,
+    SILENT,
+    NAME,
+    CONTROL,
+    HELP,
+    VERSION,
+];
+
+const KEEP_GOING: Opt = flag(
+    Id::KeepGoing,
+    "keep-going",
+    Section::Control,
+    "leave out groups with an error, not all",
+    "Otherwise one error in a groups file, a program that is missing or an address in use stops everything.",
+);
+
+const RELOAD: &[Opt] = &[
+    flag(
+        Id::DryRun,
+        "dry-run",
+        Section::Asking,
+        "print the difference only",
+        "Nothing is opened or changed.",
+    ),
+    Opt { section: Section::Asking, ..KEEP_GOING },
+    flag(Id::NoWait, "no-wait", Section::Asking, "return when the file is in force", ""),
     flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", ""),
     flag(
         Id::Timeout,

@@ -228,6 +228,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
             opening: Some(format!("Listening on {}", flags.listen)),
         },
         pidfile: None,
+        source: None,
     }
 }
 

@@ -110,6 +110,10 @@ pub enum Id {
     Control,
     /// `--pidfile`
     Pidfile,
+    /// `--dry-run`
+    DryRun,
+    /// `--keep-going`
+    KeepGoing,
     /// `--json`
     Json,
     /// `--no-wait`
@@ -188,6 +192,8 @@ pub enum Question {
     Reopen,
     /// To replace its own image.
     Reexec,
+    /// To read its file again.
+    Reload,
     /// For all state changes.
     Events,
     /// For its version.

@@ -21,7 +21,7 @@ use crate::ask::{Ask, AskVerb};
 use crate::duration::Human;
 use crate::error::{Code, Error};
 use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, request_line};
-use crate::wire::{Scale, Verb, Wait};
+use crate::wire::{Reload, Scale, Verb, Wait};
 use connection::{Connection, Received};
 pub use einhyrningsinsctl::shell;
 use progress::Progress;
@@ -99,6 +99,7 @@ fn verb(ask: &Ask) -> Verb {
         AskVerb::Signal(signal) => Verb::Signal(group, signal),
         AskVerb::LogLevel(level) => Verb::LogLevel(level),
         AskVerb::Reexec => Verb::Reexec(wait),
+        AskVerb::Reload { dry_run, keep_going } => Verb::Reload(Reload { dry_run, keep_going }, wait),
         AskVerb::Events => Verb::Events(group),
         AskVerb::Reopen => Verb::Reopen,
         AskVerb::Version => Verb::Version,
@@ -118,7 +119,7 @@ fn stream(ask: &Ask, connection: &mut Connection, verb: &Verb) -> Result<(), Hal
         };
         let answer = parse_reply(&line)?;
         if let Body::Last(Last { code, sentence, .. }) = answer.body {
-            return finish(ask, code, sentence, &line);
+            return finish(ask, code, sentence, &[], &line);
         }
         if ask.quiet {
             continue;
@@ -131,7 +132,7 @@ fn stream(ask: &Ask, connection: &mut Connection, verb: &Verb) -> Result<(), Hal
             Body::Begin(status) => print(&table::heads(&status, table::colour()))?,
             Body::Event(event) => print(&format!("{}\n", printable(&event.to_string())))?,
             Body::Progress(Some(message)) => print(&format!("{}\n", printable(&message)))?,
-            Body::Progress(None) | Body::Last(_) => {}
+            Body::Changes(_) | Body::Progress(None) | Body::Last(_) => {}
         }
     }
 }
@@ -165,7 +166,9 @@ fn request(ask: &Ask, connection: &mut Connection, verb: &Verb) -> Result<(), Ha
             (Body::Begin(status), Some(progress)) => progress.begin(&status),
             (Body::Event(event), Some(progress)) => progress.event(&event),
             (Body::Progress(Some(message)), Some(progress)) => progress.say(&message),
-            (Body::Begin(_) | Body::Event(_) | Body::Progress(_), _) => {}
+            (Body::Changes(_), _) if ask.json => print(&text_line(&line))?,
+            (Body::Changes(changes), Some(progress)) => progress.aside(|| print(&lines_of(&changes)))?,
+            (Body::Begin(_) | Body::Event(_) | Body::Progress(_) | Body::Changes(_), _) => {}
         }
     };
     drop(progress);
@@ -173,28 +176,38 @@ fn request(ask: &Ask, connection: &mut Connection, verb: &Verb) -> Result<(), Ha
         connection.until_end(EXIT_TIME)?;
     }
     if last.code != Code::Done || ask.quiet {
-        return finish(ask, last.code, last.sentence, &line);
+        return finish(ask, last.code, last.sentence, &last.lines, &line);
     }
     match (&last.status, &last.version) {
         (Some(status), _) if ask.json => print(&format!("{status}\n")),
         (Some(status), _) => print(&table::status(&parse_status(status)?, table::colour())),
         (None, Some(version)) if !ask.json => print(&format!("{}\n", printable(version))),
-        _ => finish(ask, last.code, last.sentence, &line),
+        _ => finish(ask, last.code, last.sentence, &last.lines, &line),
     }
 }
 
-/// The end of an answer that is a sentence and a code.
-fn finish(ask: &Ask, code: Code, sentence: Option<String>, line: &[u8]) -> Result<(), Halt> {
+/// The end of an answer that is a code and a sentence, perhaps with lines before it.
+fn finish(
+    ask: &Ask,
+    code: Code,
+    sentence: Option<String>,
+    lines: &[String],
+    line: &[u8],
+) -> Result<(), Halt> {
     match (code, sentence) {
         (Code::Done, _) if ask.quiet => Ok(()),
         (Code::Done, _) if ask.json => print(&text_line(line)),
-        (Code::Done, Some(sentence)) => print(&format!("{}\n", printable(&sentence))),
-        (Code::Done, None) => Ok(()),
+        (Code::Done, Some(sentence)) => print(&format!("{}{}\n", lines_of(lines), printable(&sentence))),
+        (Code::Done, None) => print(&lines_of(lines)),
         (code, _) if ask.json => {
             print(&text_line(line))?;
             Err(Halt::Told(code))
         }
         (code, sentence) => {
+            for line in lines {
+                // Whether or not somebody reads it: the code tells the same.
+                let _ = writeln!(std::io::stderr(), "remuda: {}", printable(line));
+            }
             let message = sentence.unwrap_or_else(|| "the manager failed and does not say why".to_owned());
             Err(Error { code, message: printable(&message) }.into())
         }
@@ -209,6 +222,7 @@ fn takes_time(verb: &Verb) -> bool {
         | Verb::Start(_, wait)
         | Verb::Stop(_, wait)
         | Verb::Reexec(wait)
+        | Verb::Reload(_, wait)
         | Verb::Scale(_, _, wait) => *wait != Wait::No,
         Verb::Status(_)
         | Verb::Version
@@ -241,6 +255,11 @@ fn print(text: &str) -> Result<(), Halt> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Halt::NobodyReads),
         Err(error) => Err(Error::failed(format!("cannot write to standard output: {error}")).into()),
     }
+}
+
+/// Lines that an answer has besides its sentence.
+fn lines_of(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{}\n", printable(line))).collect()
 }
 
 /// A line as it came, with its end.

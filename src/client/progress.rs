@@ -9,7 +9,7 @@ use crate::wire::Status;
 use crate::wire::ask::Event;
 
 /// Events that plain output tells, besides those of level `warn` and above.
-const MILESTONES: [&str; 10] = [
+const MILESTONES: [&str; 13] = [
     "upgrade-started",
     "upgrade-done",
     "superseded",
@@ -20,6 +20,9 @@ const MILESTONES: [&str; 10] = [
     "group-started",
     "back-off",
     "reexec-started",
+    "group-added",
+    "group-removed",
+    "group-gone",
 ];
 
 /// Widest progress line, in characters: one that wraps could not be drawn over.
@@ -50,7 +53,9 @@ impl Progress {
 
     /// Something happened.
     pub(super) fn event(&mut self, event: &Event) {
-        let wrong = matches!(event.level.as_str(), "warn" | "error");
+        // Why a plan is refused, or not in all of it, stands in the answer.
+        let answered = matches!(event.name.as_str(), "reload-failed" | "plan-kept");
+        let wrong = matches!(event.level.as_str(), "warn" | "error") && !answered;
         if wrong || !self.terminal && MILESTONES.contains(&event.name.as_str()) {
             self.say(&event.to_string());
         }
@@ -70,6 +75,14 @@ impl Progress {
         self.erase();
         put(&format!("{}\n", printable(line)));
         self.draw();
+    }
+
+    /// Lets something else be written meanwhile.
+    pub(super) fn aside<T>(&mut self, write: impl FnOnce() -> T) -> T {
+        self.erase();
+        let written = write();
+        self.draw();
+        written
     }
 
     fn draw(&mut self) {

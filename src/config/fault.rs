@@ -15,6 +15,8 @@ pub struct Fault {
     pub key: Option<String>,
     /// What is wrong there, and what would be right.
     pub message: String,
+    /// The group that it is wrong with; absent where it is the whole file, or the manager's own table.
+    pub group: Option<String>,
 }
 
 impl fmt::Display for Fault {
@@ -64,16 +66,34 @@ fn on_one_line(text: &str) -> String {
 pub(super) struct Faults<'a> {
     text: &'a str,
     found: Vec<(usize, Fault)>,
+    /// The group that is being read.
+    group: Option<String>,
 }
 
 impl<'a> Faults<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Faults { text, found: Vec::new() }
+        Faults { text, found: Vec::new(), group: None }
+    }
+
+    /// What is found from here on is wrong with this group.
+    pub(super) fn about(&mut self, group: Option<&str>) {
+        self.group = group.map(str::to_owned);
+    }
+
+    /// Nothing that is wrong with one group is in the way of the others.
+    pub(super) fn spare_others(&self) -> bool {
+        self.found.iter().all(|(_, fault)| fault.group.is_some())
+    }
+
+    /// Whether something is wrong with a group.
+    pub(super) fn spoil(&self, group: &str) -> bool {
+        self.found.iter().any(|(_, fault)| fault.group.as_deref() == Some(group))
     }
 
     pub(super) fn add(&mut self, key: Option<&str>, wrong: Wrong) {
         let (line, column) = self.place(wrong.at);
-        let fault = Fault { line, column, key: key.map(on_one_line), message: on_one_line(&wrong.why) };
+        let (key, message) = (key.map(on_one_line), on_one_line(&wrong.why));
+        let fault = Fault { line, column, key, message, group: self.group.clone() };
         self.found.push((wrong.at, fault));
     }
 

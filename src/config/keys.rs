@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+pub use crate::reading::Defaults;
+
 /// Names a key to the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
@@ -230,16 +232,6 @@ pub enum Origin {
     Firestarter(Option<&'static str>),
     /// remuda's own, with the default that makes it do what firestarter does, if that is another.
     Remuda(Option<&'static str>),
-}
-
-/// Whose defaults hold where keys are left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Defaults {
-    /// remuda's.
-    #[default]
-    Remuda,
-    /// firestarter's.
-    Firestarter,
 }
 
 /// Values of the key `defaults`.

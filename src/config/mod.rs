@@ -16,7 +16,7 @@ mod value;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -30,64 +30,23 @@ use value::Value;
 
 use crate::addr;
 use crate::nearest::nearest;
-use crate::plan::{
-    ControlSpec, Dialect, GroupSpec, Level, LogFormat, LogSpec, LogTarget, ManagerPolicy, Plan,
-};
+use crate::plan::{ControlSpec, Dialect, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Meaning, Plan};
+pub use crate::reading::{Overrides, Source};
+use crate::signame::Signal;
 use crate::values;
 
 /// The table that is no group.
 pub const MANAGER: &str = "remuda";
 
-/// What of the manager's own affairs was said, in the file or, with more weight, on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// Instance name.
-    pub name: Option<String>,
-    /// Control socket.
-    pub control: Option<PathBuf>,
-    /// File for the manager's pid.
-    pub pidfile: Option<PathBuf>,
-    /// Least important level that is logged.
-    pub level: Option<Level>,
-    /// Shape of log lines.
-    pub format: Option<LogFormat>,
-    /// Where log lines go.
-    pub target: Option<LogTarget>,
-    /// Whose defaults hold for the groups.
-    pub defaults: Option<Defaults>,
-}
-
-impl Overrides {
-    /// What was said here, and where nothing was, what `other` says.
-    fn or(self, other: Overrides) -> Overrides {
-        Overrides {
-            name: self.name.or(other.name),
-            control: self.control.or(other.control),
-            pidfile: self.pidfile.or(other.pidfile),
-            level: self.level.or(other.level),
-            format: self.format.or(other.format),
-            target: self.target.or(other.target),
-            defaults: self.defaults.or(other.defaults),
-        }
-    }
-}
-
-/// A file, and what the command line said beside it: the input of [`read`], but for what stands in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Where the file is.
-    pub file: PathBuf,
-    /// What goes before the file's own `[remuda]`.
-    pub overrides: Overrides,
-}
-
 /// What a file says, and what there is to tell of it although nothing is wrong.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct Contents {
     /// What is to run.
     pub plan: Plan,
     /// Keys whose default is another in firestarter, and that the file leaves out without saying whose defaults it means.
     pub unlike: Vec<Unlike>,
+    /// What is wrong with groups that are left out, where that is asked for.
+    pub faults: Vec<Fault>,
 }
 
 /// A key that means one thing here and another in firestarter where it is left out.
@@ -121,7 +80,8 @@ impl<'a> Surroundings<'a> {
     }
 }
 
-/// Reads the text of a file. `environment` is the manager's own: `$NAME` in commands stands for its variables.
+/// Reads the text of a file. `environment` is the manager's own: `$NAME` in commands stands for its variables. What is
+/// wrong with single groups comes beside the plan of the others, if that is asked for and any are left.
 ///
 /// # Errors
 /// Everything that is wrong with the text, in its order. Nothing outside of it is looked at.
@@ -129,7 +89,7 @@ pub fn read(
     text: &str,
     source: &Source,
     environment: &[(OsString, OsString)],
-) -> Result<Reading, Vec<Fault>> {
+) -> Result<Contents, Vec<Fault>> {
     let mut faults = Faults::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     let sound = errors.is_empty();
@@ -139,16 +99,23 @@ pub fn read(
     }
     let mut reader = Reader { text, around: Surroundings { environment }, faults, sound, unlike: Vec::new() };
     let said = source.overrides.clone().or(reader.manager(root.get_ref()));
-    let groups = reader.groups(root.get_ref(), said.defaults.unwrap_or_default());
-    if !reader.faults.are_none() {
-        return Err(reader.faults.into_list());
+    let mut groups = reader.groups(root.get_ref(), said.defaults.unwrap_or_default());
+    let faults = reader.faults;
+    if source.keep_going && faults.spare_others() {
+        groups.retain(|group| !faults.spoil(&group.name));
+    }
+    let lenient = source.keep_going && faults.spare_others() && !groups.is_empty();
+    if !lenient && !faults.are_none() {
+        return Err(faults.into_list());
     }
     let unlike = if said.defaults.is_none() { reader.unlike } else { Vec::new() };
+    let mut manager = ManagerPolicy::default();
+    manager.signals.insert(Signal::HUP, Meaning::Reload);
     let plan = Plan {
         name: said.name.unwrap_or_else(|| name_of_file(&source.file)),
         groups,
         control: Some(said.control.map_or(ControlSpec::Default, ControlSpec::Path)),
-        manager: ManagerPolicy::default(),
+        manager,
         dialect: Dialect::Native,
         log: LogSpec {
             level: said.level.unwrap_or(Level::Info),
@@ -157,8 +124,9 @@ pub fn read(
             opening: None,
         },
         pidfile: said.pidfile,
+        source: Some(source.clone()),
     };
-    Ok(Reading { plan, unlike })
+    Ok(Contents { plan, unlike, faults: faults.into_list() })
 }
 
 /// The instance name that a file gets if nobody gives one: its own, without `.toml`.
@@ -200,6 +168,7 @@ impl<'a> Reader<'a> {
         let mut drafts: Vec<(&str, Draft)> = Vec::new();
         for (name, table) in tables(root).filter(|(name, _)| name.get_ref() != MANAGER) {
             let (key, at) = (name.get_ref().as_ref(), name.span().start);
+            self.faults.about(Some(key));
             if let Err(error) = values::name(key) {
                 self.faults.add(Some(key), Wrong::value(at)(error));
             }
@@ -209,6 +178,7 @@ impl<'a> Reader<'a> {
             self.required(key, at, table);
             self.compare(key, table);
             drafts.push((key, draft));
+            self.faults.about(None);
         }
         if drafts.is_empty() && self.sound && self.faults.are_none() {
             let why = "there is no group: a table such as [web], with the key exec_start";
@@ -298,7 +268,9 @@ impl<'a> Reader<'a> {
                     true => format!("{} is given twice", socket.address),
                     false => format!("{} is a socket of group '{other}' already", socket.address),
                 };
+                self.faults.about(Some(name));
                 self.faults.add(Some(&format!("{name}.socket_address")), Wrong::new(*at, why));
+                self.faults.about(None);
             }
         }
     }

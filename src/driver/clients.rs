@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Dialect;
 use crate::supervisor::command::{ClientId, Origin, Reply, Ticket};
-use crate::supervisor::event::Event;
+use crate::supervisor::event::{Event, GroupId};
 use crate::sys::control::{Control, ControlState, Endpoint};
 use crate::sys::creds::Peer;
 use crate::sys::poll::{Interest, PollSet};
@@ -89,6 +89,8 @@ struct Door {
     control: Control,
     /// Whoever gets in here may ask for anything; elsewhere only for what a worker needs.
     trusted: bool,
+    /// The group that it is for, and the user whose workers come here.
+    workers: Option<(GroupId, u32)>,
 }
 
 /// Every connection, by its id.
@@ -122,6 +124,8 @@ pub(super) struct ClientsState {
 struct DoorState {
     control: ControlState,
     trusted: bool,
+    #[serde(default)]
+    workers: Option<(GroupId, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,13 +155,18 @@ pub(super) struct Watched {
 impl Clients {
     pub(super) fn new(control: Option<Control>, dialect: Dialect) -> Self {
         let spare = control.as_ref().and_then(|control| control.as_fd().try_clone_to_owned().ok());
-        let doors = control.into_iter().map(|control| Door { control, trusted: true }).collect();
+        let doors =
+            control.into_iter().map(|control| Door { control, trusted: true, workers: None }).collect();
         Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare, pause_until: 0 }
     }
 
     /// What another image of the manager needs to go on with them.
     pub(super) fn hand_over(&self, keeper: &mut Keeper) -> ClientsState {
-        let door = |door: &Door| DoorState { control: door.control.hand_over(keeper), trusted: door.trusted };
+        let door = |door: &Door| DoorState {
+            control: door.control.hand_over(keeper),
+            trusted: door.trusted,
+            workers: door.workers,
+        };
         let doors = self.doors.iter().map(door).collect();
         let table = self.table.iter().map(|(&id, client)| client.hand_over(id, keeper)).collect();
         ClientsState { doors, dialect: self.dialect, table, next: self.next }
@@ -166,8 +175,8 @@ impl Clients {
     /// Those of the image before this one.
     pub(super) fn take_over(state: ClientsState, inherited: &mut Inherited) -> io::Result<Clients> {
         let mut doors = Vec::with_capacity(state.doors.len());
-        for DoorState { control, trusted } in state.doors {
-            doors.push(Door { control: Control::take_over(control, inherited)?, trusted });
+        for DoorState { control, trusted, workers } in state.doors {
+            doors.push(Door { control: Control::take_over(control, inherited)?, trusted, workers });
         }
         let spare = doors.first().and_then(|main| main.control.as_fd().try_clone_to_owned().ok());
         let mut table = BTreeMap::new();
@@ -183,17 +192,50 @@ impl Clients {
         self.doors.first().map(|door| door.control.endpoint())
     }
 
-    /// Opens a second socket that the workers of a group with another uid may connect to, if there is a first.
-    pub(super) fn open_for_workers(
+    /// Where the workers of a group find the manager: at the main socket, or at one of their own, which is opened, if they
+    /// run as another user. That may be there already.
+    pub(super) fn door_for_workers(
         &mut self,
-        group: &str,
-        uid: u32,
+        group: GroupId,
+        name: &str,
+        uid: Option<u32>,
     ) -> crate::error::Result<Option<Endpoint>> {
-        let Some(main) = self.doors.first() else { return Ok(None) };
-        let control = main.control.worker_socket(group, uid)?;
+        let (Some(main), Some(uid)) = (self.doors.first(), uid) else { return Ok(self.endpoint().cloned()) };
+        if let Some(door) = self.doors.iter().find(|door| door.workers == Some((group, uid))) {
+            return Ok(Some(door.control.endpoint().clone()));
+        }
+        // While workers of another user, or of a group of this name that was removed, still come to the first one, the
+        // other one needs a name of its own. No group has a `+` in its name.
+        let names = [name.to_owned()].into_iter().chain((0..).map(|count| format!("{name}+{count}")));
+        let free = |name: &String| {
+            let endpoint = main.control.worker_endpoint(name);
+            self.doors.iter().all(|door| *door.control.endpoint() != endpoint)
+        };
+        let name = names.into_iter().find(free).unwrap_or_default();
+        let control = main.control.worker_socket(&name, uid)?;
         let endpoint = control.endpoint().clone();
-        self.doors.push(Door { control, trusted: false });
+        self.doors.push(Door { control, trusted: false, workers: Some((group, uid)) });
         Ok(Some(endpoint))
+    }
+
+    /// Groups that have a socket of their own.
+    pub(super) fn groups_with_doors(&self) -> Vec<GroupId> {
+        self.doors.iter().filter_map(|door| door.workers.map(|(group, _)| group)).collect()
+    }
+
+    /// Closes the sockets of a group that `keep` does not want, given the user that each is for.
+    pub(super) fn close_doors(
+        &mut self,
+        group: GroupId,
+        mut keep: impl FnMut(u32) -> bool,
+        complain: &mut dyn FnMut(&str),
+    ) {
+        let unwanted = |door: &mut Door| door.workers.is_some_and(|(id, uid)| id == group && !keep(uid));
+        for door in self.doors.extract_if(.., unwanted) {
+            if let Err(error) = door.control.close() {
+                complain(&format!("cannot remove a control socket: {error}"));
+            }
+        }
     }
 
     /// Puts doors and connections into the poll set. A door is left out while newcomers have to wait.

@@ -4,20 +4,28 @@
 //! respawns use what was resolved then, so that a moved symbolic link changes nothing until the next upgrade.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::group::Group;
 use super::obstacle::{Hurdle, Obstacle};
-use super::{Group, hook};
-use crate::env::{self, GroupContext, Template, WorkerContext};
+use super::{hook, own_pid};
+use crate::env::{self, GroupContext, HandedSocket, Template, WorkerContext};
 use crate::error::{Error, Result};
 use crate::placeholder;
-use crate::plan::{Argv0, GroupSpec, Launch};
+use crate::plan::{Argv0, GroupSpec, Hook, Launch};
 use crate::sys::creds::{self, Credentials};
+use crate::sys::socket::Listener;
 use crate::sys::{program, spawn};
+
+/// What a worker would be told of a group that nothing is known of yet.
+const NOBODY: GroupContext<'_> = GroupContext { sockets: &[], manager_pid: 0, control_path: None };
 
 /// One prepared generation.
 pub(super) struct Generation {
@@ -28,7 +36,26 @@ pub(super) struct Generation {
     pub(super) directory: Option<CString>,
     pub(super) credentials: Option<Credentials>,
     base: Vec<(OsString, OsString)>,
+    /// As the plan had it when it was prepared.
+    pub(super) launch: Launch,
+    pub(super) surroundings: Surroundings,
     pub(super) template: Template,
+}
+
+/// What workers of a generation find around them, beside what they are started with. A new plan may give the group other
+/// sockets; a generation keeps its own as long as it lasts.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    /// Its sockets, at descriptor 3, 4, 5...
+    pub(super) listeners: Vec<Rc<Listener>>,
+    /// What they are told of them.
+    pub(super) handed: Vec<HandedSocket>,
+    /// Where they find the manager, for EINHORN_SOCK_PATH.
+    pub(super) control_path: Option<OsString>,
+    /// Their READY=1 is waited for.
+    pub(super) notify: bool,
+    /// The command that asks one of them to go, in place of a signal.
+    pub(super) stop_hook: Option<Hook>,
 }
 
 /// A generation on its way to another image of the manager.
@@ -44,14 +71,40 @@ pub(super) struct GenerationState {
     credentials: Option<Credentials>,
     #[serde(with = "crate::octets")]
     base: Vec<(OsString, OsString)>,
+    /// That of its group if absent.
+    #[serde(default)]
+    launch: Option<Launch>,
+    /// As of its group if absent.
+    #[serde(default)]
+    surroundings: Option<SurroundingsState>,
+}
+
+/// Surroundings on their way to another image of the manager.
+#[derive(Serialize, Deserialize)]
+struct SurroundingsState {
+    /// The listeners by their descriptors; the listeners themselves stand elsewhere, each once.
+    listeners: Vec<i32>,
+    handed: Vec<HandedSocket>,
+    #[serde(default, with = "crate::octets")]
+    control_path: Option<OsString>,
+    notify: bool,
+    #[serde(default)]
+    stop_hook: Option<Hook>,
 }
 
 impl Generation {
-    /// A generation of a group, whose hooks can be run too as far as that can be told beforehand.
+    /// A generation of a group as a plan has it, whose hooks can be run too as far as that can be told beforehand.
     ///
     /// # Errors
-    /// The first thing that cannot be had.
+    /// The first thing that cannot be had, or a word in the arguments that stands for nothing the group has.
     pub(super) fn of_group(spec: &GroupSpec, start: &[(OsString, OsString)]) -> Result<Generation, Obstacle> {
+        Generation::with_hooks(spec, start).map_err(|obstacle| obstacle.within(&spec.name))
+    }
+
+    fn with_hooks(spec: &GroupSpec, start: &[(OsString, OsString)]) -> Result<Generation, Obstacle> {
+        if let Some(why) = placeholder::check(&spec.launch, &spec.sockets).into_iter().next() {
+            return Err(Hurdle::Other.failed(Error::failed(why)));
+        }
         let generation = Generation::prepare(&spec.launch, start)?;
         for command in spec.policy.hooks() {
             let found = generation.for_command(&hook::launch(&spec.launch, command), &[]);
@@ -114,45 +167,83 @@ impl Generation {
         for argument in &launch.args {
             argv.push(c_string(argument)?);
         }
-        Generation::take_over(
-            GenerationState { program, argv, directory: directory_path, credentials, base },
-            launch,
-        )
+        Ok(Generation {
+            path: c_string(program.as_os_str())?,
+            program,
+            argv,
+            directory: directory_path.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
+            directory_path,
+            credentials,
+            template: Template::new(&base, &NOBODY, &launch.handoff),
+            base,
+            launch: launch.clone(),
+            surroundings: Surroundings::default(),
+        })
     }
 
     /// What another image of the manager needs to start workers of it.
     pub(super) fn hand_over(&self) -> GenerationState {
+        let around = &self.surroundings;
         GenerationState {
             program: self.program.clone(),
             argv: self.argv.clone(),
             directory: self.directory_path.clone(),
             credentials: self.credentials.clone(),
             base: self.base.clone(),
+            launch: Some(self.launch.clone()),
+            surroundings: Some(SurroundingsState {
+                listeners: around.listeners.iter().map(|listener| listener.fd.as_raw_fd()).collect(),
+                handed: around.handed.clone(),
+                control_path: around.control_path.clone(),
+                notify: around.notify,
+                stop_hook: around.stop_hook.clone(),
+            }),
         }
     }
 
-    /// A generation of which everything is resolved. Its workers are told of nothing yet: [`Generation::hand_off`].
-    pub(super) fn take_over(state: GenerationState, launch: &Launch) -> Result<Generation> {
-        let GenerationState { program, argv, directory, credentials, base } = state;
-        let nobody = GroupContext { sockets: &[], manager_pid: 0, control_path: None };
-        let template = Template::new(&base, &nobody, &launch.handoff);
-        Ok(Generation {
+    /// That of the image before this one. `group` is the one it belongs to, `open` every listener by the number it had.
+    pub(super) fn take_over(
+        state: GenerationState,
+        group: &Group,
+        open: &BTreeMap<i32, Rc<Listener>>,
+    ) -> Result<Generation> {
+        let GenerationState { program, argv, directory, credentials, base, launch, surroundings } = state;
+        let launch = launch.unwrap_or_else(|| group.spec.launch.clone());
+        let mut generation = Generation {
             path: c_string(program.as_os_str())?,
             program,
             argv,
             directory: directory.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
             directory_path: directory,
             credentials,
+            template: Template::new(&base, &NOBODY, &launch.handoff),
             base,
-            template,
-        })
+            launch,
+            surroundings: Surroundings::default(),
+        };
+        let surroundings = match surroundings {
+            None => group.surroundings(),
+            Some(state) => Surroundings {
+                listeners: state.listeners.iter().filter_map(|number| open.get(number).cloned()).collect(),
+                handed: state.handed,
+                control_path: state.control_path,
+                notify: state.notify,
+                stop_hook: state.stop_hook,
+            },
+        };
+        generation.hand_off(surroundings, own_pid());
+        Ok(generation)
     }
 
-    /// Adds what workers are told of their sockets and their manager.
-    pub(super) fn hand_off(&mut self, group: &Group, manager_pid: i32) {
-        let context =
-            GroupContext { sockets: &group.handed, manager_pid, control_path: group.control_path.as_deref() };
-        let launch = &group.spec.launch;
+    /// From here on workers find this around them, and are told of it.
+    pub(super) fn hand_off(&mut self, surroundings: Surroundings, manager_pid: i32) {
+        self.surroundings = surroundings;
+        let context = GroupContext {
+            sockets: &self.surroundings.handed,
+            manager_pid,
+            control_path: self.surroundings.control_path.as_deref(),
+        };
+        let launch = &self.launch;
         let template = Template::new(&self.base, &context, &launch.handoff);
         self.template = if launch.placeholders { template.with_words(&launch.env.set) } else { template };
     }
@@ -170,10 +261,8 @@ impl Generation {
     }
 
     /// The same for a command that has no sockets.
-    pub(super) fn hand_off_without_sockets(&mut self, group: &Group, manager_pid: i32) {
-        let control_path = group.control_path.as_deref();
-        let context = GroupContext { sockets: &[], manager_pid, control_path };
-        self.template = Template::new(&self.base, &context, &group.spec.launch.handoff);
+    pub(super) fn hand_off_without_sockets(&mut self, control_path: Option<OsString>, manager_pid: i32) {
+        self.hand_off(Surroundings { control_path, ..Surroundings::default() }, manager_pid);
     }
 
     /// The uid of workers, if it is not the manager's own.
@@ -182,7 +271,7 @@ impl Generation {
     }
 
     /// If what was resolved is gone, resolves it again as it was written. Returns a sentence if it did.
-    pub(super) fn mend(&mut self, launch: &Launch) -> Option<String> {
+    pub(super) fn mend(&mut self) -> Option<String> {
         let gone = |path: &Path| !path.exists();
         let program_gone = gone(&self.program);
         let lost = if program_gone {
@@ -191,7 +280,7 @@ impl Generation {
             self.directory_path.clone().filter(|path| gone(path))?
         };
         // If it cannot be had again either, the spawn fails and says why.
-        let (program, directory) = resolve(launch, &self.base).ok()?;
+        let (program, directory) = resolve(&self.launch, &self.base).ok()?;
         self.path = c_string(program.as_os_str()).ok()?;
         self.directory = directory.as_ref().and_then(|path| c_string(path.as_os_str()).ok());
         (self.program, self.directory_path) = (program, directory);
@@ -240,15 +329,15 @@ mod tests {
         let launch =
             Launch { directory: Some(root.join("current")), ..Launch::new(root.join("program").into()) };
         let mut generation = Generation::prepare(&launch, &[]).unwrap();
-        assert_eq!(generation.mend(&launch), None);
+        assert_eq!(generation.mend(), None);
 
         fs::remove_file(root.join("current")).unwrap();
         symlink("2", root.join("current")).unwrap();
-        assert_eq!(generation.mend(&launch), None, "the release that was resolved is still there");
+        assert_eq!(generation.mend(), None, "the release that was resolved is still there");
         fs::remove_dir(root.join("1")).unwrap();
         let (old, new) = (root.join("1"), root.join("2"));
         let told = format!("{} is gone; using {} instead", old.display(), new.display());
-        assert_eq!(generation.mend(&launch), Some(told));
+        assert_eq!(generation.mend(), Some(told));
         assert_eq!(generation.directory, Some(c_string(new.as_os_str()).unwrap()));
         fs::remove_dir_all(root).unwrap();
     }

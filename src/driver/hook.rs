@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::Group;
 use super::generation::Generation;
+use super::group::Group;
 use super::obstacle::Obstacle;
 use super::own_pid;
 use super::workers::{Process, Workers};
@@ -54,28 +54,30 @@ impl Workers {
         group: &Group,
         start: &[(OsString, OsString)],
     ) -> Result<Generation> {
-        let policy = &group.spec.policy;
         let none = || Error::failed("there is no such command");
         let mut prepared = match order.hook {
             // Before the generation that is to come: all is looked up as it will be for that.
             HookKind::Preflight => {
-                let launch = launch(&group.spec.launch, policy.preflight.as_ref().ok_or_else(none)?);
+                let command = group.spec.policy.preflight.as_ref().ok_or_else(none)?;
+                let launch = launch(&group.spec.launch, command);
                 Generation::prepare(&launch, start).map_err(Obstacle::into_error)?
             }
             HookKind::Stop(worker) => {
-                let launch = launch(&group.spec.launch, policy.stop_hook.as_ref().ok_or_else(none)?);
+                // As the worker's own generation has it: the plan may be another one by now.
                 let of_worker = group.generations.iter().find(|(known, _)| *known == order.generation);
                 let (_, generation) = of_worker.ok_or_else(none)?;
+                let command = generation.surroundings.stop_hook.as_ref().ok_or_else(none)?;
+                let launch = launch(&generation.launch, command);
                 let pid = self.pid(worker).ok_or_else(|| Error::failed("the worker is gone"))?;
                 generation.for_command(&launch, &[("MAINPID".into(), pid.to_string().into())])?
             }
         };
-        prepared.hand_off_without_sockets(group, own_pid());
+        prepared.hand_off_without_sockets(group.control_path.clone(), own_pid());
         Ok(prepared)
     }
 
     fn fork_hook(&mut self, order: &Order, group: &Group, prepared: &Generation) -> io::Result<i32> {
-        let launch = &group.spec.launch;
+        let launch = &prepared.launch;
         let environment = prepared.template.worker(&WorkerContext {
             slot: order.slot,
             index: order.index,

@@ -118,6 +118,23 @@ impl Journal {
         tells
     }
 
+    /// A group cannot be run, and the others are all the same.
+    pub(super) fn left_out(&mut self, obstacle: &Obstacle) {
+        self.line(Level::Error, &format!("{obstacle}; the group is left out"));
+    }
+
+    /// Takes over what a new plan says, `old` being what the one before said: what was set at run time stays where the plan
+    /// says nothing new.
+    pub(super) fn replan(&mut self, old: &LogSpec, new: &LogSpec) {
+        let level = if old.level == new.level { self.level } else { new.level };
+        if (old.format, &old.target) == (new.format, &new.target) {
+            self.level = level;
+        } else {
+            let unwritten = self.unwritten().to_vec();
+            *self = Journal::take_over(&LogSpec { level, opening: None, ..new.clone() }, unwritten);
+        }
+    }
+
     /// A line that the worker `pid`, or a process that it has started, has written.
     pub(super) fn output(&mut self, pid: i32, line: &[u8]) {
         let text = String::from_utf8_lossy(line);

@@ -20,44 +20,47 @@
 mod check;
 mod clients;
 mod generation;
+mod group;
 mod hook;
 mod journal;
 mod obstacle;
 mod output;
 mod reexec;
+mod reload;
 mod state;
 mod wording;
 mod workers;
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::env::HandedSocket;
 use crate::error::{Code, Error, Result};
-use crate::placeholder;
-use crate::plan::{Address, GroupSpec, Level, ManagerPolicy, Plan};
+use crate::plan::{Address, GroupSpec, Level, Plan};
+use crate::reading::{Reading, Source};
 use crate::signame::Signal;
 use crate::supervisor::command::Reply;
 use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
-use crate::supervisor::snapshot::SocketStatus;
-use crate::supervisor::{GroupStart, Identity, Supervisor};
-use crate::sys::control::{Control, Endpoint};
+use crate::supervisor::{Identity, Supervisor};
+use crate::sys::control::Control;
 use crate::sys::pidfile::PidFile;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
 use crate::sys::signals::Signals;
-use crate::sys::socket::{self, Listener};
 use crate::sys::{clock, reason, start};
 pub use check::{CAN_RESUME, RESUMABLE, can_resume};
 use clients::Clients;
 use generation::Generation;
+use group::Group;
 use hook::Order;
 use journal::Journal;
 use obstacle::{Hurdle, Obstacle};
 pub use reexec::{Resumption, resumption};
 use workers::Workers;
+
+/// Reads a file that a plan comes from, or says all that is wrong with it. It may take its time.
+pub type Reader = fn(&Source) -> Result<Reading, Vec<String>>;
 
 /// Runs a plan to its end and returns the status to exit with.
 ///
@@ -65,7 +68,21 @@ use workers::Workers;
 /// Whatever stands in the way of starting, before anything was started; later only a failure of poll(2) itself, after
 /// the workers were asked to stop.
 pub fn run(plan: Plan) -> Result<u8> {
-    begin(plan, None)
+    begin(plan, None, unreadable, Vec::new())
+}
+
+/// The same for a plan that comes from a file, which `reader` reads again when that is asked for.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_file(reading: Reading, reader: Reader) -> Result<u8> {
+    let Reading { plan, left_out, .. } = reading;
+    begin(plan, None, reader, left_out.into_iter().map(|group| group.why).collect())
+}
+
+/// For a plan that comes from no file.
+fn unreadable(_: &Source) -> Result<Reading, Vec<String>> {
+    Err(vec!["the plan comes from no file".to_owned()])
 }
 
 /// Goes as far as [`run`] does before it opens the sockets, and fails there: they cannot be opened, for this reason.
@@ -73,16 +90,19 @@ pub fn run(plan: Plan) -> Result<u8> {
 /// # Errors
 /// That reason, or what was in the way before it.
 pub fn decline(plan: Plan, why: Error) -> Result<u8> {
-    begin(plan, Some(why))
+    begin(plan, Some(why), unreadable, Vec::new())
 }
 
-fn begin(plan: Plan, declined: Option<Error>) -> Result<u8> {
+fn begin(plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<String>) -> Result<u8> {
     start::open_standard()
         .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?;
     let sealed = start::seal_inherited(&inherited(&plan));
     let mut journal = Journal::new(&plan.log);
+    for why in left_out {
+        journal.line(Level::Error, &format!("{why}; the group is left out"));
+    }
     let mut driver = match Base::open(plan, declined, &mut journal) {
-        Ok(base) => Driver::new(base, journal),
+        Ok(base) => Driver::new(base, journal, reader),
         Err(obstacle) if journal.refuse(&obstacle) => return Ok(Code::Failed.status()),
         Err(obstacle) => return Err(obstacle.into_error()),
     };
@@ -123,27 +143,17 @@ enum Performed {
     Exit(u8),
 }
 
-/// A group as the driver holds it.
-struct Group {
-    spec: GroupSpec,
-    listeners: Vec<Listener>,
-    handed: Vec<HandedSocket>,
-    /// Where its workers find the manager, for EINHORN_SOCK_PATH.
-    control_path: Option<OsString>,
-    generations: Vec<(GenerationId, Generation)>,
-}
-
 /// What others can see of the manager while it runs, and what must not be left behind.
 struct Opened {
-    groups: Vec<Group>,
+    groups: BTreeMap<GroupId, Group>,
     clients: Clients,
     pidfile: Option<PidFile>,
 }
 
 /// What there has to be before the machine begins.
 struct Base {
-    name: String,
-    policy: ManagerPolicy,
+    /// Without its groups.
+    plan: Plan,
     opened: Opened,
     workers: Workers,
     signals: Signals,
@@ -152,6 +162,9 @@ struct Base {
 
 struct Driver {
     core: Supervisor,
+    /// The plan in force, without its groups; absent where an older image did not tell.
+    plan: Option<Plan>,
+    reader: Reader,
     opened: Opened,
     workers: Workers,
     journal: Journal,
@@ -166,52 +179,65 @@ struct Driver {
 impl Base {
     /// Checks everything, then opens everything; what fails leaves nothing behind. `declined` is why the sockets cannot be
     /// opened, where that is known already.
-    fn open(plan: Plan, declined: Option<Error>, journal: &mut Journal) -> Result<Base, Obstacle> {
+    fn open(mut plan: Plan, declined: Option<Error>, journal: &mut Journal) -> Result<Base, Obstacle> {
         let other = |error: Error| Hurdle::Other.failed(error);
         let signals = Signals::install(plan.manager.signals.keys().copied())
             .map_err(|error| other(Error::failed(format!("cannot handle signals: {}", reason(error)))))?;
         let image = Image::at_start().map_err(|error| {
             other(Error::failed(format!("cannot tell how this program was started: {}", reason(error))))
         })?;
-        for group in &plan.groups {
-            if let Some(why) = placeholder::check(&group.launch, &group.sockets).into_iter().next() {
-                return Err(other(Error::failed(why)).within(&group.name));
+        let keep_going = plan.source.as_ref().is_some_and(|source| source.keep_going);
+        let mut last = None;
+        let mut firsts = Vec::with_capacity(plan.groups.len());
+        for spec in std::mem::take(&mut plan.groups) {
+            match Generation::of_group(&spec, &image.environment) {
+                Ok(first) => firsts.push((spec, first)),
+                Err(obstacle) => {
+                    if keep_going {
+                        journal.left_out(&obstacle);
+                    }
+                    last.get_or_insert(obstacle);
+                    if !keep_going {
+                        break;
+                    }
+                }
             }
         }
-        let firsts = plan
-            .groups
-            .iter()
-            .map(|spec| Generation::of_group(spec, &image.environment).map_err(|e| e.within(&spec.name)))
-            .collect::<Result<Vec<Generation>, Obstacle>>();
-        if !matches!(&firsts, Err(obstacle) if matches!(obstacle.kind, Hurdle::Program(_))) {
+        if !matches!(&last, Some(obstacle) if matches!(obstacle.kind, Hurdle::Program(_))) {
             journal.opening();
         }
-        if let (Ok(_), Some(why)) = (&firsts, declined) {
+        if let (None, Some(why)) = (&last, declined) {
             return Err(Hurdle::Socket.failed(why));
         }
-        let firsts = firsts?;
-        let workers = Workers::new(&plan.groups, *signals.saved(), own_pid()).map_err(other)?;
-        let control = plan.control.map(|spec| Control::open(&spec, &plan.name)).transpose().map_err(other)?;
+        if let Some(obstacle) = last.take_if(|_| !keep_going || firsts.is_empty()) {
+            return Err(obstacle);
+        }
+        let specs = firsts.iter().map(|(spec, _)| spec);
+        let workers = Workers::new(specs, *signals.saved(), own_pid()).map_err(other)?;
+        let control =
+            plan.control.as_ref().map(|spec| Control::open(spec, &plan.name)).transpose().map_err(other)?;
         let clients = Clients::new(control, plan.dialect);
-        let mut opened = Opened { groups: Vec::new(), clients, pidfile: None };
-        if let Err(obstacle) = opened.open(plan.groups, firsts, plan.pidfile.as_deref()) {
+        let mut opened = Opened { groups: BTreeMap::new(), clients, pidfile: None };
+        if let Err(obstacle) = opened.open(firsts, plan.pidfile.as_deref(), keep_going.then_some(journal)) {
             // Why we cannot start is what the user has to hear of.
             opened.close(&mut |_| ());
             return Err(obstacle);
         }
-        Ok(Base { name: plan.name, policy: plan.manager, opened, workers, signals, image })
+        Ok(Base { plan, opened, workers, signals, image })
     }
 }
 
 impl Driver {
-    fn new(base: Base, journal: Journal) -> Driver {
+    fn new(base: Base, journal: Journal, reader: Reader) -> Driver {
         let (now, pid) = (Mono(clock::now_ms()), own_pid());
-        let starts = base.opened.groups.iter().map(Group::start).collect();
-        let identity = Identity { name: base.name, pid };
+        let starts = base.opened.groups.values().map(Group::start).collect();
+        let identity = Identity { name: base.plan.name.clone(), pid };
         // Only for the jitter of delays: two managers started at once shall not retry in step.
         let seed = now.0.rotate_left(32) ^ u64::from(pid.unsigned_abs());
         Driver {
-            core: Supervisor::new(identity, starts, now, seed).with_policy(base.policy),
+            core: Supervisor::new(identity, starts, now, seed).with_policy(base.plan.manager.clone()),
+            plan: Some(base.plan),
+            reader,
             opened: base.opened,
             workers: base.workers,
             journal,
@@ -254,13 +280,14 @@ impl Driver {
                     self.core.handle(now, Event::Prepared { group, generation, outcome });
                 }
                 Action::Forget { group, generation } => {
-                    if let Some(group) = self.opened.groups.get_mut(group.0) {
-                        group.generations.retain(|(id, _)| *id != generation);
+                    let journal = &mut self.journal;
+                    if let Some(group) = self.opened.groups.get_mut(&group) {
+                        group.forget(generation, &mut |sentence| journal.complain(sentence));
                     }
                 }
                 Action::Spawn { child, group, generation, slot, index } => {
                     spawns += 1;
-                    if let Some(group) = self.opened.groups.get_mut(group.0) {
+                    if let Some(group) = self.opened.groups.get_mut(&group) {
                         let event =
                             self.workers.spawn(child, group, generation, (slot, index), &mut self.journal);
                         self.core.handle(now, event);
@@ -268,7 +295,7 @@ impl Driver {
                 }
                 Action::SpawnHook { child, group, generation, slot, index, hook } => {
                     spawns += 1;
-                    if let Some(group) = self.opened.groups.get(group.0) {
+                    if let Some(group) = self.opened.groups.get(&group) {
                         let order = Order { child, generation, slot, index, hook };
                         let event = self.workers.spawn_hook(&order, group, &self.image.environment);
                         self.core.handle(now, event);
@@ -306,6 +333,22 @@ impl Driver {
                         self.journal.complain(&format!("cannot end the check of a new image: {error}"));
                     }
                 }
+                Action::ReadPlan { reload, keep_going } => {
+                    if let Err(why) = self.begin_reading(reload, keep_going) {
+                        self.core.handle(now, Event::PlanRead { reload, outcome: Err(vec![why]) });
+                    }
+                }
+                Action::StopReading { reload } => {
+                    if let Err(error) = self.workers.stop_reading(reload) {
+                        self.journal
+                            .complain(&format!("cannot end the reading of a plan: {}", reason(error)));
+                    }
+                }
+                Action::Adopt { reload, reading, dry_run } => {
+                    let outcome = self.adopt(*reading, dry_run);
+                    self.core.handle(now, Event::NewPlan { reload, outcome });
+                }
+                Action::ForgetGroup { group } => self.forget_group(group),
                 Action::Reexec => self.reexec(),
                 Action::Exit(code) => {
                     self.opened.clients.flush();
@@ -337,7 +380,7 @@ impl Driver {
         self.workers.outputs.watch(&mut self.poll, &self.journal);
         let mut idle_at = Vec::new();
         for id in self.core.awaiting() {
-            let listeners = self.opened.groups.get(id.0).map(|group| &group.listeners);
+            let listeners = self.opened.groups.get(&id).map(|group| &group.sockets);
             for listener in listeners.into_iter().flatten() {
                 idle_at.push((id, self.poll.add(listener.as_fd(), Interest::READ)));
             }
@@ -409,10 +452,16 @@ impl Driver {
     }
 
     fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {
-        let Some(group) = self.opened.groups.get_mut(id.0) else { return Ok(()) };
-        let prepared = Generation::of_group(&group.spec, &self.image.environment);
-        let mut prepared = prepared.map_err(Obstacle::into_error)?;
-        prepared.hand_off(group, own_pid());
+        let Some(group) = self.opened.groups.get_mut(&id) else { return Ok(()) };
+        let prepared = match group.next.take() {
+            Some(prepared) => prepared,
+            None => {
+                let prepared = Generation::of_group(&group.spec, &self.image.environment);
+                let mut prepared = prepared.map_err(|obstacle| obstacle.error)?;
+                prepared.hand_off(group.surroundings(), own_pid());
+                prepared
+            }
+        };
         group.generations.push((generation, prepared));
         Ok(())
     }
@@ -426,14 +475,27 @@ impl Driver {
 }
 
 impl Opened {
+    /// Opens the sockets of all groups; with a journal to tell of it, leaves those out that cannot have theirs.
     fn open(
         &mut self,
-        specs: Vec<GroupSpec>,
-        firsts: Vec<Generation>,
+        firsts: Vec<(GroupSpec, Generation)>,
         pidfile: Option<&Path>,
+        mut lenient: Option<&mut Journal>,
     ) -> Result<(), Obstacle> {
-        for (spec, first) in specs.into_iter().zip(firsts) {
-            self.groups.push(Group::open(spec, first, &mut self.clients)?);
+        let mut first_obstacle = None;
+        for (spec, first) in firsts {
+            let id = GroupId(self.groups.len());
+            match (Group::open(id, spec, first, &mut self.clients), &mut lenient) {
+                (Ok(group), _) => drop(self.groups.insert(id, group)),
+                (Err(obstacle), Some(journal)) => {
+                    journal.left_out(&obstacle);
+                    first_obstacle.get_or_insert(obstacle);
+                }
+                (Err(obstacle), None) => return Err(obstacle),
+            }
+        }
+        if let Some(obstacle) = first_obstacle.filter(|_| self.groups.is_empty()) {
+            return Err(obstacle);
         }
         let written = pidfile.map(PidFile::write).transpose();
         self.pidfile = written.map_err(|error| Hurdle::Other.failed(error))?;
@@ -441,7 +503,7 @@ impl Opened {
     }
 
     fn close(self, complain: &mut dyn FnMut(&str)) {
-        for group in &self.groups {
+        for group in self.groups.values() {
             group.remove_paths(complain);
         }
         if let Some(Err(error)) = self.pidfile.map(PidFile::remove) {
@@ -450,44 +512,6 @@ impl Opened {
         if let Err(error) = self.clients.close() {
             complain(&format!("cannot remove the control socket: {}", reason(error)));
         }
-    }
-}
-
-impl Group {
-    fn open(spec: GroupSpec, mut first: Generation, clients: &mut Clients) -> Result<Group, Obstacle> {
-        let bound = socket::bind_all(&spec.sockets);
-        let listeners = bound.map_err(|error| Hurdle::Socket.failed(error).within(&spec.name))?;
-        let handed = listeners.iter().map(Listener::handed).collect();
-        let mut group = Group { spec, listeners, handed, control_path: None, generations: Vec::new() };
-        let endpoint = match first.other_user() {
-            None => clients.endpoint().cloned(),
-            Some(uid) => clients
-                .open_for_workers(&group.spec.name, uid)
-                .inspect_err(|_| group.remove_paths(&mut |_| ()))
-                .map_err(|error| Hurdle::Other.failed(error).within(&group.spec.name))?,
-        };
-        group.control_path = endpoint.as_ref().map(Endpoint::variable);
-        first.hand_off(&group, own_pid());
-        group.generations.push((GenerationId(1), first));
-        Ok(group)
-    }
-
-    /// Removes the paths of Unix sockets; what fails is handed to `complain`.
-    fn remove_paths(&self, complain: &mut dyn FnMut(&str)) {
-        for listener in &self.listeners {
-            if let Err(error) = listener.remove() {
-                complain(&format!("cannot remove {}: {}", listener.address, reason(error)));
-            }
-        }
-    }
-
-    fn start(&self) -> GroupStart {
-        let sockets = self
-            .handed
-            .iter()
-            .map(|socket| SocketStatus { name: socket.descriptor_name(), address: socket.address.clone() })
-            .collect();
-        GroupStart { name: self.spec.name.clone(), policy: self.spec.policy.clone(), sockets }
     }
 }
 

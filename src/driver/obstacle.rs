@@ -1,6 +1,7 @@
 //! What stands in the way of running something, with the place where it does: whoever tells of it may ask.
 
 use std::ffi::OsString;
+use std::fmt;
 
 use crate::error::Error;
 
@@ -29,6 +30,15 @@ impl Hurdle {
     /// A failure of this kind.
     pub(super) fn failed(self, error: Error) -> Obstacle {
         Obstacle { kind: self, error, group: None }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.group {
+            Some(group) => write!(f, "{group}: {}", self.error),
+            None => self.error.fmt(f),
+        }
     }
 }
 

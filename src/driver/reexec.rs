@@ -4,22 +4,27 @@
 //! until the new image has restored it, and the kernel keeps what comes meanwhile. No death is missed: the new image
 //! knows every worker before it looks for the dead, and looks once before its first wait.
 
+use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
 use crate::error::{Error, Result};
 use crate::signame::Signal;
-use crate::supervisor::event::{Event, Mono};
+use crate::supervisor::event::{Event, GroupId, Mono};
 use crate::sys::pidfile::PidFile;
 use crate::sys::poll::PollSet;
 use crate::sys::reexec::{self, Inherited, Keeper};
 use crate::sys::signals::{self, SignalSet, Signals};
-use crate::sys::socket::Listener;
+use crate::sys::socket::{Listener, ListenerState};
 use crate::sys::{clock, reap, start};
 
 use super::clients::Clients;
 use super::generation::Generation;
+use super::group::Group;
 use super::journal::Journal;
 use super::state::{Document, FORMAT, GroupState, SignalsState, VERSION};
 use super::workers::Workers;
-use super::{Driver, Group, Opened, own_pid};
+use super::{Driver, Opened, Reader, own_pid};
 
 /// The state that the image before this one has left for it.
 pub struct Resumption {
@@ -34,17 +39,17 @@ pub fn resumption() -> Option<Resumption> {
 }
 
 impl Resumption {
-    /// Goes on to the end and returns the status to exit with.
+    /// Goes on to the end and returns the status to exit with. `reader` reads the plan again where it comes from a file.
     ///
     /// # Errors
     /// The state cannot be restored, against what was said when we were asked; the workers were asked to stop, as far as
     /// they are known. Or as for [`super::run`].
-    pub fn run(self) -> Result<u8> {
+    pub fn run(self, reader: Reader) -> Result<u8> {
         let failed = |why: String| Error::failed(format!("cannot go on after the re-execution: {why}"));
         let document = Document::read(&self.bytes).map_err(failed)?;
         drop(self.bytes);
         let pids = document.workers.pids();
-        let mut driver = Driver::resume(document).map_err(|error| {
+        let mut driver = Driver::resume(document, reader).map_err(|error| {
             for pid in pids {
                 // Nobody is left to look after them, and there is nobody to tell.
                 let _ = reap::kill(pid, Signal::TERM);
@@ -98,7 +103,18 @@ impl Driver {
     }
 
     fn document(&self, keeper: &mut Keeper, received: SignalSet) -> Document {
-        let groups = self.opened.groups.iter().map(|group| group.hand_over(keeper)).collect();
+        let groups: Vec<GroupState> =
+            self.opened.groups.iter().map(|(&id, group)| group.hand_over(id, keeper)).collect();
+        let mut told: Vec<i32> =
+            groups.iter().flat_map(|group| &group.listeners).map(|listener| listener.descriptor).collect();
+        let mut listeners = Vec::new();
+        for listener in self.opened.groups.values().flat_map(Group::listeners) {
+            let number = listener.fd.as_raw_fd();
+            if !told.contains(&number) {
+                told.push(number);
+                listeners.push(listener.hand_over(keeper));
+            }
+        }
         let clients = self.opened.clients.hand_over(keeper);
         let workers = self.workers.hand_over(keeper);
         let pidfile = self.opened.pidfile.as_ref().map(|pidfile| pidfile.hand_over(keeper));
@@ -116,6 +132,8 @@ impl Driver {
             },
             core: self.core.clone(),
             groups,
+            listeners,
+            plan: self.plan.clone(),
             clients,
             workers,
             pidfile,
@@ -125,13 +143,15 @@ impl Driver {
     }
 
     /// Takes everything over. Signals are let in when all is in place.
-    fn resume(document: Document) -> Result<Driver> {
+    fn resume(document: Document, reader: Reader) -> Result<Driver> {
         let Document {
             image,
             descriptors,
             signals: told,
             core,
             groups,
+            listeners,
+            plan,
             clients,
             workers,
             pidfile,
@@ -144,20 +164,37 @@ impl Driver {
         let signals = Signals::take_over(told.handled, told.saved)
             .map_err(|error| Error::failed(format!("cannot handle signals: {error}")))?;
         let mut opened = Opened {
-            groups: Vec::with_capacity(groups.len()),
+            groups: BTreeMap::new(),
             clients: Clients::take_over(clients, &mut inherited).map_err(lost)?,
             pidfile: pidfile
                 .map(|pidfile| PidFile::take_over(pidfile, &mut inherited))
                 .transpose()
                 .map_err(lost)?,
         };
-        for group in groups {
-            opened.groups.push(Group::take_over(group, &mut inherited)?);
+        let mut open = BTreeMap::new();
+        let mut taken = Vec::with_capacity(groups.len());
+        for listener in listeners {
+            take_listener(listener, &mut open, &mut inherited).map_err(lost)?;
         }
+        for (at, mut group) in groups.into_iter().enumerate() {
+            let sockets = std::mem::take(&mut group.listeners)
+                .into_iter()
+                .map(|listener| take_listener(listener, &mut open, &mut inherited))
+                .collect::<std::io::Result<Vec<Rc<Listener>>>>()
+                .map_err(|error| lost(error).within(&group.spec.name))?;
+            taken.push((group.id.unwrap_or(GroupId(at)), group, sockets));
+        }
+        for (id, group, sockets) in taken {
+            opened.groups.insert(id, Group::take_over(group, sockets, &open)?);
+        }
+        // A socket is closed when its last owner gives it up, and this is none.
+        drop(open);
         let workers = Workers::take_over(workers, told.saved, own_pid(), &mut inherited)?;
         drop(inherited);
         let mut driver = Driver {
             core,
+            plan,
+            reader,
             opened,
             workers,
             journal: Journal::take_over(&log, unwritten),
@@ -190,28 +227,39 @@ impl Driver {
     }
 }
 
+/// Takes a listener over, and notes it under the number by which generations know it.
+fn take_listener(
+    state: ListenerState,
+    open: &mut BTreeMap<i32, Rc<Listener>>,
+    inherited: &mut Inherited,
+) -> std::io::Result<Rc<Listener>> {
+    let number = state.descriptor;
+    let listener = Rc::new(Listener::take_over(state, inherited)?);
+    open.insert(number, Rc::clone(&listener));
+    Ok(listener)
+}
+
 impl Group {
-    fn hand_over(&self, keeper: &mut Keeper) -> GroupState {
+    fn hand_over(&self, id: GroupId, keeper: &mut Keeper) -> GroupState {
         GroupState {
+            id: Some(id),
             spec: self.spec.clone(),
-            listeners: self.listeners.iter().map(|listener| listener.hand_over(keeper)).collect(),
+            listeners: self.sockets.iter().map(|listener| listener.hand_over(keeper)).collect(),
             control_path: self.control_path.clone(),
             generations: self.generations.iter().map(|(id, held)| (*id, held.hand_over())).collect(),
+            removed: self.removed,
         }
     }
 
-    fn take_over(state: GroupState, inherited: &mut Inherited) -> Result<Group> {
-        let GroupState { spec, listeners, control_path, generations } = state;
-        let listeners = listeners
-            .into_iter()
-            .map(|listener| Listener::take_over(listener, inherited))
-            .collect::<std::io::Result<Vec<Listener>>>()
-            .map_err(|error| Error::failed(error.to_string()).within(&spec.name))?;
-        let handed = listeners.iter().map(Listener::handed).collect();
-        let mut group = Group { spec, listeners, handed, control_path, generations: Vec::new() };
-        for (id, held) in generations {
-            let mut generation = Generation::take_over(held, &group.spec.launch)?;
-            generation.hand_off(&group, own_pid());
+    fn take_over(
+        state: GroupState,
+        sockets: Vec<Rc<Listener>>,
+        open: &BTreeMap<i32, Rc<Listener>>,
+    ) -> Result<Group> {
+        let mut group = Group::new(state.spec, sockets);
+        (group.control_path, group.removed) = (state.control_path, state.removed);
+        for (id, held) in state.generations {
+            let generation = Generation::take_over(held, &group, open)?;
             group.generations.push((id, generation));
         }
         Ok(group)

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::clients::ClientsState;
 use super::generation::GenerationState;
 use super::workers::WorkersState;
-use crate::plan::{GroupSpec, LogSpec};
+use crate::plan::{GroupSpec, LogSpec, Plan};
 use crate::signame::Signal;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::GenerationId;
+use crate::supervisor::event::{GenerationId, GroupId};
 use crate::sys::lock::LockedFile;
 use crate::sys::reexec::Image;
 use crate::sys::signals::{Saved, SignalSet};
@@ -40,6 +40,12 @@ pub(super) struct Document {
     pub(super) signals: SignalsState,
     pub(super) core: Supervisor,
     pub(super) groups: Vec<GroupState>,
+    /// Listeners that no group has by its plan any more, only by older generations.
+    #[serde(default)]
+    pub(super) listeners: Vec<ListenerState>,
+    /// The plan in force, without its groups.
+    #[serde(default)]
+    pub(super) plan: Option<Plan>,
     pub(super) clients: ClientsState,
     pub(super) workers: WorkersState,
     #[serde(default)]
@@ -67,11 +73,16 @@ pub(super) struct SignalsState {
 /// A group as the driver holds it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct GroupState {
+    /// The position in the list if absent.
+    #[serde(default)]
+    pub(super) id: Option<GroupId>,
     pub(super) spec: GroupSpec,
     pub(super) listeners: Vec<ListenerState>,
     #[serde(default, with = "crate::octets")]
     pub(super) control_path: Option<OsString>,
     pub(super) generations: Vec<(GenerationId, GenerationState)>,
+    #[serde(default)]
+    pub(super) removed: bool,
 }
 
 /// The fields by which a document is known before all of it is read.

@@ -7,17 +7,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::Group;
 use super::check::Check;
+use super::group::Group;
 use super::journal::Journal;
 use super::output::{Outputs, OutputsState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
-use crate::plan::{Convention, GroupSpec, Launch, Level, Readiness, Stdin};
+use crate::plan::{Convention, GroupSpec, Launch, Level, Stdin};
 use crate::process::{Exit, Stage};
+use crate::reading::Reading;
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId};
+use crate::supervisor::note::Ending;
 use crate::sys::notify::{self, NotifySocket, NotifyState};
+use crate::sys::offload::{self, Offloaded};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
@@ -50,6 +53,8 @@ pub(super) struct Workers {
     pub(super) null: OwnedFd,
     /// Images that are being asked whether they can go on from our state.
     checks: Vec<Check>,
+    /// Plans that are being read, by the number of the reading.
+    readings: Vec<(u64, Offloaded)>,
     /// The limit of open files that workers get.
     nofile: Limit,
     /// The oom_score_adj of workers for which none was asked, if it is not that of the manager.
@@ -93,7 +98,11 @@ impl WorkersState {
 }
 
 impl Workers {
-    pub(super) fn new(groups: &[GroupSpec], saved: Saved, manager: i32) -> Result<Workers> {
+    pub(super) fn new<'a>(
+        groups: impl IntoIterator<Item = &'a GroupSpec>,
+        saved: Saved,
+        manager: i32,
+    ) -> Result<Workers> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| Error::failed(format!("cannot {what}: {}", reason(error)))
@@ -104,6 +113,7 @@ impl Workers {
             pids: BTreeMap::new(),
             null: start::null_input().map_err(failed("open /dev/null"))?,
             checks: Vec::new(),
+            readings: Vec::new(),
             nofile,
             oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
@@ -154,6 +164,7 @@ impl Workers {
             null: start::null_input()
                 .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?,
             checks: Vec::new(),
+            readings: Vec::new(),
             nofile: Limit { resource: Resource::RLIMIT_NOFILE, soft, hard },
             oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
@@ -178,6 +189,20 @@ impl Workers {
             .iter()
             .filter(|check| check.number() == number)
             .try_for_each(|check| reap::kill_group(check.pid(), Signal::KILL))
+    }
+
+    /// Starts reading a plan: `work` ends in a [`Reading`], or in all that is wrong, as JSON.
+    pub(super) fn begin_reading(&mut self, reload: u64, work: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
+        self.readings.push((reload, offload::begin(work)?));
+        Ok(())
+    }
+
+    /// Ends a reading; its process is reaped like any other.
+    pub(super) fn stop_reading(&self, reload: u64) -> io::Result<()> {
+        self.readings
+            .iter()
+            .filter(|(number, _)| *number == reload)
+            .try_for_each(|(_, reading)| reap::kill(reading.pid, Signal::KILL))
     }
 
     /// Takes those for dead that are no children of ours: somebody has reaped them while this process ran another
@@ -218,15 +243,14 @@ impl Workers {
         (slot, index): (u32, u32),
         journal: &mut Journal,
     ) -> io::Result<i32> {
-        let launch = &group.spec.launch;
         let Some((_, prepared)) = group.generations.iter_mut().find(|(known, _)| *known == generation) else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         };
-        if let Some(sentence) = prepared.mend(launch) {
+        if let Some(sentence) = prepared.mend() {
             journal.line(Level::Warn, &format!("{}: {sentence}", group.spec.name));
         }
-        let listens = group.spec.policy.ready == Readiness::Manual
-            && launch.handoff.conventions.contains(&Convention::Notify);
+        let (launch, around) = (&prepared.launch, &prepared.surroundings);
+        let listens = around.notify && launch.handoff.conventions.contains(&Convention::Notify);
         let notify = if listens { Some(NotifySocket::open()?) } else { None };
         let context = WorkerContext {
             slot,
@@ -244,7 +268,7 @@ impl Workers {
         let streams = self.outputs.streams(&group.spec.name, slot, &launch.output)?;
         let [output, errors] = streams.descriptors();
         journal.starting(&argv);
-        let sockets = group.listeners.iter().map(AsFd::as_fd);
+        let sockets = around.listeners.iter().map(|listener| listener.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> = [input, output, errors].into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
@@ -393,6 +417,11 @@ impl Workers {
                 tell(Event::ImageChecked { check: number, outcome: check.verdict(exit) });
                 continue;
             }
+            if let Some(at) = self.readings.iter().position(|(_, reading)| reading.pid == pid) {
+                let (reload, reading) = self.readings.swap_remove(at);
+                tell(Event::PlanRead { reload, outcome: was_read(reading, exit) });
+                continue;
+            }
             match self.by_pid.remove(&pid) {
                 Some(process) => {
                     self.pids.remove(&process.child);
@@ -406,6 +435,17 @@ impl Workers {
             }
         }
     }
+}
+
+/// What the end of a reading means.
+fn was_read(reading: Offloaded, exit: Exit) -> Result<Box<Reading>, Vec<String>> {
+    if exit != Exit::Code(offload::DONE) {
+        return Err(vec![format!("whoever read the plan did not get to its end: {}", Ending(exit))]);
+    }
+    let bytes =
+        reading.result().map_err(|error| vec![format!("cannot take what was read: {}", reason(error))])?;
+    serde_json::from_slice::<Result<Box<Reading>, Vec<String>>>(&bytes)
+        .unwrap_or_else(|error| Err(vec![format!("cannot take what was read: {error}")]))
 }
 
 impl Process {

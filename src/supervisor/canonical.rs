@@ -4,15 +4,18 @@
 //!
 //! Moments become distances from the present, cut off where no policy can tell them apart. Ids, generations and serials
 //! become ranks. Counters are cut off at the last limit that is asked of them. Left out is what only tells (statistics,
-//! pids, the words of a failure) and what never changes (names, policies).
+//! pids, the words of a failure) and what never changes (names).
 
 use super::Supervisor;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::backoff::{Streak, pause};
 use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
 use super::group::{Group, Slot, Vacancy, Waits};
 use super::hook::Preflight;
 use super::reexec::Reexec;
+use super::reload::{Reloads, Request};
 use super::shutdown::Shutdown;
 use super::snapshot::WorkerPhase;
 use super::upgrade::{Purpose, Rollout};
@@ -83,6 +86,7 @@ impl Supervisor {
             subscribers,
             shutdown,
             reexec,
+            reloads: Reloads { queue, count: _ },
             // The answer to an earlier check is known by its number, and has no other consequence.
             checks: _,
             exited,
@@ -109,6 +113,14 @@ impl Supervisor {
             form.ahead(Some(*deadline));
             form.count(waiting.len());
             form.flag(*upgrade);
+        }
+        form.count(queue.len());
+        for Request { ticket, reload, wait, reading } in queue {
+            form.flag(ticket.is_some());
+            form.flag(reload.dry_run);
+            form.flag(reload.keep_going);
+            form.count(*wait as usize);
+            form.ahead(reading.map(|(_, deadline)| deadline));
         }
         for group in groups {
             form.group(group, children, waiters);
@@ -188,6 +200,12 @@ impl Form {
         self.words.push(moment.map_or(u64::MAX, |moment| moment.since(self.now).as_millis() as u64));
     }
 
+    fn value(&mut self, value: &impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        self.words.push(hasher.finish());
+    }
+
     fn group(&mut self, group: &Group, children: &[Child], waiters: &[Waiter]) {
         let Group {
             id,
@@ -209,6 +227,10 @@ impl Form {
             stopped,
             streak,
             gave_up,
+            policies,
+            // It only tells in which order.
+            rank: _,
+            presence,
             dirty,
         } = group;
         let own: Vec<&Child> = children.iter().filter(|child| child.group == *id).collect();
@@ -275,6 +297,13 @@ impl Form {
         self.count(older(mark));
         self.flag(*probation);
         self.flag(*gave_up);
+        self.count(policies.len());
+        for (first, policy) in policies {
+            self.count(rank(&generations, first));
+            self.value(policy);
+        }
+        self.value(policy);
+        self.count(*presence as usize);
         self.flag(*dirty);
 
         self.count(own.len());

@@ -7,6 +7,8 @@ use super::snapshot::Status;
 use crate::error::Code;
 use crate::plan::Level;
 use crate::signame::Signal;
+#[cfg(doc)]
+use crate::wildcard;
 
 /// One connection to the control socket. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,8 +57,17 @@ pub enum Scale {
     Down(u32),
 }
 
-/// Which groups: all, or the one of that name.
+/// Which groups: all, the one of that name, or those whose names fit a pattern ([`wildcard`]).
 pub type Selector = Option<String>;
+
+/// How the plan is to be read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reload {
+    /// Tell what is different, and change nothing.
+    pub dry_run: bool,
+    /// A group with an error stays as it is, or is left out; the others change all the same.
+    pub keep_going: bool,
+}
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +100,8 @@ pub enum Verb {
     Ack(Option<i32>),
     /// Replace the manager's own image, keeping workers, sockets and connections.
     Reexec(Wait),
+    /// Read the plan again, and change what is different.
+    Reload(Reload, Wait),
 }
 
 /// An answer.
@@ -107,6 +120,22 @@ pub enum Reply {
     },
     /// Not done.
     Failed(Code, String),
+    /// The answer to [`Verb::Reload`], or its beginning: what is different, a line each.
+    Changes {
+        /// The lines.
+        changes: Vec<String>,
+        /// As for [`Reply::Done`].
+        message: String,
+    },
+    /// Not done, for more than one reason.
+    Rejected {
+        /// As for [`Reply::Failed`].
+        code: Code,
+        /// What all of it comes to.
+        error: String,
+        /// The reasons, a line each.
+        errors: Vec<String>,
+    },
     /// The answer to [`Verb::Status`].
     Status(Box<Status>),
     /// The answer to [`Verb::Version`]: `remuda 0.1.0`.

@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Origin, Reply, Ticket, Verb};
+use super::group::GroupStart;
 use super::note::Note;
-use crate::plan::Level;
+use super::snapshot::SocketStatus;
+use crate::plan::{Level, Policy};
 use crate::process::{Exit, Stage};
+use crate::reading::Reading;
 use crate::signame::Signal;
 
 /// A moment: milliseconds of a clock that never goes back (CLOCK_MONOTONIC).
@@ -35,7 +38,7 @@ pub struct ChildId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GenerationId(pub u32);
 
-/// Position of a group in the plan.
+/// Position of a group in the table of groups: that in the first plan, and of a later one whatever was free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub usize);
 
@@ -140,17 +143,65 @@ pub enum Event {
         /// A sentence if the image cannot go on from this state.
         outcome: Result<(), String>,
     },
+    /// The answer to [`Action::ReadPlan`].
+    PlanRead {
+        /// Which reading.
+        reload: u64,
+        /// A line for each thing that is wrong.
+        outcome: Result<Box<Reading>, Vec<String>>,
+    },
+    /// The answer to [`Action::Adopt`]: everything new can be had, or nothing was changed.
+    NewPlan {
+        /// Which reading.
+        reload: u64,
+        /// A line for each thing that stands in the way.
+        outcome: Result<NewPlan, Vec<String>>,
+    },
     /// The answer to [`Action::Reexec`] if it failed: the old image runs on.
     ReexecFailed(String),
     /// The answer to [`Action::Reexec`] in the new image.
     Reexeced,
 }
 
+/// How the plan that was read differs from the one in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewPlan {
+    /// In words, a line for each group and each value of the manager's own.
+    pub changes: Vec<String>,
+    /// What was left as it is though it was asked for, a line each.
+    pub left: Vec<String>,
+    /// Every group there is from now on, in the order of the plan, then those that leave it.
+    pub groups: Vec<(GroupId, Change)>,
+}
+
+/// What becomes of one group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It is new; generation 1 is prepared.
+    Added(Box<GroupStart>),
+    /// Nothing.
+    Kept,
+    /// It is another one.
+    Changed {
+        /// How its workers are treated. The number in it is what the plan says, not what is wanted.
+        policy: Box<Policy>,
+        /// Its sockets, for status.
+        sockets: Vec<SocketStatus>,
+        /// The number of workers, if the plan says another one than before.
+        workers: Option<u32>,
+        /// It needs a new generation; [`Action::Prepare`] is answered from what is already prepared.
+        replace: bool,
+    },
+    /// It is to drain, stop and be forgotten.
+    Removed,
+}
+
 /// Something to be done outside, in order.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub enum Action {
-    /// Resolve program, directory, user and environment anew; [`Event::Prepared`] answers.
+    /// Resolve program, directory, user and environment anew, unless a new plan has brought them; [`Event::Prepared`]
+    /// answers.
     Prepare {
         /// Of this group.
         group: GroupId,
@@ -229,6 +280,32 @@ pub enum Action {
     StopCheck {
         /// Its number.
         check: u64,
+    },
+    /// Read the plan again, without waiting for it; [`Event::PlanRead`] answers.
+    ReadPlan {
+        /// Number of the reading.
+        reload: u64,
+        /// Read on where a group has an error, and leave it out.
+        keep_going: bool,
+    },
+    /// Nobody waits for the answer of this reading any more.
+    StopReading {
+        /// Its number.
+        reload: u64,
+    },
+    /// Make this the plan: open what it needs, or say why that cannot be had; [`Event::NewPlan`] answers.
+    Adopt {
+        /// Number of the reading.
+        reload: u64,
+        /// What was read.
+        reading: Box<Reading>,
+        /// Change nothing, but answer as if.
+        dry_run: bool,
+    },
+    /// A group is gone for good: close what is left of it.
+    ForgetGroup {
+        /// Which.
+        group: GroupId,
     },
     /// Replace this process's image by that program, with all state. No action follows.
     Reexec,

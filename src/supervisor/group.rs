@@ -12,7 +12,7 @@ use crate::plan::{Policy, UpgradeMode};
 use crate::process::Exit;
 
 /// A group as the machine is given it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GroupStart {
     /// Its name, unique.
     pub name: String,
@@ -40,6 +40,18 @@ pub(super) enum Waits {
     Until(Mono),
     /// For a connection or a datagram.
     Connection,
+}
+
+/// Whether the plan has a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Presence {
+    /// It has.
+    #[default]
+    Planned,
+    /// Not any more: what is left of the group drains.
+    Removed,
+    /// Nothing is left of it. The row stays, as rows are known by their place, until a new group takes it.
+    Gone,
 }
 
 /// A logical place for one worker.
@@ -104,6 +116,15 @@ pub(super) struct Group {
     pub(super) stopped: Option<Mono>,
     pub(super) streak: Streak,
     pub(super) gave_up: bool,
+    /// Policies of the plans so far, each with the first generation that it holds for; empty while there is only one.
+    #[serde(default)]
+    pub(super) policies: Vec<(GenerationId, Policy)>,
+    /// Its place in the plan, for those who are told of groups in order.
+    #[serde(default)]
+    pub(super) rank: usize,
+    /// Whether the plan still has it.
+    #[serde(default)]
+    pub(super) presence: Presence,
     /// Something has changed since the last look.
     pub(super) dirty: bool,
 }
@@ -158,6 +179,9 @@ impl Group {
             stopped: None,
             streak: Streak::none(ChildId(0)),
             gave_up: false,
+            policies: Vec::new(),
+            rank: id.0,
+            presence: Presence::Planned,
             dirty: true,
         };
         group.waits = if group.policy.warmup.is_zero() {
@@ -176,6 +200,52 @@ impl Group {
     /// Number of workers wanted.
     pub(super) fn target(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the plan has it.
+    pub(super) fn is_planned(&self) -> bool {
+        self.presence == Presence::Planned
+    }
+
+    /// From here on new workers are of this generation, and the group keeps to its policy.
+    pub(super) fn want(&mut self, generation: GenerationId) {
+        self.generation = generation;
+        if !self.policies.is_empty() {
+            self.policy = self.policy_of(generation).clone();
+        }
+    }
+
+    /// The policy that a generation came with: a program is asked to go as it understands it, also when the plan has
+    /// another one by now.
+    pub(super) fn policy_of(&self, generation: GenerationId) -> &Policy {
+        let of_plan = self.policies.iter().rev().find(|(first, _)| *first <= generation);
+        of_plan.map_or(&self.policy, |(_, policy)| policy)
+    }
+
+    /// Takes what the plan says by now. With a new generation, `from`, the policy begins to hold when that is wanted.
+    pub(super) fn plan_policy(&mut self, policy: Policy, from: Option<GenerationId>) {
+        match (from, self.policies.last_mut()) {
+            (Some(from), last) => {
+                if last.is_none() {
+                    self.policies.push((GenerationId(0), self.policy.clone()));
+                }
+                self.policies.push((from, policy));
+            }
+            (None, Some((_, last))) => *last = policy,
+            (None, None) => self.policy = policy,
+        }
+        self.want(self.generation);
+    }
+
+    /// Drops policies that no generation has any more.
+    pub(super) fn forget_policies(&mut self) {
+        let Some(oldest) = self.prepared.iter().min() else { return };
+        while self.policies.get(1).is_some_and(|(first, _)| first <= oldest) {
+            self.policies.remove(0);
+        }
+        if self.policies.len() == 1 {
+            self.policies.clear();
+        }
     }
 
     /// Of the newest generation that is wanted, and not to be restarted.

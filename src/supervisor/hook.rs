@@ -22,7 +22,7 @@ use super::note::{Ending, Happening};
 use super::waiter::Outcome;
 use crate::duration::Human;
 use crate::error::Code;
-use crate::plan::Level;
+use crate::plan::{Level, Policy};
 use crate::process::Exit;
 use crate::signame::Signal;
 
@@ -38,12 +38,19 @@ pub(super) enum Preflight {
 impl Group {
     /// Whether an upgrade on request begins with the preflight.
     pub(super) fn has_preflight(&self) -> bool {
-        self.policy.preflight.is_some() && self.policy.preflight_every.is_none()
+        let policy = self.planned_policy();
+        self.stopped.is_none() && policy.preflight.is_some() && policy.preflight_every.is_none()
     }
 
     /// The period in which the preflight runs by itself.
     fn period(&self) -> Option<Duration> {
-        self.policy.preflight.as_ref().and(self.policy.preflight_every)
+        let policy = self.planned_policy();
+        policy.preflight.as_ref().and(policy.preflight_every)
+    }
+
+    /// A preflight runs for a generation that is to come: it is the one of the plan.
+    fn planned_policy(&self) -> &Policy {
+        self.policy_of(self.newest)
     }
 }
 
@@ -121,7 +128,7 @@ impl Supervisor {
             }
             _ => return,
         };
-        let deadline = now.after(group.policy.preflight_timeout);
+        let deadline = now.after(group.planned_policy().preflight_timeout);
         let child = self.run_hook(id, HookKind::Preflight, generation, (0, 0), deadline);
         let group = &mut self.groups[id.0];
         // The period begins again when this one has ended.
@@ -197,7 +204,7 @@ impl Supervisor {
         let Some(child) = self.child(id).cloned() else { return };
         self.kill_hook(id);
         if child.phase.is_serving() && child.hook == Some(HookKind::Preflight) {
-            let allowed = self.groups[child.group.0].policy.preflight_timeout;
+            let allowed = self.groups[child.group.0].planned_policy().preflight_timeout;
             self.preflight_failed(&child, format!("it did not end within {}", Human(allowed)));
         }
     }
@@ -245,7 +252,7 @@ impl Supervisor {
     fn stop_hook_failed(&mut self, worker: ChildId, why: String) {
         let Some(child) = self.child(worker).filter(|child| child.phase == Phase::Stopping) else { return };
         let (group, place) = (child.group, child.worker());
-        let signal = self.groups[group.0].policy.graceful_signal;
+        let signal = self.groups[group.0].policy_of(child.generation).graceful_signal;
         let why = format!("{why}; sending {signal} instead");
         self.note_worker(group, Level::Warn, place, Happening::HookFailed(HookKind::Stop(worker), why));
         self.act(Action::Signal { child: worker, signal, to_group: false });

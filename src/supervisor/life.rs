@@ -49,12 +49,12 @@ impl Supervisor {
         if child.phase != Phase::Spawning {
             return;
         }
-        let group = child.group;
+        let (group, generation) = (child.group, child.generation);
         if child.hook.is_some() {
             let deadline = child.deadline;
             return child.enter(Phase::Starting, now, deadline);
         }
-        let policy = &self.groups[group.0].policy;
+        let policy = self.groups[group.0].policy_of(generation);
         let at_first = policy.ready_at_first && self.groups[group.0].rollout.is_none();
         let deadline = match policy.ready {
             _ if at_first => return self.mark_ready(id),
@@ -116,13 +116,14 @@ impl Supervisor {
         let group = &mut self.groups[child.group.0];
         group.dirty = true;
         let ended = exit.unwrap_or(Exit::Unknown);
-        let (modern, restart) = (group.is_modern(child), group.policy.restart);
-        let success = is_success(&group.policy.success, ended) && child.failure.is_none();
+        let policy = group.policy_of(child.generation);
+        let (modern, restart) = (group.is_modern(child), policy.restart);
+        let success = is_success(&policy.success, ended) && child.failure.is_none();
         let in_rollout = group.rollout.is_some();
         let asked = !child.phase.is_serving();
         let ready_for = child.ready_for(now);
-        let healthy = child.ready_at.is_some() && ready_for >= group.policy.healthy_after;
-        let stable = child.ready_at.is_some() && ready_for >= group.policy.stable_after;
+        let healthy = child.ready_at.is_some() && ready_for >= policy.healthy_after;
+        let stable = child.ready_at.is_some() && ready_for >= policy.stable_after;
         let canary = group.is_canary(child);
         let kept = match restart {
             Restart::Always => true,
@@ -175,7 +176,7 @@ impl Supervisor {
         let group = &self.groups[id.0];
         let empty = self.is_deserted(id);
         let over = || self.is_over(group);
-        if empty && (group.stopped.is_some() || self.shutdown.is_some() || over()) {
+        if empty && group.is_planned() && (group.stopped.is_some() || self.shutdown.is_some() || over()) {
             self.note(id, Level::Info, Happening::GroupStopped);
         }
     }
@@ -277,20 +278,20 @@ impl Supervisor {
     pub(super) fn stop_child(&mut self, id: ChildId, reason: Reason) {
         let now = self.now;
         let Some(child) = self.child_mut(id) else { return };
-        let (group, phase) = (child.group, child.phase);
-        let policy = &self.groups[group.0].policy;
+        let (group, generation, phase) = (child.group, child.generation, child.phase);
+        let policy = self.groups[group.0].policy_of(generation);
         let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
         let own = match reason {
             Reason::Stop => forced,
             Reason::NotReady => policy.overdue_signal,
-            Reason::Replaced => policy.drain_signal,
+            Reason::Replaced | Reason::Removed => policy.drain_signal,
             Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
         };
         // A program that does not run yet has nothing that a command could ask.
         let by_hook = own.is_none() && policy.stop_hook.is_some() && phase != Phase::Spawning;
         let signal = own.unwrap_or(policy.graceful_signal);
         let timeout = match reason {
-            Reason::Replaced => policy.drain_timeout,
+            Reason::Replaced | Reason::Removed => policy.drain_timeout,
             Reason::Scale
             | Reason::Restart
             | Reason::Stop
@@ -322,7 +323,8 @@ impl Supervisor {
         let now = self.now;
         let Some(child) = self.child(id) else { return };
         let (group, worker, step) = (child.group, child.worker(), child.steps);
-        let Some(&(signal, wait)) = self.groups[group.0].policy.stop_steps.get(step as usize) else {
+        let policy = self.groups[group.0].policy_of(child.generation);
+        let Some(&(signal, wait)) = policy.stop_steps.get(step as usize) else {
             return self.kill_child(id);
         };
         if let Some(child) = self.child_mut(id) {

@@ -41,7 +41,8 @@
 //! Each look at a group, in this order:
 //!
 //! 1. **expire**: deadlines that have passed move their children on.
-//! 2. If the group or the manager stops, every serving child is asked to go, and that is all.
+//! 2. If the group or the manager stops, or the plan has the group no more ([`reload`]), every serving child is asked to
+//!    go, and that is all.
 //! 3. The upgrade under way, if it has to stand a [`trial`], has stood it, or has failed.
 //! 4. **cull**: children in slots beyond the target are asked to go.
 //! 5. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go.
@@ -62,6 +63,7 @@ mod idle;
 mod life;
 pub mod note;
 mod reexec;
+mod reload;
 mod requests;
 mod shutdown;
 pub mod snapshot;
@@ -83,13 +85,15 @@ pub use requests::MAX_WORKERS;
 
 use crate::plan::{Level, ManagerPolicy, Readiness, Success};
 use crate::process::Exit;
+use crate::wildcard;
 use backoff::Random;
 use child::{Child, Phase};
 use command::{ClientId, Reply, Selector, Ticket};
 use event::{Action, ChildId, Event, GroupId, Mono};
-use group::{Group, Vacancy, Waits};
+use group::{Group, Presence, Vacancy, Waits};
 use note::{Counts, Happening, Note, Reason, Worker};
 use reexec::Reexec;
+use reload::Reloads;
 use shutdown::Shutdown;
 use waiter::Waiter;
 
@@ -119,6 +123,8 @@ pub struct Supervisor {
     subscribers: Vec<(Ticket, Selector)>,
     shutdown: Option<Shutdown>,
     reexec: Option<Reexec>,
+    #[serde(default)]
+    reloads: Reloads,
     /// Counts the checks of new images, so that the answer to an earlier one is known for what it is.
     checks: u64,
     exited: bool,
@@ -162,6 +168,7 @@ impl Supervisor {
             subscribers: Vec::new(),
             shutdown: None,
             reexec: None,
+            reloads: Reloads::default(),
             checks: 0,
             exited: false,
             random: Random::new(seed),
@@ -207,6 +214,8 @@ impl Supervisor {
                 self.request(ticket, origin, verb);
             }
             Event::ClientGone(client) => self.client_gone(client),
+            Event::PlanRead { reload, outcome } => self.plan_read(reload, outcome),
+            Event::NewPlan { reload, outcome } => self.new_plan(reload, outcome),
             Event::ImageChecked { check, outcome } => self.image_checked(check, outcome),
             Event::ReexecFailed(reason) => self.reexec_failed(reason),
             Event::Reexeced => self.reexeced(),
@@ -235,6 +244,7 @@ impl Supervisor {
             .chain(preflights)
             .chain(warmups)
             .chain(self.reexec_deadline())
+            .chain(self.reading_deadline())
             .min()
     }
 
@@ -291,6 +301,7 @@ impl Supervisor {
         self.waiters.retain(|waiter| waiter.ticket.client != client);
         self.subscribers.retain(|(ticket, _)| ticket.client != client);
         self.forget_reexec_client(client);
+        self.forget_reload_client(client);
     }
 
     // ---- the look at the table -----------------------------------------------------------------------------------
@@ -298,6 +309,7 @@ impl Supervisor {
     fn converge(&mut self) {
         let now = self.now;
         self.watch_reexec();
+        self.watch_reload();
         for at in 0..self.groups.len() {
             if std::mem::take(&mut self.groups[at].dirty) {
                 self.converge_group(GroupId(at), now);
@@ -314,7 +326,9 @@ impl Supervisor {
     fn converge_group(&mut self, id: GroupId, now: Mono) {
         self.expire(id, now);
         let shutdown = self.shutdown.as_ref().map(|shutdown| (shutdown.since, shutdown.at_once));
-        if let Some(since) = self.groups[id.0].stopped.or(shutdown.map(|(since, _)| since)) {
+        if self.groups[id.0].presence == Presence::Removed && shutdown.is_none() {
+            self.drain_group(id);
+        } else if let Some(since) = self.groups[id.0].stopped.or(shutdown.map(|(since, _)| since)) {
             self.stop_group(id, since, shutdown.is_some_and(|(_, at_once)| at_once), now);
         } else {
             self.try_rollout(id);
@@ -331,18 +345,20 @@ impl Supervisor {
         let views = self.groups[id.0].views(&self.children);
         self.settle(id, &views, now);
         self.forget_generations(id);
+        self.forget_group(id);
     }
 
     /// Moves on every child of a group whose deadline has passed.
     fn expire(&mut self, id: GroupId, now: Mono) {
-        let due: Vec<(ChildId, Phase, bool)> = self
+        let group = &self.groups[id.0];
+        let timer = |child: &Child| matches!(group.policy_of(child.generation).ready, Readiness::Timer(_));
+        let due: Vec<(ChildId, Phase, bool, bool)> = self
             .children
             .iter()
             .filter(|child| child.group == id && child.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|child| (child.id, child.phase, child.hook.is_some()))
+            .map(|child| (child.id, child.phase, child.hook.is_some(), timer(child)))
             .collect();
-        for (child, phase, hook) in due {
-            let timer = matches!(self.groups[id.0].policy.ready, Readiness::Timer(_));
+        for (child, phase, hook, timer) in due {
             match phase {
                 _ if hook => self.hook_is_late(child),
                 Phase::Starting if timer => self.mark_ready(child),
@@ -407,6 +423,7 @@ impl Supervisor {
             }
             needed
         });
+        group.forget_policies();
         for generation in forgotten {
             self.act(Action::Forget { group: id, generation });
         }
@@ -448,7 +465,10 @@ impl Supervisor {
         let interested: Vec<Ticket> = self
             .subscribers
             .iter()
-            .filter(|(_, selector)| selector.is_none() || note.group.is_none() || *selector == note.group)
+            .filter(|(_, selector)| match (selector, &note.group) {
+                (Some(pattern), Some(group)) => wildcard::matches(pattern, group),
+                (None, _) | (_, None) => true,
+            })
             .map(|&(ticket, _)| ticket)
             .collect();
         for ticket in interested {

@@ -100,6 +100,8 @@ pub enum Reason {
     Abandoned,
     /// It did not go when it was asked before.
     Stubborn,
+    /// The plan does not have its group any more.
+    Removed,
 }
 
 impl fmt::Display for Reason {
@@ -112,6 +114,7 @@ impl fmt::Display for Reason {
             Reason::NotReady => "not ready in time",
             Reason::Abandoned => "upgrade abandoned",
             Reason::Stubborn => "did not go",
+            Reason::Removed => "group removed",
         })
     }
 }
@@ -189,6 +192,22 @@ pub enum Happening {
     Reexeced,
     /// The image stays, for this reason.
     ReexecFailed(String),
+    /// The plan is to be read again.
+    ReloadStarted,
+    /// One thing in which the plan that was read differs.
+    PlanChanged(String),
+    /// One thing that was asked for and left as it is.
+    PlanKept(String),
+    /// The plan was read again; in how many things it differed.
+    Reloaded(u32),
+    /// The plan stays as it was, for this reason, perhaps among others.
+    ReloadFailed(String),
+    /// The plan has a group that was not there.
+    GroupAdded,
+    /// The plan does not have a group any more: its workers drain.
+    GroupRemoved,
+    /// Nothing is left of a group that the plan does not have any more.
+    GroupGone,
 }
 
 impl Happening {
@@ -228,6 +247,14 @@ impl Happening {
             Happening::ReexecStarted => "reexec-started",
             Happening::Reexeced => "reexec-done",
             Happening::ReexecFailed(_) => "reexec-failed",
+            Happening::ReloadStarted => "reload-started",
+            Happening::PlanChanged(_) => "plan-changed",
+            Happening::PlanKept(_) => "plan-kept",
+            Happening::Reloaded(_) => "reload-done",
+            Happening::ReloadFailed(_) => "reload-failed",
+            Happening::GroupAdded => "group-added",
+            Happening::GroupRemoved => "group-removed",
+            Happening::GroupGone => "group-gone",
         }
     }
 }
@@ -282,6 +309,15 @@ impl fmt::Display for Happening {
             Happening::ReexecStarted => f.write_str("re-executing"),
             Happening::Reexeced => f.write_str(concat!("re-executed: remuda ", env!("CARGO_PKG_VERSION"))),
             Happening::ReexecFailed(why) => write!(f, "not re-executed: {why}"),
+            Happening::ReloadStarted => f.write_str("reloading"),
+            Happening::PlanChanged(what) | Happening::PlanKept(what) => f.write_str(what),
+            Happening::Reloaded(0) => f.write_str("reloaded: nothing has changed"),
+            Happening::Reloaded(1) => f.write_str("reloaded: 1 change"),
+            Happening::Reloaded(changes) => write!(f, "reloaded: {changes} changes"),
+            Happening::ReloadFailed(why) => write!(f, "not reloaded: {why}"),
+            Happening::GroupAdded => f.write_str("added"),
+            Happening::GroupRemoved => f.write_str("removed: draining"),
+            Happening::GroupGone => f.write_str("gone"),
         }
     }
 }

@@ -176,6 +176,9 @@ impl Supervisor {
         if self.reexec.as_ref()?.phase != Phase::Settling || spawning() || self.runs_hook() || preparing() {
             return None;
         }
+        if let Some(stop) = self.interrupt_reading() {
+            return Some(stop);
+        }
         self.reexec.as_mut()?.phase = Phase::Executing;
         Some(Action::Reexec)
     }

@@ -7,12 +7,13 @@ use super::backoff::Streak;
 use super::child::Phase;
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
-use super::group::Slot;
+use super::group::{Group, Presence, Slot};
 use super::note::Happening;
 use super::snapshot::{GroupStatus, Status, VacantSlot, WorkerStatus};
 use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
 use crate::plan::{Level, Readiness};
+use crate::wildcard;
 
 /// Most workers a group may be scaled to at run time.
 pub const MAX_WORKERS: u32 = 10_000;
@@ -41,6 +42,7 @@ impl Supervisor {
             Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, wait),
             Verb::Restart(selector, wait) => return self.restart_groups(ticket, &selector, wait),
             Verb::Reexec(wait) => return self.reexec_for(ticket, wait),
+            Verb::Reload(reload, wait) => return self.request_reload(Some(ticket), reload, wait),
             Verb::Scale(selector, scale, wait) => return self.scale_groups(ticket, &selector, scale, wait),
             Verb::Signal(selector, signal) => self.select(&selector).map(|groups| {
                 let ids: Vec<ChildId> = self
@@ -59,15 +61,39 @@ impl Supervisor {
         self.act(Action::Reply { ticket, reply, last: true });
     }
 
+    /// The groups in the order of the plan; those behind that are leaving it.
+    fn in_order(&self) -> Vec<&Group> {
+        let mut groups: Vec<&Group> =
+            self.groups.iter().filter(|group| group.presence != Presence::Gone).collect();
+        groups.sort_by_key(|group| (group.rank, group.id));
+        groups
+    }
+
     /// The groups meant, or a refusal that names those there are.
     fn select(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
-        let Some(name) = selector else { return Ok(self.groups.iter().map(|group| group.id).collect()) };
-        match self.groups.iter().find(|group| group.name == *name) {
-            Some(group) => Ok(vec![group.id]),
-            None => {
-                let names: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
+        let groups = self.in_order();
+        let is_meant =
+            |group: &&&Group| selector.as_ref().is_none_or(|pattern| wildcard::matches(pattern, &group.name));
+        let meant: Vec<GroupId> = groups.iter().filter(is_meant).map(|group| group.id).collect();
+        match selector {
+            Some(name) if meant.is_empty() => {
+                let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
                 Err(Reply::Failed(Code::Refused, format!("no group {name:?}; there is {}", names.join(", "))))
             }
+            _ => Ok(meant),
+        }
+    }
+
+    /// The same without those that are leaving the plan; a name that means no other is refused.
+    fn select_planned(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
+        let mut groups = self.select(selector)?;
+        groups.retain(|id| self.groups[id.0].is_planned());
+        match selector {
+            Some(name) if groups.is_empty() => Err(Reply::Failed(
+                Code::Refused,
+                format!("{name} was removed; its last workers are draining"),
+            )),
+            _ => Ok(groups),
         }
     }
 
@@ -76,29 +102,37 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return Err(Reply::Failed(Code::Refused, "the manager is stopping".into()));
         }
-        self.select(selector)
+        self.select_planned(selector)
     }
 
-    /// The same without stopped groups; those are refused by name and left out of "all".
+    /// The same without stopped groups; those are refused by name and left out of "all" and of a pattern.
     fn select_running(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
         let groups = self.select_to_change(selector)?;
         let running: Vec<GroupId> =
             groups.iter().copied().filter(|id| self.groups[id.0].stopped.is_none()).collect();
         match (running.is_empty(), selector) {
-            (true, Some(name)) => {
-                Err(Reply::Failed(Code::Refused, format!("{name} is stopped; start it first")))
+            (true, Some(_)) => {
+                let names = self.names(&groups);
+                let (are, them) = if groups.len() == 1 { ("is", "it") } else { ("are", "them") };
+                Err(Reply::Failed(Code::Refused, format!("{names} {are} stopped; start {them} first")))
             }
             (true, None) => Err(Reply::Failed(Code::Refused, "every group is stopped".into())),
             (false, _) => Ok(running),
         }
     }
 
-    fn refuse(&mut self, ticket: Ticket, reply: Reply) {
+    pub(super) fn refuse(&mut self, ticket: Ticket, reply: Reply) {
         self.act(Action::Reply { ticket, reply, last: true });
     }
 
     /// Answers at once if nobody wants to wait, else when the goals are reached.
-    fn promise(&mut self, ticket: Ticket, wait: Wait, goals: Vec<(GroupId, Goal)>, accepted: Reply) {
+    pub(super) fn promise(
+        &mut self,
+        ticket: Ticket,
+        wait: Wait,
+        goals: Vec<(GroupId, Goal)>,
+        accepted: Reply,
+    ) {
         match wait {
             Wait::No => self.act(Action::Reply { ticket, reply: accepted, last: true }),
             Wait::Done | Wait::Drained => {
@@ -139,7 +173,7 @@ impl Supervisor {
     pub(super) fn acked(&mut self, id: ChildId) {
         let Some(child) = self.child(id) else { return };
         let (group, worker, phase) = (child.group, child.worker(), child.phase);
-        let awaited = self.groups[group.0].policy.ready == Readiness::Manual;
+        let awaited = self.groups[group.0].policy_of(child.generation).ready == Readiness::Manual;
         match phase {
             Phase::Spawning | Phase::Starting if awaited => self.mark_ready(id),
             Phase::Spawning | Phase::Starting | Phase::Ready | Phase::Stopping | Phase::Killed => {
@@ -160,12 +194,13 @@ impl Supervisor {
 
     fn stop_all(&mut self, ticket: Ticket, wait: Wait) {
         self.begin_shutdown(None);
-        let goals = self.groups.iter().map(|group| (group.id, Goal::Stopped)).collect();
+        let there = self.groups.iter().filter(|group| group.presence != Presence::Gone);
+        let goals = there.map(|group| (group.id, Goal::Stopped)).collect();
         self.promise(ticket, wait, goals, Reply::Done("stopping".into()));
     }
 
     fn stop_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
-        let groups = match self.select(selector) {
+        let groups = match self.select_planned(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
         };
@@ -177,13 +212,13 @@ impl Supervisor {
     }
 
     /// Stops a group for good: neither a rollout nor one that is being prepared outlives it.
-    fn stop_one(&mut self, id: GroupId) {
+    pub(super) fn stop_one(&mut self, id: GroupId) {
         let group = &mut self.groups[id.0];
         if group.stopped.is_some() {
             return;
         }
         group.stopped = Some(self.now);
-        group.generation = group.committed;
+        group.want(group.committed);
         let rollout = group.rollout.take().map(|rollout| rollout.serial);
         let preparing = group.preparing.take().map(|(_, serial)| serial);
         for serial in rollout.into_iter().chain(preparing) {
@@ -267,21 +302,26 @@ impl Supervisor {
         for (id, before, target) in targets {
             // A few groups of at most MAX_WORKERS.
             (from, to) = (from + before, to + target);
-            let next_child = self.next_child;
-            let group = &mut self.groups[id.0];
-            if target > before && std::mem::take(&mut group.gave_up) {
-                // Who wants more workers wants them tried.
-                group.streak = Streak::none(next_child);
-            }
-            if before != target {
-                // The number was checked against MAX_WORKERS, which any usize holds.
-                group.slots.resize_with(target as usize, Slot::new);
-                self.note(id, Level::Info, Happening::Scaled(before, target));
-            }
+            self.resize(id, target);
         }
         let message = format!("scaling {}", self.names(&groups));
         let goals = groups.into_iter().map(|id| (id, Goal::Filled)).collect();
         self.promise(ticket, wait, goals, Reply::Scaled { from, to, message });
+    }
+
+    /// Changes the number of workers that a group is to have, at most [`MAX_WORKERS`].
+    pub(super) fn resize(&mut self, id: GroupId, target: u32) {
+        let next_child = self.next_child;
+        let group = &mut self.groups[id.0];
+        let before = group.target();
+        if target > before && std::mem::take(&mut group.gave_up) {
+            // Who wants more workers wants them tried.
+            group.streak = Streak::none(next_child);
+        }
+        if before != target {
+            group.slots.resize_with(target as usize, Slot::new);
+            self.note(id, Level::Info, Happening::Scaled(before, target));
+        }
     }
 
     fn status(&self, selector: &Selector) -> Result<Reply, Reply> {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::child::Phase;
+use super::command::{Reload, Wait};
 use super::event::{Action, ChildId, GroupId, Mono};
 use super::group::{Group, Slot, Vacancy};
 use super::note::Happening;
@@ -56,7 +57,12 @@ impl Supervisor {
                 let _ = self.request_reexec();
             }
             Meaning::ReexecAndUpgrade if !stopping => self.request_reexec_and_upgrade(),
-            Meaning::Upgrade | Meaning::Reexec | Meaning::ReexecAndUpgrade | Meaning::Nothing => {
+            Meaning::Reload if !stopping => self.request_reload(None, Reload::default(), Wait::No),
+            Meaning::Upgrade
+            | Meaning::Reload
+            | Meaning::Reexec
+            | Meaning::ReexecAndUpgrade
+            | Meaning::Nothing => {
                 self.note_manager(Level::Info, Happening::SignalIgnored(signal));
             }
         }
@@ -65,7 +71,7 @@ impl Supervisor {
     /// Whoever closes the terminal wants no new workers: where HUP has another meaning than that it keeps it.
     pub(super) fn terminal_gone(&mut self) {
         match self.policy.signals.get(&Signal::HUP) {
-            Some(Meaning::Upgrade | Meaning::Reexec | Meaning::ReexecAndUpgrade) => {
+            Some(Meaning::Upgrade | Meaning::Reload | Meaning::Reexec | Meaning::ReexecAndUpgrade) => {
                 self.touch_all();
                 self.begin_shutdown(Some(Signal::HUP));
             }
@@ -76,10 +82,14 @@ impl Supervisor {
     /// Upgrades every group that is not stopped. Nobody waits for it: the log tells how it ends.
     pub(super) fn upgrade_all(&mut self) {
         let running: Vec<GroupId> =
-            self.groups.iter().filter(|group| group.stopped.is_none()).map(|group| group.id).collect();
+            self.planned().filter(|group| group.stopped.is_none()).map(|group| group.id).collect();
         for id in running {
             let _serial = self.request_upgrade(id);
         }
+    }
+
+    fn planned(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| group.is_planned())
     }
 
     fn all_workers(&self) -> Vec<ChildId> {
@@ -135,11 +145,10 @@ impl Supervisor {
         if let Some(shutdown) = &self.shutdown {
             return Some(u8::from(shutdown.killed && self.policy.exit == ExitPolicy::Worker));
         }
-        if !self.groups.iter().all(|group| self.is_over(group)) {
+        if self.planned().next().is_none() || !self.planned().all(|group| self.is_over(group)) {
             return None;
         }
-        let mut slots =
-            self.groups.iter().flat_map(|group| group.slots.iter().map(move |slot| (group, slot)));
+        let mut slots = self.planned().flat_map(|group| group.slots.iter().map(move |slot| (group, slot)));
         let succeeded = |(group, slot): (&Group, &Slot)| {
             slot.vacancy == Vacancy::Finished
                 && slot.last.is_some_and(|exit| is_success(&group.policy.success, exit))

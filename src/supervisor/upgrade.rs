@@ -98,11 +98,15 @@ impl Supervisor {
             self.conclude(id, serial, Outcome::Failed(Code::Refused, "stopped meanwhile".into()));
             return;
         }
+        if group.stopped.is_some() {
+            return self.adopt_at_rest(id, serial, generation);
+        }
         let wanted = group.generation;
-        let until = group.policy.upgrade_timeout.map(|span| self.now.after(span));
-        let rollout = Rollout { until, ..Rollout::new(serial, Purpose::Upgrade, group.policy.upgrade) };
+        let policy = group.policy_of(generation);
+        let until = policy.upgrade_timeout.map(|span| self.now.after(span));
+        let rollout = Rollout { until, ..Rollout::new(serial, Purpose::Upgrade, policy.upgrade) };
         self.begin(id, rollout, generation);
-        self.groups[id.0].generation = generation;
+        self.groups[id.0].want(generation);
         self.groups[id.0].forgive(self.next_child);
         self.note(id, Level::Info, Happening::UpgradeStarted(wanted.0, generation.0));
     }
@@ -202,7 +206,7 @@ impl Supervisor {
         let group = &mut self.groups[id.0];
         let (failed, committed) = (group.generation, group.committed);
         let stop_first = group.mode() == UpgradeMode::StopFirst;
-        group.generation = committed;
+        group.want(committed);
         let views = group.views(&self.children);
         // Where no upgrade has emptied a slot, its worker has ended by itself, which may have been the end of it.
         let ended: Vec<bool> = group

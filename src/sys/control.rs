@@ -101,18 +101,14 @@ impl Control {
     /// Opens the second socket, for the workers of a group that run as `uid`. The caller must not take more than acks and
     /// pings from it.
     pub fn worker_socket(&self, group: &str, uid: u32) -> Result<Control> {
-        let (endpoint, fd, path) = match &self.endpoint {
-            Endpoint::Path(main) => {
-                let path = worker_path(main, group);
-                self.let_in(&path, uid)?;
-                let (fd, bound) = listen_at(&path, Some(uid))?;
-                (Endpoint::Path(path), fd, Some(bound))
+        let endpoint = self.worker_endpoint(group);
+        let (fd, path) = match &endpoint {
+            Endpoint::Path(path) => {
+                self.let_in(path, uid)?;
+                let (fd, bound) = listen_at(path, Some(uid))?;
+                (fd, Some(bound))
             }
-            Endpoint::Abstract(main) => {
-                let endpoint = Endpoint::Abstract([main, &b"/"[..], group.as_bytes()].concat());
-                let fd = listen_abstract(&endpoint, group)?;
-                (endpoint, fd, None)
-            }
+            Endpoint::Abstract(_) => (listen_abstract(&endpoint, group)?, None),
         };
         Ok(Control {
             fd,
@@ -122,6 +118,14 @@ impl Control {
             path,
             lock: None,
         })
+    }
+
+    /// Where the second socket of a group is.
+    pub fn worker_endpoint(&self, group: &str) -> Endpoint {
+        match &self.endpoint {
+            Endpoint::Path(main) => Endpoint::Path(worker_path(main, group)),
+            Endpoint::Abstract(main) => Endpoint::Abstract([main, &b"/"[..], group.as_bytes()].concat()),
+        }
     }
 
     /// What another image of this process needs to go on with it.

@@ -153,17 +153,21 @@ fn set_flags(number: RawFd, flags: c_int) -> io::Result<()> {
 
 /// A file without a name that holds `state`, close-on-exec, to be read from its beginning, and never to be changed.
 pub fn memfd(state: &[u8]) -> io::Result<OwnedFd> {
-    let descriptor = match create(MFD_NOEXEC_SEAL) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => create(0),
-        created => created,
-    }?;
-    let mut file = File::from(descriptor);
+    let mut file = File::from(empty_memfd()?);
     fault::hit("write")?;
     file.write_all(state)?;
     file.rewind()?;
     // SAFETY: numbers only.
     cvt(unsafe { libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, SEALS) })?;
     Ok(file.into())
+}
+
+/// A file without a name and with nothing in it, close-on-exec.
+pub(super) fn empty_memfd() -> io::Result<OwnedFd> {
+    match create(MFD_NOEXEC_SEAL) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => create(0),
+        created => created,
+    }
 }
 
 fn create(more: c_uint) -> io::Result<OwnedFd> {

@@ -45,13 +45,14 @@ pub struct Listener {
     pub address: String,
     /// Its family.
     pub family: SocketFamily,
-    path: Option<BoundPath>,
+    pub(super) path: Option<BoundPath>,
 }
 
 /// A listener on its way to another image of this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerState {
-    descriptor: i32,
+    /// Under which the other image finds it.
+    pub descriptor: i32,
     name: Option<String>,
     address: String,
     family: SocketFamily,
@@ -94,11 +95,14 @@ impl AsFd for Listener {
     }
 }
 
+/// Finds the addresses of a host, or says why there are none: [`look_up`], or what somebody has looked up already.
+pub type LookUp<'a> = dyn Fn(&str, u16, Family) -> Result<Vec<SocketAddr>, String> + 'a;
+
 /// Opens all sockets, or none: paths made for the first ones are removed when a later one fails.
 pub fn bind_all(specs: &[SocketSpec]) -> Result<Vec<Listener>> {
     let mut listeners = Vec::with_capacity(specs.len());
     for spec in specs {
-        match bind(spec) {
+        match bind(spec, &look_up) {
             Ok(listener) => listeners.push(listener),
             Err(error) => {
                 for listener in &listeners {
@@ -139,12 +143,12 @@ pub fn check(spec: &SocketSpec) -> Vec<String> {
     complaints
 }
 
-/// Opens one socket. Names are looked up here: hosts of the addresses, users and groups of the paths.
-pub fn bind(spec: &SocketSpec) -> Result<Listener> {
+/// Opens one socket. Names are looked up: hosts of the addresses by `look_up`, users and groups of the paths here.
+pub fn bind(spec: &SocketSpec, look_up: &LookUp<'_>) -> Result<Listener> {
     let failed = |why: String| Error::failed(format!("cannot bind {}: {why}", spec.address));
     let opened = match &spec.address {
-        Address::Tcp(host) => bind_host(spec, host, Transport::Tcp).map(|fd| (fd, None)),
-        Address::Udp(host) => bind_host(spec, host, Transport::Udp).map(|fd| (fd, None)),
+        Address::Tcp(host) => bind_host(spec, host, Transport::Tcp, look_up).map(|fd| (fd, None)),
+        Address::Udp(host) => bind_host(spec, host, Transport::Udp, look_up).map(|fd| (fd, None)),
         Address::UnixPath(path) => bind_path(spec, path).map(|(fd, path)| (fd, Some(path))),
         Address::UnixAbstract(name) => bind_abstract(spec, name).map(|fd| (fd, None)),
         Address::Inherited(descriptor) => {
@@ -157,7 +161,12 @@ pub fn bind(spec: &SocketSpec) -> Result<Listener> {
     Ok(Listener { fd, name: spec.name.clone(), address: address.to_string(), family, path })
 }
 
-fn bind_host(spec: &SocketSpec, host: &Host, transport: Transport) -> Result<OwnedFd, String> {
+fn bind_host(
+    spec: &SocketSpec,
+    host: &Host,
+    transport: Transport,
+    look_up: &LookUp<'_>,
+) -> Result<OwnedFd, String> {
     let candidates: Vec<SocketAddr> = match host {
         Host::Ip(address) => vec![*address],
         Host::Any(port) if spec.v6_only => vec![(Ipv6Addr::UNSPECIFIED, *port).into()],
@@ -185,7 +194,11 @@ fn bind_host(spec: &SocketSpec, host: &Host, transport: Transport) -> Result<Own
     Err(unavailable)
 }
 
-fn look_up(name: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, String> {
+/// The addresses of a host: getaddrinfo(3), which may take its time.
+///
+/// # Errors
+/// Why there are none.
+pub fn look_up(name: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, String> {
     let found = (name, port).to_socket_addrs().map_err(|error| {
         // "failed to lookup address information: Name or service not known"
         let text = error.to_string();
@@ -334,7 +347,7 @@ fn nonblocking(spec: &SocketSpec) -> SockFlag {
     if spec.nonblocking { SockFlag::SOCK_NONBLOCK } else { SockFlag::empty() }
 }
 
-fn backlog(spec: &SocketSpec) -> i32 {
+pub(super) fn backlog(spec: &SocketSpec) -> i32 {
     spec.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
@@ -350,7 +363,7 @@ mod tests {
     use crate::sys::unix::tests::leave_stale;
 
     fn open(text: &str) -> Result<Listener> {
-        bind(&parse(text).unwrap())
+        bind(&parse(text).unwrap(), &look_up)
     }
 
     fn refusal(text: &str) -> String {

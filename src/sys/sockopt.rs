@@ -112,10 +112,10 @@ mod tests {
 
     use super::*;
     use crate::addr::parse;
-    use crate::sys::socket::{Listener, bind};
+    use crate::sys::socket::{Listener, bind, look_up};
 
     fn open(text: &str) -> Listener {
-        bind(&parse(text).unwrap()).unwrap_or_else(|error| panic!("{text}: {error}"))
+        bind(&parse(text).unwrap(), &look_up).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn value(fd: &impl AsRawFd, level: i32, name: i32) -> i32 {
@@ -181,12 +181,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_had_is_told_by_its_name() {
-        let refusal = |text: &str| bind(&parse(text).unwrap()).unwrap_err().message;
+        let refusal = |text: &str| bind(&parse(text).unwrap(), &look_up).unwrap_err().message;
         let told = refusal("127.0.0.1:0,bind-to-device=no-such-if");
         assert!(told.starts_with("cannot bind 127.0.0.1:0: option bind-to-device: "), "{told}");
         assert!(told.ends_with(" (there is no such interface)") || told.ends_with(" (it takes CAP_NET_RAW)"));
         // Needs a privilege that containers often have not; either way it is not passed over.
-        let asked = bind(&parse("127.0.0.1:0,transparent").unwrap());
+        let asked = bind(&parse("127.0.0.1:0,transparent").unwrap(), &look_up);
         match asked {
             Ok(listener) => assert_eq!(value(&listener.fd, libc::SOL_IP, libc::IP_TRANSPARENT), 1),
             Err(error) => assert!(error.message.ends_with("(it takes CAP_NET_ADMIN)"), "{error}"),

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Scale, Status, Verb, Wait};
+use super::{Reload, Scale, Status, Verb, Wait};
 use crate::error::{Code, Error, Result};
 use crate::supervisor::note::{Place, Worker};
 
@@ -28,6 +28,10 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_going: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     wait: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drained: Option<bool>,
@@ -44,6 +48,11 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
         Verb::Start(of, wait) => (command("start"), of, *wait),
         Verb::Stop(of, wait) => (command("stop"), of, *wait),
         Verb::Reexec(wait) => (command("reexec"), &None, *wait),
+        Verb::Reload(Reload { dry_run, keep_going }, wait) => {
+            let given = |flag: bool| flag.then_some(true);
+            let (dry_run, keep_going) = (given(*dry_run), given(*keep_going));
+            (Request { dry_run, keep_going, ..command("reload") }, &None, *wait)
+        }
         Verb::Scale(of, Scale::To(workers), wait) => {
             (Request { workers: Some(*workers), ..command("scale") }, of, *wait)
         }
@@ -93,6 +102,8 @@ pub enum Body {
     Event(Box<Event>),
     /// Said on the way; the last line is still to come.
     Progress(Option<String>),
+    /// What is different in a plan that was read again; the last line is still to come.
+    Changes(Vec<String>),
     /// The last line.
     Last(Last),
 }
@@ -104,6 +115,8 @@ pub struct Last {
     pub code: Code,
     /// What was done, or why it was not.
     pub sentence: Option<String>,
+    /// What is different, or what stands in the way: a line each.
+    pub lines: Vec<String>,
     /// The answer to `version`.
     pub version: Option<String>,
     /// The answer to `status`, as the manager wrote it.
@@ -163,7 +176,11 @@ struct Outline<'a> {
     #[serde(default)]
     ok: bool,
     message: Option<String>,
+    #[serde(default)]
+    changes: Vec<String>,
     error: Option<String>,
+    #[serde(default)]
+    errors: Vec<String>,
     code: Option<u8>,
     version: Option<String>,
     #[serde(borrow)]
@@ -178,6 +195,7 @@ pub fn parse_reply(line: &[u8]) -> Result<Answer> {
     let body = match (outline.event.as_deref(), outline.status) {
         (Some("status"), Some(status)) => Body::Begin(serde_json::from_str(status.get()).map_err(odd)?),
         (Some(_), _) => Body::Event(serde_json::from_slice(line).map_err(odd)?),
+        (None, _) if !outline.done && !outline.changes.is_empty() => Body::Changes(outline.changes),
         (None, _) if !outline.done => Body::Progress(outline.message),
         (None, status) => Body::Last(Last {
             code: match outline.code.and_then(Code::from_status) {
@@ -186,6 +204,7 @@ pub fn parse_reply(line: &[u8]) -> Result<Answer> {
                 Some(code) => code,
             },
             sentence: if outline.ok { outline.message } else { outline.error },
+            lines: if outline.ok { outline.changes } else { outline.errors },
             version: outline.version,
             status: status.map(|status| status.get().to_owned()),
         }),

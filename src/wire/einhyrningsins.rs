@@ -193,6 +193,8 @@ fn pid(value: &Value) -> Option<Option<i32>> {
 fn sentence(asked: Asked, reply: &Reply) -> String {
     match (asked, reply) {
         (_, Reply::Failed(_, sentence)) => sentence.clone(),
+        (_, Reply::Rejected { error, .. }) => error.clone(),
+        (_, Reply::Changes { message, .. }) => message.clone(),
         (_, Reply::Status(status)) => show(status),
         (Asked::Inc, Reply::Scaled { from, to, .. }) => format!("Spawned! Went from {from} to {to}"),
         (Asked::Dec, Reply::Scaled { from: 0, to: 0, .. }) => "Already at count=0, no-op".to_owned(),

@@ -154,7 +154,9 @@ impl Detail {
             Happening::ShuttingDownAtOnce(signal) => {
                 Detail { signal: signal.map(|signal| signal.to_string()), at_once: Some(true), ..none }
             }
-            Happening::ReexecFailed(why) => Detail { error: Some(why.clone()), ..none },
+            Happening::ReexecFailed(why) | Happening::ReloadFailed(why) => {
+                Detail { error: Some(why.clone()), ..none }
+            }
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
             Happening::Started
             | Happening::Connected
@@ -166,7 +168,14 @@ impl Detail {
             | Happening::GroupStopped
             | Happening::GroupStarted
             | Happening::ReexecStarted
-            | Happening::Reexeced => none,
+            | Happening::Reexeced
+            | Happening::ReloadStarted
+            | Happening::PlanChanged(_)
+            | Happening::PlanKept(_)
+            | Happening::Reloaded(_)
+            | Happening::GroupAdded
+            | Happening::GroupRemoved
+            | Happening::GroupGone => none,
         }
     }
 }

@@ -18,7 +18,7 @@ pub mod native;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::supervisor::command::{Reply, Scale, Verb, Wait};
+pub use crate::supervisor::command::{Reload, Reply, Scale, Verb, Wait};
 pub use crate::supervisor::snapshot::{
     GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus,
 };

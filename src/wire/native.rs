@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event::EventObject;
-use super::{Decoded, PENDING_MAX, REQUEST_LINE_MAX, Reply, Scale, Status, Verb, Wait};
+use super::{Decoded, PENDING_MAX, REQUEST_LINE_MAX, Reload, Reply, Scale, Status, Verb, Wait};
 use crate::error::Code;
 use crate::nearest::nearest;
 use crate::plan::Level;
@@ -22,7 +22,7 @@ pub const ID_MAX: usize = 1024;
 const QUOTE_MAX: usize = 40;
 
 /// Every value of `"command"`.
-pub const COMMANDS: [&str; 16] = [
+pub const COMMANDS: [&str; 17] = [
     "status",
     "upgrade",
     "restart",
@@ -35,6 +35,7 @@ pub const COMMANDS: [&str; 16] = [
     "log-level",
     "reopen",
     "reexec",
+    "reload",
     "events",
     "version",
     "worker:ack",
@@ -71,7 +72,11 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +147,15 @@ fn reply_line(id: Option<&RawValue>, reply: &Reply, last: bool) -> String {
         Reply::Done(message) | Reply::Scaled { message, .. } => {
             let message = sentence(message);
             to_json(&Answer { ok: last.then_some(true), message: message.as_deref(), ..answer })
+        }
+        Reply::Changes { changes, message } => {
+            let message = sentence(message);
+            let (ok, message) = (last.then_some(true), message.as_deref());
+            to_json(&Answer { ok, message, changes: Some(changes), ..answer })
+        }
+        Reply::Rejected { code, error, errors } => {
+            let (error, errors) = (Some(error.as_str()), Some(&errors[..]));
+            to_json(&Answer { ok: Some(false), error, errors, code: Some(code.status()), ..answer })
         }
         Reply::Failed(code, error) => {
             to_json(&Answer { ok: Some(false), error: Some(error), code: Some(code.status()), ..answer })
@@ -251,6 +265,10 @@ fn verb(fields: &Fields<'_>) -> Result<Verb, String> {
         "log-level" => Verb::LogLevel(level(fields)?),
         "reopen" => Verb::Reopen,
         "reexec" => Verb::Reexec(wait),
+        "reload" => {
+            let (dry_run, keep_going) = (fields.flag("dry_run", false)?, fields.flag("keep_going", false)?);
+            Verb::Reload(Reload { dry_run, keep_going }, wait)
+        }
         "events" => Verb::Events(group),
         "version" => Verb::Version,
         "worker:ack" => Verb::Ack(pid(fields)?),

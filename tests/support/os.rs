@@ -7,11 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use remuda::plan::{Policy, Readiness, Restart, UpgradeMode};
+use remuda::plan::{
+    Dialect, Level, LogFormat, LogSpec, ManagerPolicy, Plan, Policy, Readiness, Restart, UpgradeMode,
+};
 use remuda::process::{Exit, Stage};
+use remuda::reading::Reading;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{ClientId, Origin, Ticket, Verb};
-use remuda::supervisor::event::{Action, ChildId, Event, GenerationId, GroupId, HookKind, Mono};
+use remuda::supervisor::event::{
+    Action, Change, ChildId, Event, GenerationId, GroupId, HookKind, Mono, NewPlan,
+};
 use remuda::supervisor::note::{Happening, Note, Reason};
 use remuda::supervisor::snapshot::{SocketStatus, WorkerPhase};
 use remuda::supervisor::{GroupStart, Identity, Supervisor};
@@ -84,6 +89,21 @@ impl Watch {
     }
 }
 
+/// What stands in the plan is told by a [`Revision`].
+fn nothing_read() -> Reading {
+    let plan = Plan {
+        name: "world".into(),
+        groups: Vec::new(),
+        control: None,
+        dialect: Dialect::Native,
+        manager: ManagerPolicy::default(),
+        log: LogSpec::stderr(Level::Info, LogFormat::Plain),
+        pidfile: None,
+        source: None,
+    };
+    Reading { plan, left_out: Vec::new(), hosts: Vec::new() }
+}
+
 /// The machine on a simulated system.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -95,6 +115,12 @@ pub(crate) struct World {
     /// The new image that is asked whether it can go on, and whether the machine asked to change over to it.
     pub(crate) checking: Option<u64>,
     pub(crate) executing: bool,
+    /// The plan is being read, and how it differs.
+    pub(crate) reading: Option<u64>,
+    pub(crate) revision: Option<Revision>,
+    /// Which groups the plan has, and which have a row in the driver's table.
+    planned: Vec<bool>,
+    present: Vec<bool>,
     /// Requests that are not answered yet.
     pub(crate) waiting: Vec<Ticket>,
     pub(crate) exit: Option<u8>,
@@ -108,14 +134,33 @@ pub(crate) struct World {
     largest: Vec<u32>,
 }
 
+/// How the plan is another one the next time it is read. Groups that are not there are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Revision {
+    /// It is the same.
+    None,
+    /// A group has another program.
+    Replace(usize),
+    /// It has another number of workers.
+    Scale(usize, u32),
+    /// It is not there any more.
+    Remove(usize),
+    /// It is there again.
+    Add(usize),
+}
+
+fn start(at: usize, policy: &Policy) -> GroupStart {
+    GroupStart {
+        name: format!("g{at}"),
+        policy: policy.clone(),
+        sockets: policy.lazy.then(socket).into_iter().collect(),
+    }
+}
+
 impl World {
     /// A world in which the machine has begun.
     pub(crate) fn new(policies: Vec<Policy>) -> Result<Self, Violation> {
-        let groups = policies.iter().enumerate().map(|(at, policy)| GroupStart {
-            name: format!("g{at}"),
-            policy: policy.clone(),
-            sockets: policy.lazy.then(socket).into_iter().collect(),
-        });
+        let groups = policies.iter().enumerate().map(|(at, policy)| start(at, policy));
         let now = Mono(1_000_000);
         let identity = Identity { name: "world".into(), pid: 1 };
         let mut world = World {
@@ -125,6 +170,10 @@ impl World {
             prepares: Vec::new(),
             checking: None,
             executing: false,
+            reading: None,
+            revision: None,
+            planned: vec![true; policies.len()],
+            present: vec![true; policies.len()],
             waiting: Vec::new(),
             exit: None,
             shutdown: false,
@@ -221,6 +270,16 @@ impl World {
         self.feed(Event::ImageChecked { check, outcome })
     }
 
+    /// The plan was read, or cannot be.
+    pub(crate) fn plan_read(&mut self, outcome: Result<(), String>) -> Result<(), Violation> {
+        let Some(reload) = self.reading.take() else { return Ok(()) };
+        if outcome.is_err() {
+            self.revision = None;
+        }
+        let outcome = outcome.map(|()| Box::new(nothing_read())).map_err(|why| vec![why]);
+        self.feed(Event::PlanRead { reload, outcome })
+    }
+
     /// The image is replaced: what the machine knows is written down and read again by another one.
     pub(crate) fn cross(&mut self) -> Result<(), Violation> {
         self.executing = false;
@@ -295,6 +354,9 @@ impl World {
         }
         if self.checking.is_some() {
             return self.checked(Ok(())).map(|()| true);
+        }
+        if self.reading.is_some() {
+            return self.plan_read(Ok(())).map(|()| true);
         }
         match self.processes.keys().copied().find(|&child| self.due(child).is_some()) {
             Some(child) => self.proceed(child).map(|()| true),
@@ -380,6 +442,7 @@ impl World {
             self.prepares.iter().map(|&(group, at)| (group.0, newest(group) == Some(at))).collect::<Vec<_>>(),
             self.waiting.len(),
             (self.exit, self.shutdown, self.checking.is_some(), self.executing),
+            (self.reading.is_some(), self.revision, self.planned.clone(), self.present.clone()),
             self.largest.clone(),
             self.watches.iter().map(of_watch).collect::<Vec<_>>(),
         )
@@ -476,6 +539,19 @@ impl World {
                 demand!(unknown.is_none(), "the image changes while {unknown:?} is between fork and exec");
                 self.executing = true;
             }
+            Action::ReadPlan { reload, .. } => self.reading = Some(reload),
+            Action::StopReading { reload } => {
+                demand!(self.reading.take() == Some(reload), "reading {reload} is stopped and does not run");
+            }
+            Action::Adopt { reload, .. } => {
+                let outcome = Ok(self.adopt());
+                self.machine.handle(self.now, Event::NewPlan { reload, outcome });
+            }
+            Action::ForgetGroup { group } => {
+                let own = |process: &Process| process.group == group;
+                demand!(!self.processes.values().any(own), "{group:?} is forgotten and workers of it live");
+                self.present[group.0] = false;
+            }
             Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs { .. } => {}
         }
         Ok(())
@@ -485,6 +561,40 @@ impl World {
     #[allow(dead_code, reason = "only a search asks for it")]
     pub(crate) fn connect(&mut self, at: usize) -> Result<(), Violation> {
         self.feed(Event::ListenerReadable { group: GroupId(at) })
+    }
+
+    /// The difference that the plan was read for, with a row for every group there is.
+    fn adopt(&mut self) -> NewPlan {
+        let revision = self.revision.take().unwrap_or(Revision::None);
+        let mut groups = Vec::new();
+        for at in 0..self.policies.len() {
+            let (id, policy) = (GroupId(at), self.policies[at].clone());
+            let changed = |workers: Option<u32>, replace: bool| {
+                let policy = Box::new(policy.clone());
+                Change::Changed { policy, sockets: start(at, &self.policies[at]).sockets, workers, replace }
+            };
+            let change = match revision {
+                Revision::Replace(group) if group == at && self.planned[at] => changed(None, true),
+                Revision::Scale(group, count) if group == at && self.planned[at] => {
+                    changed(Some(count), false)
+                }
+                Revision::Remove(group) if group == at && self.planned[at] => {
+                    self.planned[at] = false;
+                    Change::Removed
+                }
+                Revision::Add(group)
+                    if group == at
+                        && self.machine.vacancies().take(self.policies.len()).any(|free| free == id) =>
+                {
+                    (self.planned[at], self.present[at]) = (true, true);
+                    Change::Added(Box::new(start(at, &policy)))
+                }
+                _ if self.present[at] => Change::Kept,
+                _ => continue,
+            };
+            groups.push((id, change));
+        }
+        NewPlan { groups, ..NewPlan::default() }
     }
 
     fn check_spawn(&mut self, child: ChildId, group: GroupId, slot: u32) -> Result<(), Violation> {
@@ -541,7 +651,11 @@ impl World {
                 watch.forgive();
                 watch.stopping = false;
             }
-            Happening::GroupStopping => watch.stopping = true,
+            Happening::GroupStopping | Happening::GroupRemoved => watch.stopping = true,
+            Happening::GroupAdded => {
+                *watch = Watch::default();
+                self.largest[at] = self.policies[at].workers;
+            }
             Happening::Ready(_) => {
                 let child = child.ok_or("an unknown worker is ready")?;
                 if watch.probation.is_some_and(|mark| child >= mark) {
@@ -604,6 +718,9 @@ impl World {
             }
             Reason::Stop => demand!(self.shutdown || wish.stopped, "{child:?} goes as if all stopped"),
             Reason::Stubborn => demand!(process.asked.is_some(), "{child:?} is pressed, and was not asked"),
+            Reason::Removed => {
+                demand!(!self.planned[process.group.0], "{child:?} goes with its group, which stays")
+            }
             Reason::Replaced | Reason::Restart => {}
         }
         Ok(())

@@ -120,6 +120,10 @@ impl Bench {
                 | Action::ReopenLogs { .. }
                 | Action::CheckImage { .. }
                 | Action::StopCheck { .. }
+                | Action::ReadPlan { .. }
+                | Action::StopReading { .. }
+                | Action::Adopt { .. }
+                | Action::ForgetGroup { .. }
                 | Action::Reexec => self.others.push(action),
             }
         }

@@ -1,0 +1,103 @@
+//! Where a plan comes from, if that is a file, and what is found when the file is read again. Pure data.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Family, Level, LogFormat, LogTarget, Plan};
+
+/// What of the manager's own affairs was said, in the file or, with more weight, on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overrides {
+    /// Instance name.
+    pub name: Option<String>,
+    /// Control socket.
+    #[serde(with = "crate::octets")]
+    pub control: Option<PathBuf>,
+    /// File for the manager's pid.
+    #[serde(with = "crate::octets")]
+    pub pidfile: Option<PathBuf>,
+    /// Least important level that is logged.
+    pub level: Option<Level>,
+    /// Shape of log lines.
+    pub format: Option<LogFormat>,
+    /// Where log lines go.
+    pub target: Option<LogTarget>,
+    /// Whose defaults hold for the groups.
+    pub defaults: Option<Defaults>,
+}
+
+impl Overrides {
+    /// What was said here, and where nothing was, what `other` says.
+    #[must_use]
+    pub fn or(self, other: Overrides) -> Overrides {
+        Overrides {
+            name: self.name.or(other.name),
+            control: self.control.or(other.control),
+            pidfile: self.pidfile.or(other.pidfile),
+            level: self.level.or(other.level),
+            format: self.format.or(other.format),
+            target: self.target.or(other.target),
+            defaults: self.defaults.or(other.defaults),
+        }
+    }
+}
+
+/// Whose defaults hold where keys are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Defaults {
+    /// remuda's.
+    #[default]
+    Remuda,
+    /// firestarter's.
+    Firestarter,
+}
+
+/// A file, and what the command line said beside it: all that a plan depends on but for what stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where the file is.
+    #[serde(with = "crate::octets")]
+    pub file: PathBuf,
+    /// What goes before the file's own `[remuda]`.
+    #[serde(default)]
+    pub overrides: Overrides,
+    /// A group with an error is left out; the others are read all the same.
+    #[serde(default)]
+    pub keep_going: bool,
+}
+
+/// A group that is left out because something is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub group: String,
+    /// What is wrong, and where: a line.
+    pub why: String,
+}
+
+/// What a file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The plan.
+    pub plan: Plan,
+    /// Why some groups are not in it, a row for each thing that is wrong.
+    pub left_out: Vec<LeftOut>,
+    /// Addresses of the hosts that sockets are to be bound to by name, as far as somebody has looked them up.
+    pub hosts: Vec<HostFound>,
+}
+
+/// What looking up a host has come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFound {
+    /// Its name.
+    pub name: String,
+    /// The port that the addresses are for.
+    pub port: u16,
+    /// Which addresses of it will do.
+    pub family: Family,
+    /// They, or why there are none.
+    pub addresses: Result<Vec<SocketAddr>, String>,
+}
