@@ -137,6 +137,7 @@ impl Difference {
             preflight_every,
             warmup,
             lazy,
+            auto_upgrade,
         } = new;
         self.workers = (old.workers != *workers).then_some((old.workers, *workers));
         self.replaces("ack", (old.ready, old.ready_at_first) != (*ready, *ready_at_first));
@@ -149,6 +150,7 @@ impl Difference {
         self.holds_at_once("upgrader_active_sec", old.preflight_every != *preflight_every);
         self.holds_at_once("warmup_delay", old.warmup != *warmup);
         self.holds_at_once("start_immediate", old.lazy != *lazy);
+        self.holds_at_once("auto_upgrade", old.auto_upgrade != *auto_upgrade);
         self.holds_at_once("ack_deadline", old.ack_deadline != *ack_deadline);
         self.holds_at_once("stop_timeout", old.stop_timeout != *stop_timeout);
         self.holds_at_once("drain_timeout", old.drain_timeout != *drain_timeout);

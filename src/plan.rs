@@ -418,6 +418,8 @@ pub struct Policy {
     pub warmup: Duration,
     /// The first workers wait for the first connection or datagram, where there is a socket.
     pub lazy: bool,
+    /// Look at the program once a second, and upgrade when it has become another and stays so.
+    pub auto_upgrade: bool,
 }
 
 impl Policy {
@@ -474,6 +476,7 @@ impl Default for Policy {
             preflight_every: None,
             warmup: Duration::ZERO,
             lazy: false,
+            auto_upgrade: false,
         }
     }
 }

@@ -411,3 +411,36 @@ fn environment_files_are_read_anew_and_never_pile_up() {
     assert_eq!(output.code, Some(5), "{output:?}");
     assert_eq!(manager.group()["generation"], json!(2));
 }
+
+#[test]
+fn a_program_that_has_changed_is_upgraded_to_unasked() {
+    let setup = setup("").options("--ack none --auto-upgrade");
+    for release in ["one", "two"] {
+        support::write_program(&setup.path(release), "#!/bin/sh\nexec sleep 1000\n");
+    }
+    support::replace_by_link(&setup.path("current"), &setup.path("one"));
+    let program = setup.path("current");
+    let manager = setup.program(&[program.as_os_str()]).start();
+    manager.up();
+    let mut events = manager.events();
+    support::replace_by_link(&manager.path("current"), &manager.path("two"));
+    events.until("program-changed");
+    assert_eq!(events.until("upgrade-done")["to"], 2);
+}
+
+#[test]
+fn auto_upgrade_is_a_key_too() {
+    let setup = setup("");
+    support::write_program(&setup.path("program.sh"), "#!/bin/sh\nexec sleep 1000\n");
+    let text =
+        "[web]\nexec_start = './program.sh'\nworking_directory = 'DIR'\nack = 'none'\nauto_upgrade = true\n";
+    std::fs::write(setup.path("site.toml"), text.replace("DIR", setup.path("").to_str().unwrap())).unwrap();
+    let mut command = std::process::Command::new(support::REMUDA);
+    command.args(["run", "-c"]).arg(setup.path("site.toml")).arg("--control").arg(setup.path("c.sock"));
+    let manager = setup.start_as(command);
+    manager.up();
+    let mut events = manager.events();
+    support::write_program(&manager.path("program.new"), "#!/bin/sh\nexec sleep 2000\n");
+    std::fs::rename(manager.path("program.new"), manager.path("program.sh")).unwrap();
+    assert_eq!(events.until("upgrade-done")["to"], 2);
+}

@@ -350,6 +350,7 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
     vec![
         (Level::Info, false, Happening::Started),
         (Level::Info, false, Happening::Connected),
+        (Level::Info, false, Happening::ProgramChanged),
         (Level::Debug, true, Happening::Spawned),
         (Level::Info, true, Happening::Ready(Duration::from_millis(1003))),
         (Level::Warn, true, Happening::AckIgnored),

@@ -119,6 +119,7 @@ impl Given {
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
             Id::StopTimeout => self.policy.stop_timeout = duration::parse(text()?)?,
+            Id::AutoUpgrade => self.policy.auto_upgrade = true,
             Id::StopCommand => self.policy.stop_hook = Some(Hook { argv: values::command(text()?)? }),
             Id::Preflight => self.policy.preflight = Some(Hook { argv: values::command(text()?)? }),
             Id::PreflightTimeout => self.policy.preflight_timeout = values::positive(text()?)?,

@@ -447,6 +447,15 @@ const RUN_OPTIONS: &[Opt] = &[
     )
     .takes("DUR"),
     flag(
+        Id::AutoUpgrade,
+        "auto-upgrade",
+        Section::Upgrade,
+        "upgrade when the program has changed",
+        "It is looked at once a second, through symbolic links, and has to be the same twice. Workers are replaced then \
+         without anybody asking.",
+    )
+    .rare(),
+    flag(
         Id::Preflight,
         "preflight",
         Section::Upgrade,

@@ -56,6 +56,8 @@ pub enum Id {
     UpgradeAttempts,
     /// `--upgrade-timeout`
     UpgradeTimeout,
+    /// `--auto-upgrade`
+    AutoUpgrade,
     /// `--preflight`
     Preflight,
     /// `--preflight-timeout`

@@ -125,6 +125,7 @@ impl Draft {
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
             Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
             Id::StopTimeout => policy.stop_timeout = value.amount(duration::parse)?,
+            Id::AutoUpgrade => policy.auto_upgrade = value.flag()?,
             Id::ExecStop => policy.stop_hook = Some(Hook { argv: command(value, around)? }),
             Id::Preflight | Id::Upgrader => {
                 if policy.preflight.is_some() {

@@ -72,6 +72,8 @@ pub enum Id {
     UpgradeTimeout,
     /// `ack_signal`
     AckSignal,
+    /// `auto_upgrade`
+    AutoUpgrade,
     /// `preflight`
     Preflight,
     /// `upgrader`
@@ -583,6 +585,15 @@ pub const KEYS: &[Key] = &[
     )
     .theirs(Some("\"SIGUSR2\"")),
     row(
+        Id::AutoUpgrade,
+        "auto_upgrade",
+        Kind::Flag,
+        Usual::Default("false"),
+        "upgrade when the program has changed; looks at it once a second",
+    )
+    .theirs(Some("false"))
+    .option("auto-upgrade"),
+    row(
         Id::Preflight,
         "preflight",
         Kind::Command,
@@ -721,4 +732,4 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
-pub const LATER: &[&str] = &["control_socket", "live_check_timeout", "auto_upgrade"];
+pub const LATER: &[&str] = &["control_socket", "live_check_timeout"];

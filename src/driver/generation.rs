@@ -36,6 +36,8 @@ pub(super) struct Generation {
     pub(super) directory: Option<CString>,
     pub(super) credentials: Option<Credentials>,
     base: Vec<(OsString, OsString)>,
+    /// What was at the program's path when it was looked up.
+    print: Option<u64>,
     /// As the plan had it when it was prepared.
     pub(super) launch: Launch,
     pub(super) surroundings: Surroundings,
@@ -71,6 +73,8 @@ pub(super) struct GenerationState {
     credentials: Option<Credentials>,
     #[serde(with = "crate::octets")]
     base: Vec<(OsString, OsString)>,
+    #[serde(default)]
+    print: Option<u64>,
     /// That of its group if absent.
     #[serde(default)]
     launch: Option<Launch>,
@@ -167,6 +171,8 @@ impl Generation {
         for argument in &launch.args {
             argv.push(c_string(argument)?);
         }
+        // Who is not told of it upgrades by request only.
+        let print = program::print(&program).ok();
         Ok(Generation {
             path: c_string(program.as_os_str())?,
             program,
@@ -174,6 +180,7 @@ impl Generation {
             directory: directory_path.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
             directory_path,
             credentials,
+            print,
             template: Template::new(&base, &NOBODY, &launch.handoff),
             base,
             launch: launch.clone(),
@@ -190,6 +197,7 @@ impl Generation {
             directory: self.directory_path.clone(),
             credentials: self.credentials.clone(),
             base: self.base.clone(),
+            print: self.print,
             launch: Some(self.launch.clone()),
             surroundings: Some(SurroundingsState {
                 listeners: around.listeners.iter().map(|listener| listener.fd.as_raw_fd()).collect(),
@@ -207,7 +215,7 @@ impl Generation {
         group: &Group,
         open: &BTreeMap<i32, Rc<Listener>>,
     ) -> Result<Generation> {
-        let GenerationState { program, argv, directory, credentials, base, launch, surroundings } = state;
+        let GenerationState { program, argv, directory, credentials, base, print, launch, surroundings } = state;
         let launch = launch.unwrap_or_else(|| group.spec.launch.clone());
         let mut generation = Generation {
             path: c_string(program.as_os_str())?,
@@ -218,6 +226,7 @@ impl Generation {
             credentials,
             template: Template::new(&base, &NOBODY, &launch.handoff),
             base,
+            print,
             launch,
             surroundings: Surroundings::default(),
         };
@@ -263,6 +272,19 @@ impl Generation {
     /// The same for a command that has no sockets.
     pub(super) fn hand_off_without_sockets(&mut self, control_path: Option<OsString>, manager_pid: i32) {
         self.hand_off(Surroundings { control_path, ..Surroundings::default() }, manager_pid);
+    }
+
+    /// What there is at the program's path as it was written, if it is not what was there when this generation was
+    /// prepared. Where there is nothing, something is on its way.
+    pub(super) fn other_program(&self, launch: &Launch) -> Option<u64> {
+        let written = if launch.program.as_bytes().contains(&b'/') {
+            launch.directory.as_deref().unwrap_or(Path::new("")).join(&launch.program)
+        } else {
+            let directory = self.directory_path.as_deref();
+            program::find(&launch.program, directory, program::search_path(&self.base)).ok()?
+        };
+        let (print, now) = (self.print?, program::print(&written).ok()?);
+        (now != print).then_some(now)
     }
 
     /// The uid of workers, if it is not the manager's own.

@@ -293,6 +293,14 @@ impl Driver {
                         self.core.handle(now, event);
                     }
                 }
+                Action::ReadProgram { group: id, generation } => {
+                    let group = self.opened.groups.get(&id);
+                    let other = group.and_then(|group| {
+                        let (_, held) = group.generations.iter().find(|(known, _)| *known == generation)?;
+                        held.other_program(&group.spec.launch)
+                    });
+                    self.core.handle(now, Event::ProgramRead { group: id, other });
+                }
                 Action::SpawnHook { child, group, generation, slot, index, hook } => {
                     spawns += 1;
                     if let Some(group) = self.opened.groups.get(&group) {

@@ -20,6 +20,7 @@ use super::shutdown::Shutdown;
 use super::snapshot::WorkerPhase;
 use super::upgrade::{Purpose, Rollout};
 use super::waiter::{Goal, Outcome, Part, Waiter};
+use super::watch::Watch;
 
 /// What a machine will do, and nothing else.
 #[doc(hidden)]
@@ -222,6 +223,7 @@ impl Form {
             next_preflight,
             restart_mark,
             waits,
+            watch,
             rollout,
             rollouts: _,
             stopped,
@@ -262,6 +264,9 @@ impl Form {
             Some(Preflight::Running(child)) => 2 + older(child),
         });
         self.ahead(*next_preflight);
+        let Watch { next, seen, tried } = watch;
+        self.ahead(*next);
+        self.words.extend([*seen, *tried].map(|print| print.map_or(0, |print| print.wrapping_add(1))));
         match waits {
             None => self.count(0),
             Some(Waits::Connection) => self.count(1),

@@ -111,6 +111,13 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
+    /// The answer to [`Action::ReadProgram`].
+    ProgramRead {
+        /// The group.
+        group: GroupId,
+        /// What there is now, if it is something else. Equal numbers are equal programs.
+        other: Option<u64>,
+    },
     /// There is a connection or a datagram at a socket of a group that [waits](super::Supervisor::awaiting) for one.
     ListenerReadable {
         /// The group.
@@ -227,6 +234,13 @@ pub enum Action {
         slot: u32,
         /// The smallest number that no living worker of the group has.
         index: u32,
+    },
+    /// Look whether the program of a group has become another file; [`Event::ProgramRead`] answers.
+    ReadProgram {
+        /// Of this group.
+        group: GroupId,
+        /// Than that of this generation.
+        generation: GenerationId,
     },
     /// Start a hook of a group. Answered as `Spawn` is, or by `HookFailed`.
     SpawnHook {

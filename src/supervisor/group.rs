@@ -8,6 +8,7 @@ use super::event::{ChildId, GenerationId, GroupId, Mono};
 use super::hook::Preflight;
 use super::snapshot::{GroupState, LastExit, SocketStatus};
 use super::upgrade::{Purpose, Rollout};
+use super::watch::Watch;
 use crate::plan::{Policy, UpgradeMode};
 use crate::process::Exit;
 
@@ -112,6 +113,9 @@ pub(super) struct Group {
     /// No worker is wanted yet.
     #[serde(default)]
     pub(super) waits: Option<Waits>,
+    /// What was seen of the program.
+    #[serde(default)]
+    pub(super) watch: Watch,
     /// Asked to stop, and since when.
     pub(super) stopped: Option<Mono>,
     pub(super) streak: Streak,
@@ -176,6 +180,7 @@ impl Group {
             rollout: None,
             rollouts: 0,
             waits: None,
+            watch: Watch::default(),
             stopped: None,
             streak: Streak::none(ChildId(0)),
             gave_up: false,

@@ -70,6 +70,7 @@ pub mod snapshot;
 mod trial;
 mod upgrade;
 mod waiter;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -203,6 +204,7 @@ impl Supervisor {
             Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),
             Event::HookFailed { child, why } => self.hook_failed(child, why),
             Event::Exited { child, exit } => self.exited(child, exit),
+            Event::ProgramRead { group, other } => self.program_read(group, other),
             Event::ListenerReadable { group } => self.listener_readable(group),
             Event::Ready { child } => {
                 self.acked(child);
@@ -237,12 +239,14 @@ impl Supervisor {
         let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
         let trials = self.groups.iter().filter_map(|group| self.trial_deadline(group));
         let preflights = self.groups.iter().filter_map(|group| self.next_preflight(group));
+        let looks = self.groups.iter().filter_map(|group| self.next_look(group));
         let warmups = self.groups.iter().filter_map(|group| self.warm_at(group));
         children
             .chain(attempts)
             .chain(trials)
             .chain(preflights)
             .chain(warmups)
+            .chain(looks)
             .chain(self.reexec_deadline())
             .chain(self.reading_deadline())
             .min()
@@ -293,6 +297,7 @@ impl Supervisor {
         for group in &mut self.groups {
             group.dirty |= group.streak.length > 0
                 || group.next_preflight.is_some_and(|at| at <= now)
+                || group.watch.next.is_some_and(|at| at <= now)
                 || matches!(group.waits, Some(Waits::Until(at)) if at <= now);
         }
     }
@@ -340,6 +345,7 @@ impl Supervisor {
                 self.replenish(id, &mut views, now);
             }
             self.finish_rollout(id, &views);
+            self.look_at_program(id);
             self.start_preflight(id);
         }
         let views = self.groups[id.0].views(&self.children);

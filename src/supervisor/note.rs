@@ -126,6 +126,8 @@ pub enum Happening {
     Started,
     /// Somebody connects to a group that has waited for it.
     Connected,
+    /// The program of a group has become another file.
+    ProgramChanged,
     /// A worker was forked.
     Spawned,
     /// A worker is ready, this long after its fork.
@@ -216,6 +218,7 @@ impl Happening {
         match self {
             Happening::Started => "started",
             Happening::Connected => "connected",
+            Happening::ProgramChanged => "program-changed",
             Happening::Spawned => "spawned",
             Happening::Ready(_) => "ready",
             Happening::AckIgnored => "ack-ignored",
@@ -265,6 +268,7 @@ impl fmt::Display for Happening {
         match self {
             Happening::Started => f.write_str("started"),
             Happening::Connected => f.write_str("there is a connection: starting"),
+            Happening::ProgramChanged => f.write_str("the program has changed"),
             Happening::Spawned => f.write_str("spawned"),
             Happening::Ready(after) => write!(f, "ready after {}", Human(*after)),
             Happening::AckIgnored => f.write_str("ack ignored: nobody waits for it"),

@@ -160,6 +160,7 @@ impl Detail {
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
             Happening::Started
             | Happening::Connected
+            | Happening::ProgramChanged
             | Happening::Spawned
             | Happening::AckIgnored
             | Happening::RestartStarted

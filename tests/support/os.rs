@@ -553,6 +553,7 @@ impl World {
                 self.present[group.0] = false;
             }
             Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs { .. } => {}
+            Action::ReadProgram { .. } => {}
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod shutdown;
 mod trials;
 mod upgrades;
 mod verbs;
+mod watch;
 
 use std::time::Duration;
 
@@ -124,6 +125,7 @@ impl Bench {
                 | Action::StopReading { .. }
                 | Action::Adopt { .. }
                 | Action::ForgetGroup { .. }
+                | Action::ReadProgram { .. }
                 | Action::Reexec => self.others.push(action),
             }
         }
