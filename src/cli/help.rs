@@ -10,7 +10,7 @@ const WIDTH: usize = 80;
 const COLUMN: usize = 29;
 
 /// Where the text beside a verb begins.
-const VERB_COLUMN: usize = 14;
+const VERB_COLUMN: usize = 16;
 
 /// Exit codes of `run`.
 const RUN_CODES: &str = "\

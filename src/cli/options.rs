@@ -216,7 +216,7 @@ const RUN_OPTIONS: &[Opt] = &[
     )
     .letter('c')
     .takes("FILE"),
-    KEEP_GOING,
+    KEEP_GOING.rare(),
     flag(
         Id::Bind,
         "bind",

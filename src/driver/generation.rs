@@ -215,7 +215,8 @@ impl Generation {
         group: &Group,
         open: &BTreeMap<i32, Rc<Listener>>,
     ) -> Result<Generation> {
-        let GenerationState { program, argv, directory, credentials, base, print, launch, surroundings } = state;
+        let GenerationState { program, argv, directory, credentials, base, print, launch, surroundings } =
+            state;
         let launch = launch.unwrap_or_else(|| group.spec.launch.clone());
         let mut generation = Generation {
             path: c_string(program.as_os_str())?,

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn what_can_change_of_an_open_socket_changes() {
-        let path = scratch("reuse").join("a.sock");
+        let directory = scratch("reuse");
+        let path = directory.join("a.sock");
         let text = format!("unix:{}", path.display());
         let listener = open(&format!("{text},mode=0600"));
         let wanted = parse(&format!("{text},mode=0640,nonblock,backlog=3")).unwrap();
