@@ -42,7 +42,7 @@ pub fn parse(text: &str) -> Result<SocketSpec> {
     };
     parse_address(place)
         .and_then(|address| {
-            let mut spec = defaults(address);
+            let mut spec = plain(address);
             options::read(&mut spec, options.into_iter().flat_map(|options| options.split(',')))?;
             Ok(spec)
         })
@@ -120,8 +120,8 @@ pub fn port(address: &Address) -> Option<u16> {
     }
 }
 
-/// What holds where no option says otherwise.
-fn defaults(address: Address) -> SocketSpec {
+/// A socket at this address, without options.
+pub fn plain(address: Address) -> SocketSpec {
     // A socket on [::] that also takes IPv4 stands in the way of one on 0.0.0.0: dual stack only if asked for, by
     // `:PORT` or v6only=off. An IPv4-mapped address cannot be bound v6only.
     let v6_only = match &address {

@@ -35,6 +35,10 @@ pub struct Plan {
     pub manager: ManagerPolicy,
     /// How the manager speaks about itself.
     pub log: LogSpec,
+    /// Listening sockets that the manager's own manager passes (`sd_listen_fds(3)`) are taken over, by name or address. A
+    /// plan of one group without sockets takes them all.
+    #[serde(default)]
+    pub activation: bool,
     /// File that holds the manager's pid while it runs.
     #[serde(with = "crate::octets")]
     pub pidfile: Option<PathBuf>,

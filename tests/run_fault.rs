@@ -58,6 +58,7 @@ const CALLS: &[(&str, &str)] = &[
     ("rename", "EIO"),
     ("rt_sigprocmask", "EIO"),
     ("send", "EIO"),
+    ("sendmsg", "EIO"),
     ("setgroups", "EPERM"),
     ("setpgid", "EIO"),
     ("setpriority", "EPERM"),

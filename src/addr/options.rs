@@ -67,7 +67,7 @@ pub fn shared(text: &str) -> Result<Shared> {
     // Every option means something for one of these.
     let takers = [Address::Tcp(Host::Any(0)), Address::UnixPath("x".into())];
     if let Some(taker) = takers.into_iter().find(|address| applies(canonical(key), address)) {
-        set(&mut super::defaults(taker), key, value).map_err(wrong)?;
+        set(&mut super::plain(taker), key, value).map_err(wrong)?;
     }
     Ok(Shared(text.to_owned()))
 }

@@ -207,6 +207,7 @@ impl Given {
         let policy = self.policy();
         let launch = launch(program, free.collect(), self.drop);
         Ok(Outcome::Run(Box::new(Plan {
+            activation: false,
             name: name.clone(),
             groups: vec![GroupSpec { name, launch, sockets, policy }],
             control: Some(ControlSpec::Path(self.socket)),

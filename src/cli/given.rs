@@ -219,6 +219,7 @@ impl Given {
             ..Launch::new(program)
         };
         Ok(Plan {
+            activation: true,
             name: name.clone(),
             groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy: self.policy }],
             control: Some(self.control.map_or(ControlSpec::Default, ControlSpec::Path)),

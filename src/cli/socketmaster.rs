@@ -216,6 +216,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
         false => LogTarget::Stderr,
     };
     Plan {
+        activation: false,
         name: name.clone(),
         groups: vec![GroupSpec { name, launch, sockets: Vec::new(), policy: policy(flags.start, flags.hup) }],
         control: None,

@@ -112,6 +112,7 @@ pub fn read(
     let mut manager = ManagerPolicy::default();
     manager.signals.insert(Signal::HUP, Meaning::Reload);
     let plan = Plan {
+        activation: true,
         name: said.name.unwrap_or_else(|| name_of_file(&source.file)),
         groups,
         control: Some(said.control.map_or(ControlSpec::Default, ControlSpec::Path)),

@@ -17,6 +17,7 @@ use crate::supervisor::event::{GenerationId, GroupId};
 use crate::supervisor::snapshot::SocketStatus;
 use crate::sys::control::Endpoint;
 use crate::sys::reason;
+use crate::sys::service::Passed;
 use crate::sys::socket::{self, Listener};
 
 /// A group.
@@ -40,9 +41,10 @@ impl Group {
         id: GroupId,
         spec: GroupSpec,
         first: Generation,
+        passed: &mut Passed,
         clients: &mut Clients,
     ) -> Result<Group, Obstacle> {
-        let bound = socket::bind_all(&spec.sockets);
+        let bound = socket::open_all(&spec.sockets, passed);
         let listeners = bound.map_err(|error| Hurdle::Socket.failed(error).within(&spec.name))?;
         let sockets = listeners.into_iter().map(Rc::new).collect();
         let endpoint = clients.door_for_workers(id, &spec.name, first.other_user());

@@ -27,17 +27,20 @@ mod obstacle;
 mod output;
 mod reexec;
 mod reload;
+mod service;
 mod state;
 mod wording;
 mod workers;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use crate::addr;
 use crate::error::{Code, Error, Result};
-use crate::plan::{Address, GroupSpec, Level, Plan};
+use crate::plan::{Address, GroupSpec, Level, Plan, SocketSpec};
 use crate::reading::{Reading, Source};
 use crate::signame::Signal;
 use crate::supervisor::command::Reply;
@@ -47,6 +50,7 @@ use crate::sys::control::Control;
 use crate::sys::pidfile::PidFile;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
+use crate::sys::service::Passed;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, reason, start};
 pub use check::{CAN_RESUME, RESUMABLE, can_resume};
@@ -57,6 +61,7 @@ use hook::Order;
 use journal::Journal;
 use obstacle::{Hurdle, Obstacle};
 pub use reexec::{Resumption, resumption};
+use service::{Service, Told};
 use workers::Workers;
 
 /// Reads a file that a plan comes from, or says all that is wrong with it. It may take its time.
@@ -93,15 +98,18 @@ pub fn decline(plan: Plan, why: Error) -> Result<u8> {
     begin(plan, Some(why), unreadable, Vec::new())
 }
 
-fn begin(plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<String>) -> Result<u8> {
+fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<String>) -> Result<u8> {
     start::open_standard()
         .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?;
-    let sealed = start::seal_inherited(&inherited(&plan));
+    let passed = activation(&mut plan);
+    let mut kept = inherited(&plan);
+    kept.extend(passed.numbers().map(|(number, _)| number));
+    let sealed = start::seal_inherited(&kept);
     let mut journal = Journal::new(&plan.log);
     for why in left_out {
         journal.line(Level::Error, &format!("{why}; the group is left out"));
     }
-    let mut driver = match Base::open(plan, declined, &mut journal) {
+    let mut driver = match Base::open(plan, declined, passed, &mut journal) {
         Ok(base) => Driver::new(base, journal, reader),
         Err(obstacle) if journal.refuse(&obstacle) => return Ok(Code::Failed.status()),
         Err(obstacle) => return Err(obstacle.into_error()),
@@ -115,6 +123,25 @@ fn begin(plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<Stri
     let outcome = driver.serve();
     driver.close();
     outcome
+}
+
+/// The sockets that were passed to us and that the plan may take over. A plan of one group without sockets has them all.
+fn activation(plan: &mut Plan) -> Passed {
+    if !plan.activation {
+        return Passed::default();
+    }
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let passed = Passed::new(&environment, own_pid());
+    if let [group] = &mut plan.groups[..]
+        && group.sockets.is_empty()
+    {
+        let specs = passed.numbers().filter_map(|(number, name)| {
+            let address = Address::Inherited(u32::try_from(number).ok()?);
+            Some(SocketSpec { name: Some(name.to_owned()), ..addr::plain(address) })
+        });
+        group.sockets = specs.collect();
+    }
+    passed.for_sockets(plan.groups.iter().flat_map(|group| &group.sockets))
 }
 
 /// Descriptors that the plan takes over from whoever started us.
@@ -158,6 +185,7 @@ struct Base {
     workers: Workers,
     signals: Signals,
     image: Image,
+    service: Service,
 }
 
 struct Driver {
@@ -173,13 +201,20 @@ struct Driver {
     terminal: bool,
     /// How the manager was started, its environment among it.
     image: Image,
+    /// Our own manager.
+    service: Service,
     poll: PollSet,
 }
 
 impl Base {
     /// Checks everything, then opens everything; what fails leaves nothing behind. `declined` is why the sockets cannot be
     /// opened, where that is known already.
-    fn open(mut plan: Plan, declined: Option<Error>, journal: &mut Journal) -> Result<Base, Obstacle> {
+    fn open(
+        mut plan: Plan,
+        declined: Option<Error>,
+        mut passed: Passed,
+        journal: &mut Journal,
+    ) -> Result<Base, Obstacle> {
         let other = |error: Error| Hurdle::Other.failed(error);
         let signals = Signals::install(plan.manager.signals.keys().copied())
             .map_err(|error| other(Error::failed(format!("cannot handle signals: {}", reason(error)))))?;
@@ -218,12 +253,33 @@ impl Base {
             plan.control.as_ref().map(|spec| Control::open(spec, &plan.name)).transpose().map_err(other)?;
         let clients = Clients::new(control, plan.dialect);
         let mut opened = Opened { groups: BTreeMap::new(), clients, pidfile: None };
-        if let Err(obstacle) = opened.open(firsts, plan.pidfile.as_deref(), keep_going.then_some(journal)) {
+        if let Err(obstacle) =
+            opened.open(firsts, &mut passed, plan.pidfile.as_deref(), keep_going.then_some(&mut *journal))
+        {
             // Why we cannot start is what the user has to hear of.
             opened.close(&mut |_| ());
             return Err(obstacle);
         }
-        Ok(Base { plan, opened, workers, signals, image })
+        let mut service =
+            Service::new(&image.environment, own_pid(), Told::default()).unwrap_or_else(|why| {
+                journal.line(Level::Warn, &why);
+                Service::default()
+            });
+        for listener in opened.groups.values().flat_map(|group| &group.sockets) {
+            if !listener.passed && service.store(listener, journal) {
+                listener.leave_path();
+            }
+        }
+        for name in passed.close() {
+            journal.line(
+                Level::Warn,
+                &format!(
+                    "closed a socket that was passed as {name}: no group has one of that name or address"
+                ),
+            );
+            service.forget(&name, journal);
+        }
+        Ok(Base { plan, opened, workers, signals, image, service })
     }
 }
 
@@ -244,6 +300,7 @@ impl Driver {
             signals: base.signals,
             terminal: io::stdin().is_terminal(),
             image: base.image,
+            service: base.service,
             poll: PollSet::new(),
         }
     }
@@ -253,11 +310,13 @@ impl Driver {
         loop {
             let performed = self.perform();
             if let Performed::Exit(code) = performed {
+                self.tell_service();
                 return Ok(code);
             }
             if self.send_replies() {
                 continue;
             }
+            self.tell_service();
             if let Err(error) = self.wait(performed == Performed::Some) {
                 self.workers.signal_all(Signal::TERM);
                 return Err(Error::failed(format!(
@@ -377,6 +436,14 @@ impl Driver {
         !gone.is_empty()
     }
 
+    /// Tells our own manager how things stand, if there is one that listens.
+    fn tell_service(&mut self) {
+        if self.service.listens() {
+            let now = Mono(clock::now_ms());
+            self.service.tell(&self.core.standing(), now, &mut self.journal);
+        }
+    }
+
     /// Waits for something to happen and turns it into events; only looks whether something has, if there is `more` to
     /// perform.
     fn wait(&mut self, more: bool) -> std::io::Result<()> {
@@ -393,10 +460,12 @@ impl Driver {
                 idle_at.push((id, self.poll.add(listener.as_fd(), Interest::READ)));
             }
         }
+        self.service.watch(&mut self.poll);
         let deadlines = [
             self.core.next_deadline().map(|deadline| deadline.0),
             clients_at.reopen,
             self.workers.outputs.deadline(),
+            self.service.deadline(),
             more.then_some(0),
         ];
         self.poll.wait(deadlines.into_iter().flatten().min())?;
@@ -478,6 +547,7 @@ impl Driver {
     fn close(mut self) {
         self.workers.outputs.finish(&mut self.journal);
         let mut journal = self.journal;
+        self.service.finish(&mut journal);
         self.opened.close(&mut |sentence| journal.complain(sentence));
     }
 }
@@ -487,13 +557,14 @@ impl Opened {
     fn open(
         &mut self,
         firsts: Vec<(GroupSpec, Generation)>,
+        passed: &mut Passed,
         pidfile: Option<&Path>,
         mut lenient: Option<&mut Journal>,
     ) -> Result<(), Obstacle> {
         let mut first_obstacle = None;
         for (spec, first) in firsts {
             let id = GroupId(self.groups.len());
-            match (Group::open(id, spec, first, &mut self.clients), &mut lenient) {
+            match (Group::open(id, spec, first, passed, &mut self.clients), &mut lenient) {
                 (Ok(group), _) => drop(self.groups.insert(id, group)),
                 (Err(obstacle), Some(journal)) => {
                     journal.left_out(&obstacle);

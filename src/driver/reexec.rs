@@ -22,6 +22,7 @@ use super::clients::Clients;
 use super::generation::Generation;
 use super::group::Group;
 use super::journal::Journal;
+use super::service::Service;
 use super::state::{Document, FORMAT, GroupState, SignalsState, VERSION};
 use super::workers::Workers;
 use super::{Driver, Opened, Reader, own_pid};
@@ -138,6 +139,7 @@ impl Driver {
             workers,
             pidfile,
             log: self.journal.spec(),
+            service: self.service.told().clone(),
             unwritten: self.journal.unwritten().to_vec(),
         }
     }
@@ -156,6 +158,7 @@ impl Driver {
             workers,
             pidfile,
             log,
+            service,
             unwritten,
             ..
         } = document;
@@ -191,16 +194,22 @@ impl Driver {
         drop(open);
         let workers = Workers::take_over(workers, told.saved, own_pid(), &mut inherited)?;
         drop(inherited);
+        let mut journal = Journal::take_over(&log, unwritten);
+        let service = Service::new(&image.environment, own_pid(), service).unwrap_or_else(|why| {
+            journal.complain(&why);
+            Service::default()
+        });
         let mut driver = Driver {
             core,
             plan,
             reader,
             opened,
             workers,
-            journal: Journal::take_over(&log, unwritten),
+            journal,
             signals,
             terminal: told.terminal,
             image,
+            service,
             poll: PollSet::new(),
         };
         if let Err(error) = start::seal_inherited(&[]) {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clients::ClientsState;
 use super::generation::GenerationState;
+use super::service::Told;
 use super::workers::WorkersState;
 use crate::plan::{GroupSpec, LogSpec, Plan};
 use crate::signame::Signal;
@@ -51,6 +52,9 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) pidfile: Option<LockedFile>,
     pub(super) log: LogSpec,
+    /// What our own manager was told.
+    #[serde(default)]
+    pub(super) service: Told,
     /// Lines of workers that the log had no room for yet.
     #[serde(default, with = "crate::octets")]
     pub(super) unwritten: Vec<u8>,

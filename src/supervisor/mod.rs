@@ -67,6 +67,7 @@ mod reload;
 mod requests;
 mod shutdown;
 pub mod snapshot;
+pub mod standing;
 mod trial;
 mod upgrade;
 mod waiter;

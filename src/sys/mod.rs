@@ -25,6 +25,7 @@ pub mod program;
 pub mod reap;
 pub mod reexec;
 mod reuse;
+pub mod service;
 pub mod signals;
 pub mod sigwait;
 pub mod socket;

@@ -46,7 +46,7 @@ impl Listener {
         }
         note("what is asked", sockopt::set_all(&self.fd, self.family, &spec.options));
         note("the blocking", self.set_nonblocking(spec.nonblocking));
-        if let Some(path) = self.path.as_ref().map(|bound| bound.path()) {
+        if let Some(path) = self.path.borrow().as_ref().map(|bound| bound.path()) {
             if let Some(mode) = spec.mode {
                 note("the mode", fs::set_permissions(path, Permissions::from_mode(mode)));
             }

@@ -3,6 +3,7 @@
 //! All sockets are opened before anything starts, close-on-exec from birth; a spawn puts copies where workers look for
 //! them. A failure names the address, the reason and, where /proc tells, who stands in the way.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::holder::{self, Transport};
 use super::reexec::{Inherited, Keeper};
+use super::service::Passed;
 use super::unix::{self, Access, BoundPath, Occupant, listen};
 use super::{creds, fault, reason, sockopt as own_options};
 use crate::env::{HandedSocket, SocketFamily};
@@ -45,7 +47,9 @@ pub struct Listener {
     pub address: String,
     /// Its family.
     pub family: SocketFamily,
-    pub(super) path: Option<BoundPath>,
+    /// Somebody else has opened it, and has it still.
+    pub passed: bool,
+    pub(super) path: RefCell<Option<BoundPath>>,
 }
 
 /// A listener on its way to another image of this process.
@@ -56,6 +60,8 @@ pub struct ListenerState {
     name: Option<String>,
     address: String,
     family: SocketFamily,
+    #[serde(default)]
+    passed: bool,
     path: Option<BoundPath>,
 }
 
@@ -67,14 +73,15 @@ impl Listener {
             name: self.name.clone(),
             address: self.address.clone(),
             family: self.family,
-            path: self.path.clone(),
+            passed: self.passed,
+            path: self.path.borrow().clone(),
         }
     }
 
     /// The listener of the image before this one.
     pub fn take_over(state: ListenerState, inherited: &mut Inherited) -> io::Result<Listener> {
-        let ListenerState { descriptor, name, address, family, path } = state;
-        Ok(Listener { fd: inherited.claim(descriptor)?, name, address, family, path })
+        let ListenerState { descriptor, name, address, family, passed, path } = state;
+        Ok(Listener { fd: inherited.claim(descriptor)?, name, address, family, passed, path: path.into() })
     }
 
     /// What the environment of workers says of it.
@@ -82,10 +89,15 @@ impl Listener {
         HandedSocket { name: self.name.clone(), family: self.family, address: self.address.clone() }
     }
 
+    /// Leaves the path of a Unix socket where it is, for whoever gets the socket after us.
+    pub fn leave_path(&self) {
+        self.path.replace(None);
+    }
+
     /// Removes the path of a Unix socket, if it is still ours. To be called when the socket is done with; merely dropping
     /// a listener leaves the path, for whoever else has the socket.
     pub fn remove(&self) -> io::Result<()> {
-        self.path.as_ref().map_or(Ok(()), BoundPath::remove)
+        self.path.borrow().as_ref().map_or(Ok(()), BoundPath::remove)
     }
 }
 
@@ -98,11 +110,15 @@ impl AsFd for Listener {
 /// Finds the addresses of a host, or says why there are none: [`look_up`], or what somebody has looked up already.
 pub type LookUp<'a> = dyn Fn(&str, u16, Family) -> Result<Vec<SocketAddr>, String> + 'a;
 
-/// Opens all sockets, or none: paths made for the first ones are removed when a later one fails.
-pub fn bind_all(specs: &[SocketSpec]) -> Result<Vec<Listener>> {
+/// Opens all sockets that were not passed to us, or none: paths made for the first ones are removed when a later one fails.
+pub fn open_all(specs: &[SocketSpec], passed: &mut Passed) -> Result<Vec<Listener>> {
     let mut listeners = Vec::with_capacity(specs.len());
     for spec in specs {
-        match bind(spec, &look_up) {
+        let opened = match passed.take(spec) {
+            Some(fd) => accept_passed(spec, fd),
+            None => bind(spec, &look_up),
+        };
+        match opened {
             Ok(listener) => listeners.push(listener),
             Err(error) => {
                 for listener in &listeners {
@@ -158,7 +174,20 @@ pub fn bind(spec: &SocketSpec, look_up: &LookUp<'_>) -> Result<Listener> {
     };
     let (fd, path) = opened.map_err(failed)?;
     let (address, family) = describe(&fd).map_err(|error| failed(reason(error)))?;
-    Ok(Listener { fd, name: spec.name.clone(), address: address.to_string(), family, path })
+    Ok(Listener {
+        fd,
+        name: spec.name.clone(),
+        address: address.to_string(),
+        family,
+        passed: false,
+        path: path.into(),
+    })
+}
+
+/// A socket that our manager has opened for us.
+fn accept_passed(spec: &SocketSpec, fd: OwnedFd) -> Result<Listener> {
+    take_in(spec, fd)
+        .map_err(|why| Error::failed(format!("cannot use what was passed as {}: {why}", spec.address)))
 }
 
 fn bind_host(
@@ -299,6 +328,11 @@ fn adopt(spec: &SocketSpec, descriptor: u32) -> Result<Listener, String> {
     fcntl(original, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(reason)?;
     // SAFETY: fcntl(2) has just made this descriptor, and nothing else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(copy) };
+    take_in(spec, fd)
+}
+
+/// Makes a listener of a socket that somebody else has bound.
+fn take_in(spec: &SocketSpec, fd: OwnedFd) -> Result<Listener, String> {
     let kind = getsockopt(&fd, sockopt::SockType).map_err(|errno| match errno {
         Errno::ENOTSOCK => "it is not a socket".into(),
         _ => reason(errno),
@@ -312,14 +346,16 @@ fn adopt(spec: &SocketSpec, descriptor: u32) -> Result<Listener, String> {
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).map_err(reason)?);
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(reason)?;
     }
-    Ok(Listener { fd, name: spec.name.clone(), address: address.to_string(), family, path: None })
+    let (name, address) = (spec.name.clone(), address.to_string());
+    Ok(Listener { fd, name, address, family, passed: true, path: None.into() })
 }
 
 /// Where a socket is bound, as the kernel tells.
-fn describe(fd: &OwnedFd) -> io::Result<(Address, SocketFamily)> {
+pub(super) fn describe(fd: impl AsFd) -> io::Result<(Address, SocketFamily)> {
+    let fd = fd.as_fd();
     let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     let internet = |host: Host| -> io::Result<Address> {
-        let datagram = getsockopt(fd, sockopt::SockType)? == SockType::Datagram;
+        let datagram = getsockopt(&fd, sockopt::SockType)? == SockType::Datagram;
         Ok(if datagram { Address::Udp(host) } else { Address::Tcp(host) })
     };
     if let Some(address) = bound.as_sockaddr_in() {
@@ -327,7 +363,7 @@ fn describe(fd: &OwnedFd) -> io::Result<(Address, SocketFamily)> {
     }
     if let Some(address) = bound.as_sockaddr_in6() {
         let address = SocketAddr::from(*address);
-        let dual_stack = address.ip().is_unspecified() && !getsockopt(fd, sockopt::Ipv6V6Only)?;
+        let dual_stack = address.ip().is_unspecified() && !getsockopt(&fd, sockopt::Ipv6V6Only)?;
         let host = if dual_stack { Host::Any(address.port()) } else { Host::Ip(address) };
         return Ok((internet(host)?, SocketFamily::Inet6));
     }
@@ -484,9 +520,10 @@ mod tests {
         let taken = open("0").unwrap();
         let specs = [format!("unix:{}", path.display()), taken.address.clone()];
         let specs: Vec<_> = specs.iter().map(|text| parse(text).unwrap()).collect();
-        assert!(bind_all(&specs).is_err());
+        assert!(open_all(&specs, &mut Passed::default()).is_err());
         assert!(!path.exists());
-        assert_eq!(bind_all(&[specs[0].clone(), parse("0").unwrap()]).unwrap().len(), 2);
+        let good = [specs[0].clone(), parse("0").unwrap()];
+        assert_eq!(open_all(&good, &mut Passed::default()).unwrap().len(), 2);
     }
 
     #[test]

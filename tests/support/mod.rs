@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod namespace;
 pub(crate) mod process;
+pub(crate) mod receiver;
 pub(crate) mod site;
 pub(crate) mod syslog;
 pub(crate) mod worker;
