@@ -132,6 +132,7 @@ impl Difference {
             healthy_after,
             stable_after,
             stop_hook,
+            watchdog,
             preflight,
             preflight_timeout,
             preflight_every,
@@ -144,6 +145,7 @@ impl Difference {
         let graceful = (old.graceful_signal, old.overdue_signal) != (*graceful_signal, *overdue_signal);
         self.replaces("graceful_signal", graceful || old.stop_steps != *stop_steps);
         self.replaces("ack_signal", old.drain_signal != *drain_signal);
+        self.replaces("watchdog", old.watchdog != *watchdog);
         self.replaces("exec_stop", old.stop_hook != *stop_hook);
         self.holds_at_once("upgrader", old.preflight != *preflight);
         self.holds_at_once("upgrader_timeout", old.preflight_timeout != *preflight_timeout);

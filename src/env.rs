@@ -22,6 +22,7 @@ use std::cell::Cell;
 use std::ffi::{OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,8 @@ pub struct WorkerContext<'a> {
     pub generation: u32,
     /// Where the manager listens for its READY=1: a path, or `@NAME`.
     pub notify: Option<&'a OsStr>,
+    /// How often it is to show that it lives, by WATCHDOG=1 there.
+    pub watchdog: Option<Duration>,
 }
 
 /// Whether a variable of the manager's own environment is meant for its workers. Those are not by which its own
@@ -252,6 +255,11 @@ impl Template {
         }
         if let Some(socket) = worker.notify.filter(|_| self.notify) {
             entries.set(b"NOTIFY_SOCKET", socket.as_bytes());
+            if let Some(span) = worker.watchdog {
+                entries.set(b"WATCHDOG_USEC", span.as_micros().to_string().as_bytes());
+                // That it is meant for this very process: the client takes it so where there is none.
+                entries.remove(b"WATCHDOG_PID");
+            }
         }
         EnvBlock { entries, listen_pid: self.listen_pid.then(|| Box::new(LISTEN_PID.map(Cell::new))) }
     }
@@ -460,7 +468,13 @@ mod tests {
         notify: Option<&str>,
     ) -> EnvBlock {
         let group = GroupContext { sockets, manager_pid: 41, control_path: Some(OsStr::new("/run/c.sock")) };
-        let worker = WorkerContext { slot: 1, index: 2, generation: 7, notify: notify.map(OsStr::new) };
+        let worker = WorkerContext {
+            slot: 1,
+            index: 2,
+            generation: 7,
+            notify: notify.map(OsStr::new),
+            watchdog: None,
+        };
         Template::new(&pairs(base), &group, handoff).worker(&worker)
     }
 

@@ -365,6 +365,8 @@ pub struct Policy {
     pub ready_at_first: bool,
     /// How long a worker may take to ack when `ready` is manual.
     pub ack_deadline: Duration,
+    /// How often a ready worker has to show that it lives; if absent nobody asks.
+    pub watchdog: Option<Duration>,
     /// Signal that asks a worker to finish and go.
     pub graceful_signal: Signal,
     /// The same for one that did not ack in time; `graceful_signal` if absent.
@@ -448,6 +450,7 @@ impl Default for Policy {
             ready: Readiness::Timer(Duration::from_secs(1)),
             ready_at_first: false,
             ack_deadline: Duration::from_secs(60),
+            watchdog: None,
             graceful_signal: Signal::TERM,
             overdue_signal: None,
             stop_timeout: Duration::from_secs(10),

@@ -72,7 +72,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::Workers | Id::GiveUp | Id::MaxUnacked | Id::MaxDraining | Id::UpgradeAttempts => "4",
         Id::Ack => "timer:2s",
         Id::AckDeadline | Id::StopTimeout | Id::DrainTimeout | Id::Timeout | Id::AnswerTimeout => "1.5s",
-        Id::CanaryTime | Id::UpgradeTimeout => "1.5s",
+        Id::CanaryTime | Id::UpgradeTimeout | Id::Watchdog => "1.5s",
         Id::GracefulSignal | Id::Pdeathsig => "USR1",
         Id::Rlimit => "NOFILE=1024:4096",
         Id::Nice => "5",

@@ -79,11 +79,10 @@ fn ready_is_said_when_the_workers_are_and_each_change_is_framed() {
     assert!(receiver.heard.iter().any(|text| text.contains("EXTEND_TIMEOUT_USEC=")), "{:?}", receiver.heard);
     assert!(!receiver.heard.iter().any(|text| text.contains("READY=1")), "{:?}", receiver.heard);
     manager.next_script("notify:READY=1 pause");
-    drop(fs::OpenOptions::new().write(true).open(&gate).unwrap());
-    // Whoever came to the gate too late for that opening.
-    let opener = std::thread::spawn(move || drop(fs::OpenOptions::new().read(true).write(true).open(gate)));
+    // Open for whoever comes.
+    let opened = fs::OpenOptions::new().read(true).write(true).open(gate).unwrap();
     receiver.until("READY=1");
-    opener.join().unwrap();
+    drop(opened);
 
     let begin = remuda::sys::clock::now_us();
     manager.done(&["upgrade"]);

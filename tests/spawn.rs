@@ -75,7 +75,7 @@ impl Case {
             listen_pid: true,
             base_name: "FIRESTARTER".to_owned(),
         };
-        let worker = WorkerContext { slot: 0, index: 0, generation: 1, notify: None };
+        let worker = WorkerContext { slot: 0, index: 0, generation: 1, notify: None, watchdog: None };
         Case {
             argv: argv.iter().map(|argument| CString::new(*argument).unwrap()).collect(),
             env: Template::new(&base, &group, &handoff).worker(&worker),

@@ -293,6 +293,7 @@ fn status() -> Status {
                     since_ms: 12,
                     restarts: 1,
                     last_exit: Some(LastExit::Signal("TERM".to_owned())),
+                    status: Some("warm".to_owned()),
                 },
                 WorkerStatus {
                     slot: 0,
@@ -303,6 +304,7 @@ fn status() -> Status {
                     since_ms: 10,
                     restarts: 0,
                     last_exit: None,
+                    status: None,
                 },
             ],
             vacant: vec![VacantSlot { slot: 1, restarts: 3, last_exit: Some(LastExit::Code(1)) }],
@@ -413,9 +415,10 @@ prop_compose! {
             any::<String>().prop_map(|why| Some(LastExit::Spawn(why))),
             Just(Some(LastExit::Unknown(()))),
         ],
+        status in any::<Option<String>>(),
     ) -> WorkerStatus {
         let (slot, index, pid, generation, since_ms, restarts) = numbers;
-        WorkerStatus { slot, index, pid, generation, phase, since_ms, restarts, last_exit }
+        WorkerStatus { slot, index, pid, generation, phase, since_ms, restarts, last_exit, status }
     }
 }
 

@@ -117,6 +117,7 @@ impl Given {
             Id::Warmup => self.policy.warmup = duration::parse(text()?)?,
             Id::Ack => self.policy.ready = values::readiness(text()?)?,
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
+            Id::Watchdog => self.policy.watchdog = Some(values::positive(text()?)?),
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
             Id::StopTimeout => self.policy.stop_timeout = duration::parse(text()?)?,
             Id::AutoUpgrade => self.policy.auto_upgrade = true,

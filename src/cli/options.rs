@@ -292,6 +292,15 @@ const RUN_OPTIONS: &[Opt] = &[
     .takes("DUR")
     .defaults("60s"),
     flag(
+        Id::Watchdog,
+        "watchdog",
+        Section::Workers,
+        "replace a worker that is silent this long",
+        "A ready worker has to send WATCHDOG=1 to NOTIFY_SOCKET at least that often; it is told by WATCHDOG_USEC. One that \
+         does not is asked to go, killed if it does not go either, and replaced.",
+    )
+    .takes("DUR"),
+    flag(
         Id::GracefulSignal,
         "graceful-signal",
         Section::Workers,

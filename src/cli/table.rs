@@ -22,6 +22,8 @@ pub enum Id {
     Ack,
     /// `--ack-deadline`
     AckDeadline,
+    /// `--watchdog`
+    Watchdog,
     /// `--graceful-signal`
     GracefulSignal,
     /// `--stop-timeout`

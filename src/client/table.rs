@@ -9,8 +9,8 @@ use super::printable;
 use crate::duration::Human;
 use crate::wire::{GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus};
 
-/// The columns.
-const HEADS: [&str; 8] = ["GROUP", "SLOT", "PID", "GEN", "PHASE", "SINCE", "RESTARTS", "LAST EXIT"];
+/// The columns. The last one is there only if a worker says something of itself.
+const HEADS: [&str; 9] = ["GROUP", "SLOT", "PID", "GEN", "PHASE", "SINCE", "RESTARTS", "LAST EXIT", "STATUS"];
 
 /// Position of the one that has a colour.
 const PHASE: usize = 4;
@@ -62,7 +62,7 @@ pub(super) fn colour() -> bool {
 /// The whole page.
 pub(super) fn status(status: &Status, colour: bool) -> String {
     let mut page = heads(status, colour);
-    let rows: Vec<(Option<WorkerPhase>, [String; 8])> = status
+    let rows: Vec<(Option<WorkerPhase>, [String; 9])> = status
         .groups
         .iter()
         .flat_map(|group| {
@@ -73,10 +73,12 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     if rows.is_empty() {
         return page;
     }
-    let widths: [usize; 8] = std::array::from_fn(|column| {
+    let columns = if rows.iter().any(|(_, cells)| !cells[8].is_empty()) { 9 } else { 8 };
+    let width = |column: usize| {
         let longest = rows.iter().map(|(_, cells)| cells[column].chars().count()).max();
         longest.unwrap_or(0).max(HEADS[column].len())
-    });
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     page.push('\n');
     write_row(&mut page, &HEADS.map(str::to_owned), &widths, None);
     for (phase, cells) in &rows {
@@ -112,7 +114,7 @@ pub(super) fn heads(status: &Status, colour: bool) -> String {
     page
 }
 
-fn vacant_cells(group: &str, vacant: &VacantSlot) -> [String; 8] {
+fn vacant_cells(group: &str, vacant: &VacantSlot) -> [String; 9] {
     let nothing = || "-".to_owned();
     [
         printable(group),
@@ -123,6 +125,7 @@ fn vacant_cells(group: &str, vacant: &VacantSlot) -> [String; 8] {
         nothing(),
         vacant.restarts.to_string(),
         ended(vacant.last_exit.as_ref()),
+        String::new(),
     ]
 }
 
@@ -130,7 +133,7 @@ fn ended(exit: Option<&LastExit>) -> String {
     exit.map_or_else(|| "-".to_owned(), |exit| printable(&exit.to_string()))
 }
 
-fn cells(group: &str, worker: &WorkerStatus) -> [String; 8] {
+fn cells(group: &str, worker: &WorkerStatus) -> [String; 9] {
     [
         printable(group),
         worker.slot.to_string(),
@@ -140,13 +143,14 @@ fn cells(group: &str, worker: &WorkerStatus) -> [String; 8] {
         span(worker.since_ms),
         worker.restarts.to_string(),
         ended(worker.last_exit.as_ref()),
+        worker.status.as_deref().map(printable).unwrap_or_default(),
     ]
 }
 
 /// Numbers stand to the right, words to the left, nothing after the last cell.
-fn write_row(page: &mut String, cells: &[String; 8], widths: &[usize; 8], on: Option<&str>) {
+fn write_row(page: &mut String, cells: &[String; 9], widths: &[usize], on: Option<&str>) {
     for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
-        let last = column + 1 == cells.len();
+        let last = column + 1 == widths.len();
         let padding = " ".repeat(width - cell.chars().count());
         match (column, on) {
             (1 | 2 | 3 | 6, _) => *page += &format!("{padding}{cell}"),

@@ -123,6 +123,7 @@ impl Draft {
             Id::Ack => self.ack = value.read(|text| values::choice(text, &ACKS))?,
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
+            Id::Watchdog => policy.watchdog = Some(value.amount(values::positive)?),
             Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
             Id::StopTimeout => policy.stop_timeout = value.amount(duration::parse)?,
             Id::AutoUpgrade => policy.auto_upgrade = value.flag()?,

@@ -36,6 +36,8 @@ pub enum Id {
     AckTimeout,
     /// `ack_deadline`
     AckDeadline,
+    /// `watchdog`
+    Watchdog,
     /// `graceful_signal`
     GracefulSignal,
     /// `stop_timeout`
@@ -453,6 +455,14 @@ pub const KEYS: &[Key] = &[
         "time for the ack of ack = \"manual\"",
     )
     .option("ack-deadline"),
+    row(
+        Id::Watchdog,
+        "watchdog",
+        Kind::Duration,
+        Usual::Absent("30"),
+        "a ready worker that does not say WATCHDOG=1 this often is replaced",
+    )
+    .option("watchdog"),
     row(
         Id::GracefulSignal,
         "graceful_signal",

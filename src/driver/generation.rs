@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,8 @@ pub(super) struct Surroundings {
     pub(super) control_path: Option<OsString>,
     /// Their READY=1 is waited for.
     pub(super) notify: bool,
+    /// How often a worker has to show that it lives.
+    pub(super) watchdog: Option<Duration>,
     /// The command that asks one of them to go, in place of a signal.
     pub(super) stop_hook: Option<Hook>,
 }
@@ -92,6 +95,8 @@ struct SurroundingsState {
     #[serde(default, with = "crate::octets")]
     control_path: Option<OsString>,
     notify: bool,
+    #[serde(default)]
+    watchdog: Option<Duration>,
     #[serde(default)]
     stop_hook: Option<Hook>,
 }
@@ -204,6 +209,7 @@ impl Generation {
                 handed: around.handed.clone(),
                 control_path: around.control_path.clone(),
                 notify: around.notify,
+                watchdog: around.watchdog,
                 stop_hook: around.stop_hook.clone(),
             }),
         }
@@ -238,6 +244,7 @@ impl Generation {
                 handed: state.handed,
                 control_path: state.control_path,
                 notify: state.notify,
+                watchdog: state.watchdog,
                 stop_hook: state.stop_hook,
             },
         };

@@ -78,11 +78,13 @@ impl Group {
             name: spec.name.clone(),
             ..listener.handed()
         };
+        let policy = &self.spec.policy;
         Surroundings {
             listeners: self.sockets.clone(),
             handed: self.sockets.iter().zip(&self.spec.sockets).map(handed).collect(),
             control_path: self.control_path.clone(),
-            notify: self.spec.policy.ready == Readiness::Manual,
+            notify: policy.ready == Readiness::Manual || policy.watchdog.is_some(),
+            watchdog: policy.watchdog,
             stop_hook: self.spec.policy.stop_hook.clone(),
         }
     }

@@ -83,6 +83,7 @@ impl Workers {
             index: order.index,
             generation: order.generation.0,
             notify: None,
+            watchdog: None,
         });
         let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(Target::Log))?;
         let [output, errors] = streams.descriptors();

@@ -23,6 +23,7 @@ mod generation;
 mod group;
 mod hook;
 mod journal;
+mod notified;
 mod obstacle;
 mod output;
 mod reexec;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Check;
 use super::group::Group;
 use super::journal::Journal;
+use super::notified;
 use super::output::{Outputs, OutputsState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::reading::Reading;
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId};
 use crate::supervisor::note::Ending;
-use crate::sys::notify::{self, NotifySocket, NotifyState};
+use crate::sys::notify::{NotifySocket, NotifyState};
 use crate::sys::offload::{self, Offloaded};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
@@ -257,6 +258,7 @@ impl Workers {
             index,
             generation: generation.0,
             notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
+            watchdog: around.watchdog,
         };
         let environment = prepared.template.worker(&context);
         let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
@@ -506,8 +508,19 @@ impl Process {
                     let sentence = format!("ignored a notification for pid {pid} from uid {}", message.uid);
                     journal.line(Level::Warn, &sentence);
                 }
-            } else if notify::is_ready(&message.text) {
-                tell(Event::Ready { child: self.child });
+            } else {
+                let child = self.child;
+                let told = notified::read(&message.text);
+                for word in told.words {
+                    tell(Event::Said { child, word });
+                }
+                if told.ready {
+                    tell(Event::Ready { child });
+                }
+                if let Some(other) = told.main_pid.filter(|&told| told != pid) {
+                    let sentence = format!("pid {pid} says MAINPID={other}: it stays the worker");
+                    journal.line(Level::Debug, &sentence);
+                }
             }
         }
     }

@@ -329,7 +329,12 @@ impl Form {
                 retired,
                 failure,
                 hook,
+                said: _,
+                finishing,
+                alive_every,
             } = child;
+            self.flag(*finishing);
+            self.count(alive_every.map_or(0, |span| usize::try_from(span.as_millis()).unwrap_or(usize::MAX)));
             self.count(rank(&generations, generation));
             self.words.push(u64::from(*slot));
             self.count(*phase as usize);

@@ -61,7 +61,8 @@ pub(super) struct Child {
     pub(super) born: Mono,
     /// When it became ready; kept through the phases that follow.
     pub(super) ready_at: Option<Mono>,
-    /// What the phase waits for at the latest. Only a ready worker waits for nothing.
+    /// What the phase waits for at the latest. A ready worker waits for nothing, or for its next sign
+    /// of life.
     pub(super) deadline: Option<Mono>,
     /// How many of the policy's further signals it was sent while stopping.
     pub(super) steps: u32,
@@ -72,6 +73,15 @@ pub(super) struct Child {
     /// What it is run for, if it is no worker.
     #[serde(default)]
     pub(super) hook: Option<HookKind>,
+    /// What it says of itself, for status.
+    #[serde(default)]
+    pub(super) said: Option<String>,
+    /// It has said that it goes of its own accord.
+    #[serde(default)]
+    pub(super) finishing: bool,
+    /// How often it shows that it lives, where that is not what the policy says.
+    #[serde(default)]
+    pub(super) alive_every: Option<Duration>,
 }
 
 impl Child {

@@ -128,6 +128,13 @@ pub enum Event {
         /// The attempt.
         child: ChildId,
     },
+    /// A worker said something else of itself.
+    Said {
+        /// The attempt.
+        child: ChildId,
+        /// What.
+        word: Word,
+    },
     /// The manager received a signal.
     Signaled(Signal),
     /// The manager received HUP, and the terminal that was its standard input is gone.
@@ -201,6 +208,23 @@ pub enum Change {
     },
     /// It is to drain, stop and be forgotten.
     Removed,
+}
+
+/// What a worker says of itself, `sd_notify(3)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// A line for status.
+    Status(String),
+    /// It goes of its own accord: its end is no failure.
+    Stopping,
+    /// It lives.
+    Alive,
+    /// It does not, in any sense that matters.
+    Trigger,
+    /// From now on it shows that it lives at least this often.
+    AliveEvery(Duration),
+    /// What it is at may last this long from now.
+    Extend(Duration),
 }
 
 /// Something to be done outside, in order.

@@ -97,6 +97,9 @@ impl Supervisor {
             retired: false,
             failure: None,
             hook: Some(hook),
+            said: None,
+            finishing: false,
+            alive_every: None,
         });
         self.act(Action::SpawnHook { child, group: id, generation, slot, index, hook });
         child

@@ -71,6 +71,9 @@ impl Supervisor {
         let now = self.now;
         let Some(child) = self.child_mut(id) else { return };
         child.enter(Phase::Ready, now, None);
+        let due = self.life_due(id);
+        let Some(child) = self.child_mut(id) else { return };
+        child.deadline = due;
         let child = child.clone();
         let group = &mut self.groups[child.group.0];
         group.streak.ready(id);
@@ -122,7 +125,7 @@ impl Supervisor {
         let in_rollout = group.rollout.is_some();
         let asked = !child.phase.is_serving();
         let ready_for = child.ready_for(now);
-        let healthy = child.ready_at.is_some() && ready_for >= policy.healthy_after;
+        let healthy = child.ready_at.is_some() && (ready_for >= policy.healthy_after || child.finishing);
         let stable = child.ready_at.is_some() && ready_for >= policy.stable_after;
         let canary = group.is_canary(child);
         let kept = match restart {
@@ -259,6 +262,9 @@ impl Supervisor {
             retired: false,
             failure: None,
             hook: None,
+            said: None,
+            finishing: false,
+            alive_every: None,
         });
         self.act(Action::Spawn { child, group: id, generation, slot, index });
         child
@@ -285,7 +291,7 @@ impl Supervisor {
             Reason::Stop => forced,
             Reason::NotReady => policy.overdue_signal,
             Reason::Replaced | Reason::Removed => policy.drain_signal,
-            Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
+            Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn | Reason::Silent => None,
         };
         // A program that does not run yet has nothing that a command could ask.
         let by_hook = own.is_none() && policy.stop_hook.is_some() && phase != Phase::Spawning;
@@ -297,7 +303,8 @@ impl Supervisor {
             | Reason::Stop
             | Reason::NotReady
             | Reason::Abandoned
-            | Reason::Stubborn => policy.stop_timeout,
+            | Reason::Stubborn
+            | Reason::Silent => policy.stop_timeout,
         };
         let Some(child) = self.child_mut(id) else { return };
         child.enter(Phase::Stopping, now, Some(now.after(timeout)));

@@ -32,7 +32,7 @@
 //! | `Execed` | Starting (Ready if readiness is exec) | - | - | - | - |
 //! | `Ready`, ack (manual) | Ready | Ready | noted | noted | noted |
 //! | `Ready`, ack (else) | noted | noted | noted | noted | noted |
-//! | deadline | Stopping, a failure | Ready (timer); Stopping, a failure (manual) | has none | Killed | SIGKILL again |
+//! | deadline | Stopping, a failure | Ready (timer); Stopping, a failure (manual) | Stopping (watchdog) | Killed | SIGKILL again |
 //! | `SpawnFailed` (fork) | out, a failure | - | - | out | out |
 //! | `SpawnFailed` (later) | noted for the reaper | - | - | noted | noted |
 //! | `Exited` | out, a failure | out, a failure | out; a failure if ready for less than `healthy_after` | out | out |
@@ -61,6 +61,7 @@ mod group;
 mod hook;
 mod idle;
 mod life;
+mod liveness;
 pub mod note;
 mod reexec;
 mod reload;
@@ -210,6 +211,7 @@ impl Supervisor {
             Event::Ready { child } => {
                 self.acked(child);
             }
+            Event::Said { child, word } => self.said(child, word),
             Event::Signaled(signal) => self.signaled(signal),
             Event::TerminalGone => self.terminal_gone(),
             Event::Request { ticket, origin, verb } => {
@@ -370,7 +372,7 @@ impl Supervisor {
                 _ if hook => self.hook_is_late(child),
                 Phase::Starting if timer => self.mark_ready(child),
                 Phase::Spawning | Phase::Starting => self.miss_deadline(child),
-                Phase::Ready => {}
+                Phase::Ready => self.miss_sign_of_life(child),
                 Phase::Stopping => self.press_child(child),
                 Phase::Killed => self.kill_child(child),
             }

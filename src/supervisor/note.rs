@@ -102,6 +102,8 @@ pub enum Reason {
     Stubborn,
     /// The plan does not have its group any more.
     Removed,
+    /// It did not show in time that it lives.
+    Silent,
 }
 
 impl fmt::Display for Reason {
@@ -115,6 +117,7 @@ impl fmt::Display for Reason {
             Reason::Abandoned => "upgrade abandoned",
             Reason::Stubborn => "did not go",
             Reason::Removed => "group removed",
+            Reason::Silent => "no sign of life",
         })
     }
 }

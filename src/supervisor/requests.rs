@@ -363,6 +363,7 @@ impl Supervisor {
                     since_ms: millis(self.now.since(child.since)),
                     restarts: slot.map_or(0, |slot| slot.restarts),
                     last_exit: slot.and_then(|slot| slot.last_exit.clone()),
+                    status: child.said.clone(),
                 }
             })
             .collect();

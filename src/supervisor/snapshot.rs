@@ -120,6 +120,9 @@ pub struct WorkerStatus {
     pub restarts: u32,
     /// How the previous worker of this slot ended.
     pub last_exit: Option<LastExit>,
+    /// What it says of itself: STATUS of `sd_notify(3)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// Where a worker is in its life.

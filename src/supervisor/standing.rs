@@ -29,9 +29,9 @@ impl Supervisor {
         let (mut ready, mut failing) = (true, false);
         let mut parts = Vec::new();
         for group in &self.groups {
-            let mut own = self.children.iter().filter(|child| child.group == group.id).peekable();
+            let mut own = self.workers_of(group.id).peekable();
             let state = group.state(&group.views(&self.children), own.peek().is_none(), stopping);
-            ready &= matches!(state, GroupState::Up | GroupState::Stopped);
+            ready &= matches!(state, GroupState::Up | GroupState::Stopped | GroupState::Waiting);
             failing |= state == GroupState::Failing;
             let serving = own.filter(|child| child.phase == Phase::Ready).count();
             parts.push(match self.groups.len() {
@@ -46,7 +46,9 @@ impl Supervisor {
             (false, None, true) => "replacing workers: ",
             (false, None, false) => "",
         };
-        let deadlines = self.children.iter().filter_map(|child| child.deadline).chain(self.reexec_deadline());
+        // What a ready worker waits for is nothing that ends.
+        let waited_for = self.children.iter().filter(|child| child.phase != Phase::Ready);
+        let deadlines = waited_for.filter_map(|child| child.deadline).chain(self.reexec_deadline());
         Standing {
             ready,
             changing: rollout || self.reexec.is_some(),

@@ -127,11 +127,6 @@ impl AsFd for NotifySocket {
     }
 }
 
-/// Whether one of the lines is `READY=1`.
-pub fn is_ready(text: &[u8]) -> bool {
-    text.split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
-}
-
 fn credentials(header: &libc::msghdr) -> Option<libc::ucred> {
     // SAFETY: the kernel has filled the control buffer and told its length; CMSG_FIRSTHDR gives null or a whole header
     // within it.
@@ -170,7 +165,7 @@ mod tests {
         let message = socket.receive().unwrap().unwrap();
         assert_eq!(message.text, b"STATUS=warm\nREADY=1\n");
         assert_eq!((message.pid, message.uid), (std::process::id() as i32, crate::sys::creds::our_uid()));
-        assert!(!message.too_long && is_ready(&message.text));
+        assert!(!message.too_long);
         assert_eq!(socket.receive().unwrap(), None);
     }
 
@@ -205,14 +200,5 @@ mod tests {
         let lengths: Vec<_> =
             std::iter::from_fn(|| socket.receive().unwrap()).map(|m| (m.text.len(), m.too_long)).collect();
         assert_eq!(lengths, [(MESSAGE_MAX, false), (0, true), (0, false)]);
-    }
-
-    #[test]
-    fn ready_is_a_line_and_not_a_piece_of_one() {
-        assert!(is_ready(b"READY=1"));
-        assert!(is_ready(b"MAINPID=3\nREADY=1\nSTATUS=x"));
-        for other in [&b""[..], b"READY=0", b"READY=10", b"XREADY=1", b"STATUS=READY=1"] {
-            assert!(!is_ready(other));
-        }
     }
 }

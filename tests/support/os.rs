@@ -722,6 +722,9 @@ impl World {
             Reason::Removed => {
                 demand!(!self.planned[process.group.0], "{child:?} goes with its group, which stays")
             }
+            Reason::Silent => {
+                demand!(process.ready.is_some(), "{child:?} is asked for a sign of life, and is not ready")
+            }
             Reason::Replaced | Reason::Restart => {}
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod hooks;
 mod idle;
+mod liveness;
 mod manners;
 mod phases;
 mod reexec;

@@ -1,0 +1,109 @@
+//! What stands in a message of a worker, `sd_notify(3)`. Lines of `NAME=VALUE`; what is not known is passed over.
+
+use std::time::Duration;
+
+use crate::supervisor::event::Word;
+use crate::supervisor::note::errno_text;
+
+/// Longest text for status, in characters.
+const STATUS_MAX: usize = 200;
+
+/// A message, taken apart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Notification {
+    /// `READY=1`
+    pub(super) ready: bool,
+    /// Everything for the machine, in the order of the message.
+    pub(super) words: Vec<Word>,
+    /// `MAINPID=`
+    pub(super) main_pid: Option<i32>,
+}
+
+/// Reads a message.
+pub(super) fn read(text: &[u8]) -> Notification {
+    let mut found = Notification::default();
+    let mut status = None;
+    let mut otherwise = None;
+    for line in text.split(|&byte| byte == b'\n') {
+        let Some(at) = line.iter().position(|&byte| byte == b'=') else { continue };
+        let (name, value) = (&line[..at], String::from_utf8_lossy(&line[at + 1..]));
+        let number = || value.parse::<u64>().ok();
+        match (name, &*value) {
+            (b"READY", "1") => found.ready = true,
+            (b"STATUS", text) => status = Some(shown(text)),
+            (b"RELOADING", "1") => otherwise = Some("reloading".to_owned()),
+            (b"STOPPING", "1") => {
+                otherwise = Some("stopping".to_owned());
+                found.words.push(Word::Stopping);
+            }
+            (b"ERRNO", _) => {
+                let errno = value.parse().ok().filter(|errno| (1..4096).contains(errno));
+                otherwise = errno.map(errno_text).or(otherwise);
+            }
+            (b"WATCHDOG", "1") => found.words.push(Word::Alive),
+            (b"WATCHDOG", "trigger") => found.words.push(Word::Trigger),
+            (b"WATCHDOG_USEC", _) => {
+                found.words.extend(number().filter(|&usec| usec > 0).map(micros).map(Word::AliveEvery));
+            }
+            (b"EXTEND_TIMEOUT_USEC", _) => found.words.extend(number().map(micros).map(Word::Extend)),
+            (b"MAINPID", _) => found.main_pid = value.parse().ok(),
+            _ => {}
+        }
+    }
+    found.words.extend(status.or(otherwise).map(Word::Status));
+    found
+}
+
+fn micros(usec: u64) -> Duration {
+    // In whole milliseconds, and at least one, as the machine counts in them.
+    Duration::from_millis(usec.div_ceil(1000).max(1))
+}
+
+/// One line without what would move a cursor.
+fn shown(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(STATUS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_is_understood() {
+        let ms = Duration::from_millis;
+        for (text, words) in [
+            ("STATUS=warm", vec![Word::Status("warm".into())]),
+            ("STATUS=\u{1b}[31mred\r", vec![Word::Status("[31mred".into())]),
+            ("RELOADING=1\nMONOTONIC_USEC=5", vec![Word::Status("reloading".into())]),
+            ("STOPPING=1", vec![Word::Stopping, Word::Status("stopping".into())]),
+            ("STOPPING=1\nSTATUS=bye", vec![Word::Stopping, Word::Status("bye".into())]),
+            ("ERRNO=2", vec![Word::Status("no such file or directory".into())]),
+            ("WATCHDOG=1", vec![Word::Alive]),
+            ("WATCHDOG=trigger", vec![Word::Trigger]),
+            ("WATCHDOG_USEC=1500000", vec![Word::AliveEvery(ms(1500))]),
+            ("WATCHDOG_USEC=1", vec![Word::AliveEvery(ms(1))]),
+            ("EXTEND_TIMEOUT_USEC=2000", vec![Word::Extend(ms(2))]),
+            ("WATCHDOG_USEC=0\nWATCHDOG_USEC=-1\nWATCHDOG_USEC=x", vec![]),
+            ("X_OWN=1\nnonsense\n=\n\nERRNO=x\nERRNO=0", vec![]),
+        ] {
+            let told = Notification { words, ..Notification::default() };
+            assert_eq!(read(text.as_bytes()), told, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ready_is_a_line_and_not_a_piece_of_one() {
+        assert!(read(b"READY=1").ready && read(b"MAINPID=3\nREADY=1\nSTATUS=x").ready);
+        for other in [&b""[..], b"READY=0", b"READY=10", b"XREADY=1", b"STATUS=READY=1"] {
+            assert!(!read(other).ready);
+        }
+        assert_eq!(read(b"MAINPID=3\nREADY=1").main_pid, Some(3));
+    }
+
+    #[test]
+    fn garbage_is_nothing() {
+        assert_eq!(read(&[0xff; 4096]), Notification::default());
+        let long = [b"STATUS=".as_slice(), &[0xc3; 4000]].concat();
+        assert!(matches!(&read(&long).words[..], [Word::Status(text)] if text.chars().count() == STATUS_MAX));
+    }
+}

@@ -1,0 +1,75 @@
+//! What workers say of themselves, `sd_notify(3)`, and what comes of it: a text for status, more time, a sign of life.
+//!
+//! A group with a `watchdog` wants a sign of life from each ready worker at least that often. The sign may be any: the
+//! driver reports [`Word::Alive`] for it. The deadline of a ready worker is the moment by which the next one is due; one
+//! that lets it pass is asked to go, killed if it does not, and replaced.
+
+use super::Supervisor;
+use super::child::Phase;
+use super::event::{ChildId, Mono, Word};
+use super::group::Vacancy;
+use super::note::Reason;
+use crate::plan::Readiness;
+
+impl Supervisor {
+    /// A worker has said something.
+    pub(super) fn said(&mut self, id: ChildId, word: Word) {
+        let now = self.now;
+        let Some(child) = self.child_mut(id) else { return };
+        match word {
+            Word::Status(text) => child.said = Some(text),
+            Word::Stopping => child.finishing = true,
+            Word::Alive => {
+                if child.phase == Phase::Ready {
+                    let due = self.life_due(id);
+                    if let Some(child) = self.child_mut(id) {
+                        child.deadline = due;
+                    }
+                }
+            }
+            Word::AliveEvery(span) => {
+                child.alive_every = Some(span);
+                self.said(id, Word::Alive);
+            }
+            Word::Trigger => {
+                if child.phase == Phase::Ready && self.life_due(id).is_some() {
+                    self.miss_sign_of_life(id);
+                }
+            }
+            Word::Extend(span) => self.extend(id, now.after(span)),
+        }
+    }
+
+    /// By when a worker that is ready now has to show that it lives.
+    pub(super) fn life_due(&self, id: ChildId) -> Option<Mono> {
+        let child = self.child(id)?;
+        let usual = self.groups[child.group.0].policy.watchdog?;
+        Some(self.now.after(child.alive_every.unwrap_or(usual)))
+    }
+
+    /// Gives the phase that a worker is in until this moment at least. How long a worker has to live to be ready by the
+    /// timer is not its own to say.
+    fn extend(&mut self, id: ChildId, until: Mono) {
+        let Some(child) = self.child(id) else { return };
+        let manual = self.groups[child.group.0].policy.ready == Readiness::Manual;
+        let waited_for = match child.phase {
+            Phase::Starting => manual,
+            Phase::Stopping => true,
+            Phase::Spawning | Phase::Ready | Phase::Killed => false,
+        };
+        if let Some(child) = self.child_mut(id).filter(|_| waited_for) {
+            child.deadline = child.deadline.map(|deadline| deadline.max(until));
+        }
+    }
+
+    /// A ready worker has not shown that it lives.
+    pub(super) fn miss_sign_of_life(&mut self, id: ChildId) {
+        let Some(child) = self.child(id) else { return };
+        let (group, slot) = (child.group, child.slot);
+        if let Some(slot) = self.groups[group.0].slot_mut(slot) {
+            slot.restarts = slot.restarts.saturating_add(1);
+            slot.vacancy = Vacancy::Urgent;
+        }
+        self.stop_child(id, Reason::Silent);
+    }
+}
