@@ -91,9 +91,7 @@ pub fn run(init: Init) -> Result<u8> {
     // nobody whom it helps to know.
     let _ = start::close_unnamed();
     let _ = std::env::set_current_dir("/");
-    let status = watch.serve().map_err(failed("wait for signals"))?;
-    watch.leave();
-    Ok(status)
+    watch.serve().map_err(failed("wait for signals"))
 }
 
 /// Why the program does not run.
@@ -109,7 +107,7 @@ struct Watch {
     first: bool,
     /// The program, until it is reaped.
     program: Option<i32>,
-    /// The terminal, if we were in the foreground there. The group of the program is put there if it has one of its own.
+    /// The terminal that we have. The program is put in the foreground when we are, if it has a group of its own.
     terminal: Option<Terminal>,
     /// The last signal to stop or to go on that was passed on was one to stop: by somebody's wish, and not by the terminal.
     asked_to_stop: bool,
@@ -123,13 +121,13 @@ impl Watch {
         // No argument has a NUL in it: ours came as such strings.
         let argv: Vec<CString> =
             self.init.argv.iter().flat_map(|word| CString::new(word.clone().into_vec())).collect();
-        self.terminal = Terminal::ours();
+        self.terminal = Terminal::controlling();
         let env = environment();
         let launch = Launch {
             argv: &argv,
             env: env.as_ref(),
             own_group: self.init.own_group,
-            terminal: self.terminal.filter(|_| self.init.own_group),
+            terminal: self.terminal.filter(|terminal| self.init.own_group && terminal.is_ours()),
             dies_with_us: self.init.parent_death_signal == Some(Signal::KILL),
             mask,
         };
@@ -138,10 +136,7 @@ impl Watch {
                 self.tell(Level::Info, || format!("started {} as process {pid}", name.display()));
                 Ok(pid)
             }
-            Err(failed) => {
-                self.leave();
-                Err(refused(&name, failed))
-            }
+            Err(failed) => Err(refused(&name, failed)),
         }
     }
 
@@ -197,6 +192,7 @@ impl Watch {
             if self.program == Some(dead) {
                 self.tell(Level::Info, || format!("process {dead} {}", told(exit)));
                 self.program = None;
+                self.take_terminal_back(dead);
                 status = Some(self.ended(self.init.status(exit)));
             } else {
                 let level = if self.init.tell_reaped { Level::Warn } else { Level::Debug };
@@ -343,11 +339,12 @@ impl Watch {
         }
     }
 
-    /// Leaves the terminal to those among whom we were started, as a shell script that goes on expects it.
-    fn leave(&self) {
-        let given = self.init.own_group && !self.first;
-        if let Some(terminal) = self.terminal.filter(|terminal| given && !terminal.is_ours()) {
-            // The terminal may have gone with the program.
+    /// Takes the terminal back from a program that has ended, for those among whom we were started: a shell script that
+    /// goes on expects it.
+    fn take_terminal_back(&self, program: i32) {
+        let left = |terminal: &Terminal| terminal.foreground() == Some(program);
+        if let Some(terminal) = self.terminal.filter(|terminal| !self.first && left(terminal)) {
+            // It may have gone meanwhile.
             let _ = terminal.take_back();
         }
     }

@@ -12,15 +12,15 @@ use crate::signame::Signal;
 pub struct Terminal(c_int);
 
 impl Terminal {
-    /// The one that standard input, output or error leads to, if this process has it: its group is in the foreground.
-    ///
-    /// A group of another PID namespace has the number 0 here, as ours may have: then nobody can tell whether it is ours,
-    /// and it is taken for it.
-    pub fn ours() -> Option<Terminal> {
-        (0..3).map(Terminal).find(|terminal| terminal.is_ours())
+    /// The one that standard input, output or error leads to, if this process has it.
+    pub fn controlling() -> Option<Terminal> {
+        (0..3).map(Terminal).find(|terminal| terminal.foreground().is_some())
     }
 
     /// Whether this process is in the foreground.
+    ///
+    /// A group of another PID namespace has the number 0 here, as ours may have: then nobody can tell whether it is ours,
+    /// and it is taken for it.
     pub fn is_ours(self) -> bool {
         // SAFETY: no arguments; it cannot fail.
         self.foreground() == Some(unsafe { libc::getpgrp() })
@@ -63,6 +63,10 @@ pub fn stop_ourselves(signal: Signal) -> io::Result<()> {
         // SAFETY: the set is initialised; the old one is not asked for.
         cvt(unsafe { libc::sigprocmask(how, &raw const set, std::ptr::null_mut()) }).map(drop)
     };
+    // The terminal may have sent it to us as well. It would stop us twice.
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: set and time are initialised, and nothing is to be filled in. That there is none is no error.
+    unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const now) };
     change(SIG_UNBLOCK)?;
     let sent = fault::hit("kill").and_then(|()| {
         // It is delivered before the call returns, and its disposition is the default one.

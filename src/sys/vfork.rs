@@ -88,6 +88,10 @@ pub fn launch(launch: &Launch<'_>) -> Result<i32, Failed> {
     })
     .map_err(failed)?;
     let Some(failed) = shared.failed else { return Ok(pid) };
+    if let Some(terminal) = launch.terminal {
+        // Nobody is there any more. The terminal may have gone too.
+        let _ = terminal.take_back();
+    }
     // It has ended, and is of no interest to anybody.
     // SAFETY: nothing to write to is given.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
