@@ -454,7 +454,8 @@ const RUN_OPTIONS: &[Opt] = &[
         "for an upgrade as a whole (no limit)",
         "From its first new worker on. What is not done by then has failed, and is rolled back; that has no limit.",
     )
-    .takes("DUR"),
+    .takes("DUR")
+    .rare(),
     flag(
         Id::AutoUpgrade,
         "auto-upgrade",
