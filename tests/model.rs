@@ -560,20 +560,20 @@ fn a_plan_that_is_read_again() {
         name: "one worker, manual acks, another plan",
         policy: policy(1, Readiness::Manual, UpgradeMode::Rolling),
         wishes: wishes.chain([Wish::Stop, Wish::Start, Wish::Reexec, Wish::Signal(Signal::TERM)]).collect(),
-        asks: 3,
+        asks: 1,
         faults: 0,
         codes: vec![1],
-        at_least: 20_000,
+        at_least: 5_000,
     }
     .run();
     Search {
         name: "one worker, another plan and failures",
         policy: policy(1, Readiness::Exec, UpgradeMode::Rolling),
         wishes: revisions.map(Wish::Reload).into_iter().chain([Wish::Upgrade]).collect(),
-        asks: 2,
-        faults: 2,
+        asks: 1,
+        faults: 1,
         codes: vec![1],
-        at_least: 20_000,
+        at_least: 10_000,
     }
     .run();
 }

@@ -167,12 +167,8 @@ fn lines_go_to_the_log_of_the_system() {
     let setup = once("echo out; printf errors >&2");
     let path = setup.path("log");
     let keeper = UnixDatagram::bind(&path).unwrap();
-    let words: Vec<String> = setup
-        .options("--stdout-log syslog --stderr-log syslog")
-        .words()
-        .into_iter()
-        .map(|word| word.into_string().unwrap())
-        .collect();
+    let setup = setup.options("--stdout-log syslog --stderr-log syslog");
+    let words: Vec<String> = setup.words().into_iter().map(|word| word.into_string().unwrap()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let Some(output) = syslog::run(&path, &words) else { return };
     assert_eq!(output.code, Some(0), "{output:?}");

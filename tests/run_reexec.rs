@@ -354,9 +354,11 @@ fn what_happens_in_the_gap_is_known_afterwards() {
     manager.up();
     let mut events = manager.events();
     let victim = manager.pids("ready")[1];
-    // A process that was killed dies when its turn comes: only then is the order of things known.
-    let dead = format!("until grep -q '^State:.Z' /proc/{victim}/status; do :; done");
-    let strike = format!("{{ kill -KILL {victim}; {dead}; kill -USR2 $$; kill -HUP $$; }}");
+    // A process that was killed dies when its turn comes: only then is the order of things known. The shell starts nothing
+    // to see it, since it would reap the dead one together with what it has started.
+    let lives = format!("read -r stat </proc/{victim}/stat && case $stat in *') Z '*) false;; esac");
+    let strike =
+        format!("{{ kill -KILL {victim}; while {lives}; do :; done; kill -USR2 $$; kill -HUP $$; }}");
     lead_to_script(&manager, &in_the_gap(&strike));
     manager.done(&["reexec"]);
     lead_back(&manager);
