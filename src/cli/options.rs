@@ -766,24 +766,22 @@ const CHECK: &[Opt] = &[
     VERSION,
 ];
 
-const WAITING: &[Opt] = &[
-    flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),
-    flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", ""),
-    flag(
-        Id::Timeout,
-        "timeout",
-        Section::Asking,
-        "how long to wait for the result (no limit)",
-        "Exit code 6 then; what was asked for goes on.",
-    )
-    .takes("DUR"),
-    JSON,
-    SILENT,
-    NAME,
-    CONTROL,
-    HELP,
-    VERSION,
-];
+const NO_WAIT: Opt =
+    flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", "");
+
+const WAIT_DRAINED: Opt =
+    flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", "");
+
+const TIMEOUT: Opt = flag(
+    Id::Timeout,
+    "timeout",
+    Section::Asking,
+    "how long to wait for the result (no limit)",
+    "Exit code 6 then; what was asked for goes on.",
+)
+.takes("DUR");
+
+const WAITING: &[Opt] = &[NO_WAIT, WAIT_DRAINED, TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VERSION];
 
 const KEEP_GOING: Opt = flag(
     Id::KeepGoing,
@@ -803,15 +801,8 @@ const RELOAD: &[Opt] = &[
     ),
     Opt { section: Section::Asking, ..KEEP_GOING },
     flag(Id::NoWait, "no-wait", Section::Asking, "return when the file is in force", ""),
-    flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", ""),
-    flag(
-        Id::Timeout,
-        "timeout",
-        Section::Asking,
-        "how long to wait for the result (no limit)",
-        "Exit code 6 then; what was asked for goes on.",
-    )
-    .takes("DUR"),
+    WAIT_DRAINED,
+    TIMEOUT,
     JSON,
     SILENT,
     NAME,
@@ -820,23 +811,7 @@ const RELOAD: &[Opt] = &[
     VERSION,
 ];
 
-const REEXEC: &[Opt] = &[
-    flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", ""),
-    flag(
-        Id::Timeout,
-        "timeout",
-        Section::Asking,
-        "how long to wait for the result (no limit)",
-        "Exit code 6 then; what was asked for goes on.",
-    )
-    .takes("DUR"),
-    JSON,
-    SILENT,
-    NAME,
-    CONTROL,
-    HELP,
-    VERSION,
-];
+const REEXEC: &[Opt] = &[NO_WAIT, TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VERSION];
 
 const ANSWERED: &[Opt] = &[ANSWER_TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VERSION];
 

@@ -118,7 +118,12 @@ impl Service {
 
     /// Tells what has changed.
     pub(super) fn tell(&mut self, standing: &Standing, now: Mono, journal: &mut Journal) {
-        for message in self.news(standing, now) {
+        let news = self.news(standing, now);
+        if news.is_empty() {
+            // What there was no room for is no longer so: nobody waits for room.
+            self.full = None;
+        }
+        for message in news {
             // In their order, or not yet.
             if !self.send(&message.text, journal) {
                 return;
