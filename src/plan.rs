@@ -45,6 +45,9 @@ pub struct Plan {
     /// The file that it comes from; if absent there is nothing to read again.
     #[serde(default)]
     pub source: Option<Source>,
+    /// Take in orphans of workers, as PID 1 does in any case.
+    #[serde(default)]
+    pub subreaper: bool,
 }
 
 /// How the manager itself behaves; the part of the plan beside the groups that the core reads.

@@ -25,6 +25,9 @@ pub struct Overrides {
     pub format: Option<LogFormat>,
     /// Where log lines go.
     pub target: Option<LogTarget>,
+    /// Whether orphans of workers are taken in.
+    #[serde(default)]
+    pub subreaper: Option<bool>,
     /// Whose defaults hold for the groups.
     pub defaults: Option<Defaults>,
 }
@@ -40,6 +43,7 @@ impl Overrides {
             level: self.level.or(other.level),
             format: self.format.or(other.format),
             target: self.target.or(other.target),
+            subreaper: self.subreaper.or(other.subreaper),
             defaults: self.defaults.or(other.defaults),
         }
     }

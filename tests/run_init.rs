@@ -454,6 +454,7 @@ fn it_holds_nothing_that_is_the_programs() {
     started.stdout.line("closed");
     // Nobody has the other end any more.
     assert_eq!(io::read_to_string(reader).unwrap(), "");
+    wait_until_it_sleeps(started.pid());
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", started.pid())).unwrap().to_str(), Some("/"));
     assert_eq!(started.code(), Some(1));
 }
@@ -534,7 +535,8 @@ fn dumb_init_is_understood() {
         if single {
             command.env("DUMB_INIT_SETSID", "0");
         }
-        let script = "read pid name state parent group rest </proc/$$/stat; echo $$ leads $group; read line";
+        let script =
+            "read pid name state parent group rest </proc/$$/stat; echo $$ leads $group; exec sleep 1000";
         let mut started = start(command.args(["-r", "15:2", "sh", "-c", script]));
         let line = started.stdout.line("leads");
         let (program, group) = line.split_once(" leads ").unwrap();

@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
+use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use serde_json::json;
-use support::process::{lives, wait_gone};
-use support::{http, pass, pid_of, setup, worker};
+use support::process::{lives, status_field, wait_gone};
+use support::{LIMIT, http, pass, pid_of, setup, worker};
 
 #[test]
 fn worker_entry() {
@@ -448,4 +449,33 @@ fn give_up_ends_the_manager_with_the_code_of_the_worker() {
     let log = manager.log.all();
     assert_eq!(log.matches("died: exit code 9").count(), 3, "{log}");
     assert!(log.contains("gave up after 3 failures in a row"), "{log}");
+}
+
+#[test]
+fn a_subreaper_takes_in_orphans_and_reaps_them() {
+    let setup = setup("pause").options("--ack none --subreaper");
+    let pids = setup.path("orphan");
+    let script =
+        "(sh -c 'echo $$ >\"$0.new\" && mv \"$0.new\" \"$0\" && exec sleep 1000' \"$0\" &); exec sleep 1000";
+    let pids_of = pids.to_str().unwrap().to_owned();
+    let mut manager = setup.program(&["sh", "-c", script, &pids_of]).start();
+    let deadline = Instant::now() + LIMIT;
+    let orphan: i32 = loop {
+        if let Ok(text) = fs::read_to_string(&pids) {
+            break text.trim().parse().unwrap();
+        }
+        assert!(Instant::now() < deadline, "there is no orphan");
+        std::thread::yield_now();
+    };
+    while status_field(orphan, "PPid") != manager.pid().to_string() {
+        assert!(Instant::now() < deadline, "it has another parent: {}", status_field(orphan, "PPid"));
+        std::thread::yield_now();
+    }
+    send(orphan, Signal::SIGKILL);
+    // Once it is reaped nothing of it is left, not even a zombie.
+    while fs::exists(format!("/proc/{orphan}")).unwrap() {
+        assert!(Instant::now() < deadline, "it was not reaped");
+        std::thread::yield_now();
+    }
+    assert_eq!(manager.stop(), Some(0));
 }

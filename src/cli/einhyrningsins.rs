@@ -216,6 +216,7 @@ impl Given {
             log: LogSpec { target, ..LogSpec::stderr(level, LogFormat::Plain) },
             pidfile: None,
             source: None,
+            subreaper: false,
         })))
     }
 

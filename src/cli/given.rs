@@ -232,6 +232,7 @@ impl Given {
             },
             pidfile: self.pidfile,
             source: None,
+            subreaper: self.init.subreaper,
         })
     }
 
@@ -257,6 +258,7 @@ impl Given {
             pidfile: self.pidfile.take(),
             level: self.level()?,
             format: self.format,
+            subreaper: None,
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };

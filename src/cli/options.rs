@@ -578,6 +578,14 @@ const RUN_OPTIONS: &[Opt] = &[
         "Otherwise workers start with all signals at their default and none blocked.",
     )
     .rare(),
+    flag(
+        Id::Subreaper,
+        "subreaper",
+        Section::Workers,
+        "take in orphans of workers when not PID 1",
+        "They are reaped and counted, and nothing else; PID 1 has them in any case.",
+    )
+    .rare(),
     flag(Id::Verbose, "verbose", Section::Logging, "log each step", "").letter('v'),
     flag(Id::Quiet, "quiet", Section::Logging, "log warnings only; twice, errors only", "").letter('q'),
     flag(Id::LogFormat, "log-format", Section::Logging, "plain, json", "The shape of log lines.")
@@ -766,8 +774,7 @@ const CHECK: &[Opt] = &[
     VERSION,
 ];
 
-const NO_WAIT: Opt =
-    flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", "");
+const NO_WAIT: Opt = flag(Id::NoWait, "no-wait", Section::Asking, "return when the request is accepted", "");
 
 const WAIT_DRAINED: Opt =
     flag(Id::WaitDrained, "wait-drained", Section::Asking, "wait also until replaced workers are gone", "");

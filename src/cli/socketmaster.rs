@@ -230,6 +230,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
         },
         pidfile: None,
         source: None,
+        subreaper: false,
     }
 }
 

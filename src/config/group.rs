@@ -207,7 +207,8 @@ impl Draft {
             | Id::Pidfile
             | Id::LogLevel
             | Id::LogFormat
-            | Id::Syslog => {}
+            | Id::Syslog
+            | Id::Subreaper => {}
         }
         Ok(())
     }

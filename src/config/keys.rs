@@ -134,6 +134,8 @@ pub enum Id {
     LogFormat,
     /// `syslog` of the manager
     Syslog,
+    /// `subreaper`
+    Subreaper,
 }
 
 /// In which tables of the file a key stands.
@@ -362,6 +364,15 @@ pub const KEYS: &[Key] = &[
     )
     .of_manager()
     .option("syslog"),
+    row(
+        Id::Subreaper,
+        "subreaper",
+        Kind::Flag,
+        Usual::Default("false"),
+        "take in orphans of workers and reap them, as PID 1 does in any case",
+    )
+    .of_manager()
+    .option("subreaper"),
     row(
         Id::ExecStart,
         "exec_start",

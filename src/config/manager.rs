@@ -19,6 +19,7 @@ pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(),
         Id::LogLevel => said.level = Some(value.read(|text| values::choice(text, &values::LEVELS))?),
         Id::LogFormat => said.format = Some(value.read(|text| values::choice(text, &values::FORMATS))?),
         Id::Syslog => said.target = value.flag()?.then(LogTarget::syslog),
+        Id::Subreaper => said.subreaper = Some(value.flag()?),
         // The table has all others under groups only.
         _ => {}
     }

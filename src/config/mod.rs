@@ -126,6 +126,7 @@ pub fn read(
         },
         pidfile: said.pidfile,
         source: Some(source.clone()),
+        subreaper: said.subreaper.unwrap_or(false),
     };
     Ok(Contents { plan, unlike, faults: faults.into_list() })
 }

@@ -53,7 +53,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
 use crate::sys::service::Passed;
 use crate::sys::signals::Signals;
-use crate::sys::{clock, reason, start};
+use crate::sys::{clock, family, reason, start};
 pub use check::{CAN_RESUME, RESUMABLE, can_resume};
 use clients::Clients;
 use generation::Generation;
@@ -102,6 +102,10 @@ pub fn decline(plan: Plan, why: Error) -> Result<u8> {
 fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<String>) -> Result<u8> {
     start::open_standard()
         .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?;
+    if plan.subreaper {
+        family::become_subreaper()
+            .map_err(|error| Error::failed(format!("cannot become a subreaper: {}", reason(error))))?;
+    }
     let passed = activation(&mut plan);
     let mut kept = inherited(&plan);
     kept.extend(passed.numbers().map(|(number, _)| number));

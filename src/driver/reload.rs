@@ -144,6 +144,7 @@ impl Driver {
             ("name", old.name != new.name),
             ("control_socket", old.control != new.control),
             ("pidfile", old.pidfile != new.pidfile),
+            ("subreaper", old.subreaper != new.subreaper),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
             let line =

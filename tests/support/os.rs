@@ -100,6 +100,7 @@ fn nothing_read() -> Reading {
         log: LogSpec::stderr(Level::Info, LogFormat::Plain),
         pidfile: None,
         source: None,
+        subreaper: false,
         activation: false,
     };
     Reading { plan, left_out: Vec::new(), hosts: Vec::new() }
