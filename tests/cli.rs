@@ -266,6 +266,47 @@ fn short_help_fits_one_screen_and_all_help_80_columns() {
 }
 
 #[test]
+fn every_option_and_verb_is_parted_from_what_is_said_of_it() {
+    for command in COMMANDS {
+        let (short, long) = (help::short(command), help::long(command));
+        for option in command.options {
+            let argument = option.argument.map_or(String::new(), |argument| format!(" {argument}"));
+            let head = format!("--{}{argument}", option.long);
+            let is_parted = |page: &str| {
+                page.match_indices(&head).any(|(at, _)| {
+                    let after = page[at + head.len()..].trim_start_matches(' ');
+                    let spaces = page[at + head.len()..].len() - after.len();
+                    let (lead, told) = (page[..at].trim_end_matches(' '), after.trim_start());
+                    let letter = option.short.map_or(String::new(), |letter| format!("-{letter},"));
+                    let begins_line = lead.ends_with('\n') || lead.ends_with(&letter);
+                    begins_line && (spaces > 0 || after.starts_with('\n')) && told.starts_with(option.brief)
+                })
+            };
+            assert!(is_parted(&long), "{} {head}: {long}", command.name);
+            assert!(!option.common || is_parted(&short), "{} {head}: {short}", command.name);
+        }
+        assert!(page("-h").contains(&format!("\n  {} ", command.name)), "{}", command.name);
+    }
+}
+
+#[test]
+fn the_overview_names_every_door_and_each_has_help() {
+    let overview = page("-h");
+    let (_, doors) = overview.split_once("'remuda NAME -h'): ").expect("names");
+    let names: Vec<&str> = doors.trim_end_matches(['.', '\n']).split([',', ' ', '\n']).collect();
+    for name in ["socketmaster", "einhyrningsins", "einhyrningsinsctl", "tini", "dumb-init", "catatonit"] {
+        assert!(names.contains(&name), "{doors}");
+    }
+    for name in names.into_iter().filter(|name| !name.is_empty()) {
+        match remuda::cli::parse(words(&format!("remuda {name} -h"))) {
+            Ok(Outcome::Print(_)) => {}
+            Ok(Outcome::Refuse(refusal)) => assert_eq!(refusal.status, 0, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn help_and_version_come_before_everything_else() {
     for command in COMMANDS {
         let name = command.name;
@@ -517,7 +558,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         assert_eq!(parse(words(line)), Ok(Outcome::RunFile(bare.clone())), "{line}");
     }
     assert_eq!(parse(words("check web.toml")), Ok(Outcome::Check(bare.clone())));
-    let lenient = Source { keep_going: true, ..bare };
+    let lenient = Source { keep_going: true, ..bare.clone() };
     assert_eq!(parse(words("run -c web.toml --keep-going")), Ok(Outcome::RunFile(lenient.clone())));
     assert_eq!(parse(words("check --keep-going web.toml")), Ok(Outcome::Check(lenient)));
     let beside = [
@@ -533,6 +574,12 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         "help",
         "version",
     ];
+    for option in RUN.options.iter().filter(|option| beside.contains(&option.long)) {
+        let value = good_value(option).map(|value| format!("={value}")).unwrap_or_default();
+        let line = format!("run -c web.toml --{}{value}", option.long);
+        let taken = parse(words(&line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(option.long == "config" || taken != Outcome::RunFile(bare.clone()), "{line}");
+    }
     for option in RUN.options.iter().filter(|option| !beside.contains(&option.long)) {
         let value = good_value(option).map(|value| format!("={value}")).unwrap_or_default();
         let told = refused(&format!("run -c web.toml --{}{value}", option.long));

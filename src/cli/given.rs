@@ -381,6 +381,7 @@ fn contradiction(id: Id) -> Option<&'static Opt> {
         Id::Verbose,
         Id::Quiet,
         Id::LogFormat,
+        Id::Syslog,
         Id::KeepGoing,
     ];
     RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))

@@ -1,5 +1,6 @@
 //! Help and version, printed from the table of options. Pure.
 
+use super::DOORS;
 use super::options::{COMMANDS, Command, Kind, Opt, RUN, Section};
 use crate::duration;
 
@@ -61,7 +62,8 @@ without refusing or dropping a connection:
     }
     page += "\n'remuda run -h' shows the options of run, 'remuda VERB -h' those of a verb,\n";
     page += "'remuda --help' everything about run.\n";
-    page += "In the manner of others: 'remuda einhyrningsins -h'.\n";
+    let names: Vec<&str> = DOORS.iter().map(|(name, _)| *name).collect();
+    page += &wrapped(&format!("In the manner of others ('remuda NAME -h'): {}.", names.join(", ")), 0);
     page
 }
 
@@ -143,9 +145,14 @@ fn brief(option: &Opt) -> String {
     }
 }
 
-/// A line with `text` at `column`.
+/// A line with `text` at `column`, or two where `left` reaches as far.
 fn beside(left: &str, column: usize, text: &str) -> String {
-    format!("{left:column$}{text}\n")
+    let left = left.trim_end();
+    if left.chars().count() < column {
+        format!("{left:column$}{text}\n")
+    } else {
+        format!("{left}\n{:column$}{text}\n", "")
+    }
 }
 
 /// `text` in lines of at most [`WIDTH`], each after `indent` spaces.
