@@ -12,7 +12,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 release = $(target)/release
 # The programs that remuda takes over from and whose names it understands, each with its page; tini and its like have
 # theirs in remuda-init(1).
-compat = einhyrningsins einhyrningsinsctl socketmaster tini dumb-init catatonit
+compat = einhyrningsins einhyrningsinsctl socketmaster tini docker-init dumb-init catatonit
 compat_pages = $(wildcard $(compat:%=man/%.1))
 # Pages are named PAGE.SECTION; the section is the directory.
 pages = $(filter-out $(compat_pages),$(wildcard man/*.[1-8]))
@@ -85,7 +85,10 @@ uninstall:
 	for name in $(compat); do \
 		link=$(DESTDIR)$(PREFIX)/bin/$$name; \
 		if test "$$(readlink $$link)" = remuda; then \
-			rm -f $$link $(DESTDIR)$(MANDIR)/man1/$$name.1 || exit 1; \
+			rm -f $$link || exit 1; \
+			case " $(compat_pages) " in \
+			*" man/$$name.1 "*) rm -f $(DESTDIR)$(MANDIR)/man1/$$name.1 || exit 1 ;; \
+			esac; \
 		fi; \
 	done
 	rm -f $(DESTDIR)$(PREFIX)/bin/remuda
