@@ -123,9 +123,19 @@ const POLITE: &str = "stop-on:USR2 ack pause";
 fn exchanges_are_those_that_were_recorded() {
     let mut manager = start(POLITE, "-m -n 2");
     ready(&manager, 2, 1);
-    let mut exchanges =
-        ["empty", "bogus", "version", "signal-none", "signal-cont", "inc", "dec", "ehlo", "upgrade", "die"];
-    for name in &mut exchanges {
+    for name in [
+        "empty",
+        "bogus",
+        "version",
+        "ack",
+        "signal-none",
+        "signal-cont",
+        "inc",
+        "dec",
+        "ehlo",
+        "upgrade",
+        "die",
+    ] {
         let recorded = |end: &str| {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/einhyrningsins");
             fs::read(file.join(format!("{name}.{end}"))).unwrap()
@@ -137,7 +147,7 @@ fn exchanges_are_those_that_were_recorded() {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let mut expected = recorded("resp");
-        if *name == "ehlo" {
+        if name == "ehlo" {
             assert_eq!(expected.pop(), Some(b'\r'), "the one byte that is not repeated");
         }
         assert_eq!(String::from_utf8_lossy(&answer), String::from_utf8_lossy(&expected), "{name}");
@@ -174,6 +184,18 @@ fn the_last_worker_that_is_taken_away_ends_the_manager() {
 }
 
 #[test]
+fn while_all_are_on_their_way_out_there_is_none_to_take_away() {
+    let mut manager = start(POLITE, "-m");
+    ready(&manager, 1, 1);
+    let mut talk = manager.connect();
+    // In one piece, so that the manager does not end between them.
+    talk.send_bytes(b"{\"command\":\"die\"}\n{\"command\":\"dec\"}\n");
+    assert_eq!(talk.receive().unwrap(), "Sent shutdown to all children!");
+    assert_eq!(talk.receive().unwrap(), "No live workers to shutdown! :(");
+    assert_eq!(manager.exit().code(), Some(0));
+}
+
+#[test]
 fn none_to_begin_with_waits_for_more() {
     let mut manager = start(POLITE, "-m -n 0");
     assert_eq!(say(&manager, "dec", &[]), "Already at count=0, no-op");
@@ -187,12 +209,14 @@ fn an_ack_is_for_a_worker_that_lives() {
     let mut manager = start("stop-on:USR2 pause", "-m -r 5");
     let pid = pids(&manager, "starting")[0];
     let mut talk = manager.connect();
+    // Whoever has pid 1 is told that all is well, and nobody is up for it.
     for (ack, answer) in [
-        (json!(1), "pid 1 is no living worker"),
+        (json!(1), "Acknowledged!"),
         (json!(-5), "Missing or unhandled 'pid'"),
         (json!("x"), "Missing or unhandled 'pid'"),
         (json!(pid), "Acknowledged!"),
     ] {
+        assert_eq!(pids(&manager, "starting"), [pid]);
         talk.send(&json!({"command": "worker:ack", "pid": ack}));
         assert_eq!(talk.receive().unwrap(), answer);
     }

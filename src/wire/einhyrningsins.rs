@@ -35,6 +35,7 @@ Commands:
 const NO_COMMAND: &str = "Missing or unhandled 'command'";
 const NO_SIGNAL: &str = "Missing or unhandled 'signal'";
 const NO_JSON: &str = "Expected valid JSON!";
+const NOBODY: &str = "No live workers to shutdown! :(";
 
 /// Signals that may be sent, in the spelling that begins with `SIG`.
 const SIGNALS: [&str; 10] = [
@@ -68,7 +69,10 @@ enum Asked {
     Upgrade,
     Die,
     Signal,
+    /// Of the worker that asks.
     Ack,
+    /// Of a worker that is named.
+    AckOf,
 }
 
 /// What one line asks for.
@@ -160,7 +164,8 @@ fn order(text: &[u8]) -> Order {
             None => Order::Say(NO_SIGNAL),
         },
         Some("worker:ack") => match pid(&request["pid"]) {
-            Some(pid) => ask(Asked::Ack, Verb::Ack(pid)),
+            Some(None) => ask(Asked::Ack, Verb::Ack(None)),
+            Some(pid) => ask(Asked::AckOf, Verb::Ack(pid)),
             None => Order::Say("Missing or unhandled 'pid'"),
         },
         Some(_) | None => Order::Say(NO_COMMAND),
@@ -192,6 +197,10 @@ fn pid(value: &Value) -> Option<Option<i32>> {
 
 fn sentence(asked: Asked, reply: &Reply) -> String {
     match (asked, reply) {
+        // The ancestor asks nobody whose pid it is.
+        (Asked::AckOf, _) => "Acknowledged!".to_owned(),
+        // Workers of a manager that stops are on their way out, all of them.
+        (Asked::Dec, Reply::Failed(..)) => NOBODY.to_owned(),
         (_, Reply::Failed(_, sentence)) => sentence.clone(),
         (_, Reply::Rejected { error, .. }) => error.clone(),
         (_, Reply::Changes { message, .. }) => message.clone(),
@@ -331,6 +340,21 @@ mod tests {
         for wrong in ["-1", "1.5", "\"x\"", "[]", "4294967296", "99999999999999999999"] {
             assert_eq!(ack(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_is_told_in_the_words_of_the_ancestor_where_it_has_any() {
+        let refused = |line: &str| {
+            let mut codec = Einhyrningsins::default();
+            let (request, _) = decode(&mut codec, line).unwrap();
+            let mut out = Vec::new();
+            codec.encode(request, &Reply::Failed(Code::Refused, "why".into()), true, &mut out);
+            parse_answer(&out).unwrap()
+        };
+        assert_eq!(refused(r#"{"command":"worker:ack","pid":1}"#), "Acknowledged!");
+        assert_eq!(refused(r#"{"command":"worker:ack"}"#), "why");
+        assert_eq!(refused(r#"{"command":"dec"}"#), NOBODY);
+        assert_eq!(refused(r#"{"command":"inc"}"#), "why");
     }
 
     #[test]
