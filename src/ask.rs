@@ -39,6 +39,35 @@ pub struct Shell {
     pub execute: Option<String>,
 }
 
+/// What firestarter's client is to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ctrl {
+    /// The control socket of the manager; where firestarter has it if absent.
+    pub socket: Option<PathBuf>,
+    /// What is asked.
+    pub verb: CtrlVerb,
+}
+
+/// The subcommands of firestarter's client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CtrlVerb {
+    /// The names of the groups.
+    List,
+    /// How all of them stand.
+    Status,
+    /// The end of the manager.
+    Stop,
+    /// Something to be done with one of them.
+    Group {
+        /// Its name.
+        name: String,
+        /// `start`, `upgrade` and so on.
+        command: String,
+        /// A signal for its workers, `SIGHUP`, instead of the usual one.
+        signal: Option<String>,
+    },
+}
+
 /// The verbs, with the operand of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskVerb {

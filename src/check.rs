@@ -30,28 +30,28 @@ pub struct Findings {
     pub stops: bool,
 }
 
-/// What a file says.
+/// What a file says, with a sentence for each thing in it that is passed over.
 ///
 /// # Errors
 /// A sentence for each thing that is wrong with it, beginning with the file's name and, where it is in the text, line
 /// and column.
 pub fn load(source: &Source) -> Result<Reading, Vec<String>> {
-    let config::Contents { mut plan, faults, .. } = contents(source)?;
+    let config::Contents { mut plan, faults, warnings, .. } = contents(source)?;
     if let Some(source) = &mut plan.source {
         // To be found again from wherever it is looked for.
         source.file = std::path::absolute(&source.file).unwrap_or_else(|_| source.file.clone());
     }
-    let left_out = |fault: &Fault| {
-        let why = format!("{}:{fault}", source.file.display());
-        LeftOut { group: fault.group.clone().unwrap_or_default(), why }
-    };
+    let line = |fault: &Fault| format!("{}:{fault}", source.file.display());
+    let left_out =
+        |fault: &Fault| LeftOut { group: fault.group.clone().unwrap_or_default(), why: line(fault) };
     let left_out = faults.iter().map(left_out).collect();
-    Ok(Reading { plan, left_out, hosts: Vec::new() })
+    let warnings = warnings.iter().map(line).collect();
+    Ok(Reading { plan, left_out, warnings, hosts: Vec::new() })
 }
 
 /// Looks at a file and at all that it names.
 pub fn check(source: &Source) -> Findings {
-    let config::Contents { plan, unlike, faults } = match contents(source) {
+    let config::Contents { plan, unlike, faults, .. } = match contents(source) {
         Ok(contents) => contents,
         Err(complaints) => return Findings { complaints, remarks: Vec::new(), stops: true },
     };

@@ -27,9 +27,10 @@ impl Difference {
     pub fn between(old: &GroupSpec, new: &GroupSpec) -> Difference {
         let mut found = Difference::default();
         // They are told by this name.
-        let GroupSpec { name: _, launch, sockets, policy } = new;
+        let GroupSpec { name: _, launch, sockets, policy, control } = new;
         found.launch(&old.launch, launch);
         found.replaces("socket_address", old.sockets != *sockets);
+        found.replaces("control_socket", old.control != *control);
         found.policy(&old.policy, policy);
         found
     }
@@ -196,6 +197,7 @@ mod tests {
             launch: Launch::new("/bin/web".into()),
             sockets: vec![addr::parse("127.0.0.1:80").unwrap()],
             policy: Policy::default(),
+            control: None,
         }
     }
 

@@ -101,6 +101,7 @@ fn perform(outcome: Outcome) -> Result<u8> {
         Outcome::Decline(plan, why) => driver::decline(*plan, why),
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Shell(shell) => client::shell(&shell),
+        Outcome::Ctrl(ctrl) => client::ctrl(&ctrl),
         Outcome::Print(page) => print(Stream::Output, &page),
         Outcome::Refuse(Refusal { page, stream, status }) => {
             print(stream, &page)?;

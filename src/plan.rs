@@ -60,6 +60,8 @@ pub struct ManagerPolicy {
     pub exit: ExitPolicy,
     /// End when the last worker is gone and none is wanted. Otherwise a group that was scaled to none waits for more.
     pub exit_when_empty: bool,
+    /// End when no worker is left and the restart policies are content with that. Otherwise the groups can be started again.
+    pub exit_when_finished: bool,
 }
 
 impl Default for ManagerPolicy {
@@ -72,7 +74,7 @@ impl Default for ManagerPolicy {
             (Signal::USR1, Meaning::ReopenLogs),
             (Signal::USR2, Meaning::Nothing),
         ]);
-        ManagerPolicy { signals, exit: ExitPolicy::Worker, exit_when_empty: false }
+        ManagerPolicy { signals, exit: ExitPolicy::Worker, exit_when_empty: false, exit_when_finished: true }
     }
 }
 
@@ -127,6 +129,10 @@ pub struct GroupSpec {
     pub sockets: Vec<SocketSpec>,
     /// How the machine treats the workers.
     pub policy: Policy,
+    /// A control socket of its own at this path, where its workers find the manager. In a dialect that knows such sockets
+    /// requests there are about this group alone.
+    #[serde(default, with = "crate::octets")]
+    pub control: Option<PathBuf>,
 }
 
 /// How one worker is started, as the user wrote it: names are resolved when a generation is prepared.
@@ -500,12 +506,24 @@ pub enum ControlSpec {
     Path(#[serde(with = "crate::octets")] PathBuf),
 }
 
+/// Where firestarter has the socket of the group of this name, and under `control` that of the manager. `variable` looks
+/// into the environment.
+pub fn firestarter_socket(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> PathBuf {
+    let directory = variable("TMPDIR").filter(|directory| !directory.is_empty());
+    let application = variable("FIRESTARTER_APP_NAME").unwrap_or_else(|| "firestarter".into());
+    let mut file = application;
+    file.push(format!("-{name}.socket"));
+    PathBuf::from(directory.unwrap_or_else(|| "/tmp".into())).join(file)
+}
+
 /// What the clients of a control socket speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dialect {
     /// remuda-protocol(7).
     #[default]
     Native,
+    /// The protocol of firestarter: a request and its answer are a line of JSON each, one on a connection.
+    Firestarter,
     /// The protocol of einhyrningsins: requests are JSON objects, answers JSON strings, a line each.
     Einhyrningsins,
 }

@@ -59,6 +59,17 @@ pub enum Defaults {
     Firestarter,
 }
 
+/// In whose manner a file is run, beyond the defaults of its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Manner {
+    /// In remuda's own.
+    #[default]
+    Remuda,
+    /// As firestarter does it: its sockets and what is spoken there, its signals, a manager that stays when all its workers
+    /// have finished, and unknown keys are passed over.
+    Firestarter,
+}
+
 /// A file, and what the command line said beside it: all that a plan depends on but for what stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -71,6 +82,16 @@ pub struct Source {
     /// A group with an error is left out; the others are read all the same.
     #[serde(default)]
     pub keep_going: bool,
+    /// In whose manner it is run.
+    #[serde(default)]
+    pub manner: Manner,
+}
+
+impl Source {
+    /// A file with nothing said beside it.
+    pub fn of(file: PathBuf) -> Source {
+        Source { file, overrides: Overrides::default(), keep_going: false, manner: Manner::Remuda }
+    }
 }
 
 /// A group that is left out because something is wrong with it.
@@ -89,6 +110,9 @@ pub struct Reading {
     pub plan: Plan,
     /// Why some groups are not in it, a row for each thing that is wrong.
     pub left_out: Vec<LeftOut>,
+    /// What is passed over, a line each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Addresses of the hosts that sockets are to be bound to by name, as far as somebody has looked them up.
     pub hosts: Vec<HostFound>,
 }

@@ -551,9 +551,9 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         format: Some(LogFormat::Json),
         ..Overrides::default()
     };
-    let source = Source { file: "web.toml".into(), overrides, keep_going: false };
+    let source = Source { overrides, ..Source::of("web.toml".into()) };
     assert_eq!(parse(words(line)), Ok(Outcome::RunFile(source)));
-    let bare = Source { file: "web.toml".into(), overrides: Overrides::default(), keep_going: false };
+    let bare = Source::of("web.toml".into());
     for line in ["run --config=web.toml", "-c web.toml", "-cweb.toml", "run -c other.toml -c web.toml"] {
         assert_eq!(parse(words(line)), Ok(Outcome::RunFile(bare.clone())), "{line}");
     }

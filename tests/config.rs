@@ -11,19 +11,15 @@ use remuda::attributes::{Attributes, ResourceLimit};
 use remuda::cli::options::{Id, RUN};
 use remuda::cli::{Outcome, native};
 use remuda::config::keys::{self, KEYS, Key, Kind, Origin, Table, Usual};
-use remuda::config::{self, Contents, Overrides, Source};
+use remuda::config::{self, Contents, Manner, Overrides, Source};
 use remuda::plan::{
-    ControlSpec, Convention, Level, LogFormat, Meaning, Plan, Readiness, Restart, Share, Stdin, Success,
-    UpgradeMode,
+    ControlSpec, Convention, Dialect, Hook, Level, LogFormat, Meaning, Plan, Readiness, Restart, Share,
+    Stdin, Success, UpgradeMode,
 };
 use remuda::signame::Signal;
 
 fn source() -> Source {
-    Source {
-        file: PathBuf::from("/etc/remuda/groups.toml"),
-        overrides: Overrides::default(),
-        keep_going: false,
-    }
+    Source::of(PathBuf::from("/etc/remuda/groups.toml"))
 }
 
 fn environment() -> Vec<(OsString, OsString)> {
@@ -194,7 +190,7 @@ fn the_command_line_goes_before_the_file_and_both_before_its_name() {
     for (file, name) in
         [("web.toml", "web"), ("a/web", "web"), ("/x/my app.toml", "my-app"), (".toml", "toml")]
     {
-        let source = Source { file: file.into(), overrides: Overrides::default(), keep_going: false };
+        let source = Source::of(file.into());
         assert_eq!(config::read(&group(""), &source, &[]).unwrap().plan.name, name, "{file}");
     }
 }
@@ -239,11 +235,59 @@ fn firestarters_defaults_are_those_of_the_table() {
     assert!(!group.launch.own_process_group && !group.launch.kill_process_group);
     assert_eq!((group.launch.stdin, group.launch.handoff.listen_pid), (Stdin::Inherit, false));
     assert_eq!(group.launch.program, "./web", "a program stands in the working directory");
+    let hooks = plan(&theirs("ack = 'none'\nexec_stop = 'stop it'\nupgrader = '/bin/fetch'"));
+    let policy = &hooks.groups[0].policy;
+    let program = |hook: &Option<Hook>| hook.as_ref().map(|hook| hook.argv[0].clone());
+    assert_eq!(program(&policy.stop_hook), Some("./stop".into()));
+    assert_eq!((program(&policy.preflight), policy.drain_signal), (Some("/bin/fetch".into()), None));
     assert_eq!(plan(&theirs("ack = 'manual'")).groups[0].policy.upgrade, UpgradeMode::Rolling);
     assert_eq!(plan(&theirs("ack = 'none'")).groups[0].policy.upgrade, UpgradeMode::StopFirst);
     let said = plan(&theirs("ack = 'none'\nupgrade = 'rolling'\nkill_group = true"));
     assert_eq!(said.groups[0].policy.upgrade, UpgradeMode::Rolling);
     assert!(said.groups[0].launch.own_process_group);
+}
+
+#[test]
+fn in_firestarters_manner_sockets_and_signals_are_its_own_and_unknown_keys_are_passed_over() {
+    let source = Source { manner: Manner::Firestarter, ..source() };
+    let text = "[web]\nexec_start = 'web'\nname = 'x'\nenvironments = ['A', 'B=1']\n[web.sub]\nx = 1\n[api]\nexec_start = '/bin/api'\ncontrol_socket = '/run/api'\n";
+    let variables = |list: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+        list.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    };
+    let Contents { plan, warnings, unlike, faults: _ } = config::read(text, &source, &[]).unwrap();
+    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "3:1: web.name: unknown key (it belongs to [remuda]), passed over",
+            "4:17: web.environments: passed over: there is no = in it",
+            "5:6: web.sub: unknown key, passed over"
+        ]
+    );
+    assert!(unlike.is_empty());
+    assert_eq!(plan.groups[0].launch.env.set, [("B".into(), "1".into())]);
+    assert_eq!(plan.groups[0].policy.restart, Restart::Never);
+    assert_eq!((plan.dialect, plan.manager.exit_when_finished), (Dialect::Firestarter, false));
+    assert_eq!(plan.manager.signals[&Signal::QUIT], Meaning::Stop);
+    let sockets = |plan: &Plan| -> Vec<PathBuf> {
+        let Some(ControlSpec::Path(main)) = plan.control.clone() else { panic!("no path") };
+        let own = plan.groups.iter().filter_map(|group| group.control.clone());
+        [main].into_iter().chain(own).collect()
+    };
+    let told = |list: &[&str]| -> Vec<PathBuf> { list.iter().map(PathBuf::from).collect() };
+    let standard = ["/tmp/firestarter-control.socket", "/tmp/firestarter-web.socket", "/run/api"];
+    assert_eq!(sockets(&plan), told(&standard));
+    let around = variables(&[
+        ("TMPDIR", "/t"),
+        ("FIRESTARTER_APP_NAME", "app"),
+        ("RUST_LOG", "x=warn,firestarter=debug"),
+    ]);
+    let plan = config::read(text, &source, &around).unwrap().plan;
+    assert_eq!(sockets(&plan), told(&["/t/app-control.socket", "/t/app-web.socket", "/run/api"]));
+    assert_eq!(plan.log.level, Level::Debug);
+    // What is wrong stays wrong.
+    let wrong = config::read("[web]\nnumprocesses = 'x'\nfoo = 1\n", &source, &[]).unwrap_err();
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
 }
 
 #[test]
@@ -433,61 +477,6 @@ fn the_sample_is_a_file_in_which_every_comment_may_be_taken_off() {
     let optional: Vec<&str> =
         KEYS.iter().filter(|key| !matches!(key.usual, Usual::Required(_))).map(|key| key.name).collect();
     assert_eq!(told, optional);
-}
-
-/// The committed inputs of a fuzz target.
-fn corpus(target: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(target);
-    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "{}", folder.display());
-    paths.iter().map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()).collect()
-}
-
-/// The text with a piece left out, doubled, or replaced, at many places.
-fn mangled(text: &str) -> Vec<String> {
-    const PIECES: [&str; 13] = ["", "\"", "'", "[", "]", "=", "\n", "\\", "$", "{", "\u{e9}", "\0", "\"\"\""];
-    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-    let mut found = vec![text.to_owned()];
-    for (position, &at) in ends.iter().enumerate().step_by(1 + ends.len() / 150) {
-        let next = ends[(position + 1).min(ends.len() - 1)];
-        found.push(text[..at].to_owned());
-        for piece in PIECES {
-            found.push(format!("{}{piece}{}", &text[..at], &text[next..]));
-        }
-    }
-    found
-}
-
-#[test]
-fn no_file_makes_it_panic_or_leaves_a_fault_without_a_place() {
-    for text in corpus("config") {
-        for text in mangled(&text) {
-            if let Err(faults) = config::read(&text, &source(), &environment()) {
-                assert!(!faults.is_empty(), "{text:?}");
-                let lines = text.split('\n').count();
-                for fault in faults {
-                    assert!((1..=lines).contains(&fault.line) && fault.column >= 1, "{text:?}: {fault}");
-                    assert!(!fault.to_string().contains('\n'), "{text:?}: {fault}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn no_command_line_makes_it_panic_or_leaves_a_fault_without_a_place() {
-    for text in corpus("words") {
-        for text in mangled(&text) {
-            let variable = |name: &str| name.starts_with('A').then_some("a b".as_ref());
-            if let Err(unsplit) = remuda::words::split(&text, variable) {
-                assert!(
-                    text.is_char_boundary(unsplit.at) && unsplit.at < text.len(),
-                    "{text:?}: {unsplit:?}"
-                );
-            }
-        }
-    }
 }
 
 /// A key as remuda.toml(5) tells it, in one line.

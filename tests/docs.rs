@@ -261,6 +261,30 @@ fn the_pages_of_other_doors_have_the_options_of_their_help() {
 }
 
 #[test]
+fn the_page_of_firestarter_has_the_options_and_commands_of_its_help() {
+    let page = read("man/firestarter.1");
+    let told: BTreeSet<String> = options_told(&section(&page, "DESCRIPTION"))
+        .into_iter()
+        .map(|told| match told.argument {
+            Some(argument) => format!("{} <{argument}>", told.names),
+            None => told.names,
+        })
+        .collect();
+    let help = |line: &str| match cli::parse(words(&format!("remuda firestarter {line}"))) {
+        Ok(Outcome::Print(help)) => help,
+        other => panic!("{line} is no help: {other:?}"),
+    };
+    let mut shown = BTreeSet::new();
+    for subcommand in ["ctrl", "list", "run", "status", "stop"] {
+        assert!(help("-h").contains(&format!("\n    {subcommand} ")), "{subcommand}");
+        for line in help(&format!("{subcommand} -h")).lines().filter_map(|line| line.strip_prefix("    -")) {
+            shown.insert(format!("-{}", line.split("  ").next().unwrap_or(line)));
+        }
+    }
+    assert_eq!(told, shown);
+}
+
+#[test]
 fn the_page_of_socketmaster_has_the_flags_of_its_usage() {
     let Ok(Outcome::Refuse(refusal)) = cli::parse(words("remuda socketmaster -h")) else {
         panic!("socketmaster has no usage");
@@ -288,7 +312,12 @@ fn every_command_line_in_the_documents_can_be_read() {
         match cli::parse(words(&line)) {
             Ok(Outcome::RunFile(_) | Outcome::Check(_)) => {}
             Ok(
-                Outcome::Run(_) | Outcome::Init(_) | Outcome::Ask(_) | Outcome::Shell(_) | Outcome::Print(_),
+                Outcome::Run(_)
+                | Outcome::Init(_)
+                | Outcome::Ask(_)
+                | Outcome::Shell(_)
+                | Outcome::Ctrl(_)
+                | Outcome::Print(_),
             ) => {}
             Ok(Outcome::Refuse(refusal)) => panic!("{line}\n{}", refusal.page),
             Ok(Outcome::Decline(_, error)) => panic!("{line}\n{error}"),

@@ -308,6 +308,7 @@ fn status() -> Status {
                 },
             ],
             vacant: vec![VacantSlot { slot: 1, restarts: 3, last_exit: Some(LastExit::Code(1)) }],
+            age_ms: None,
             next_attempt_ms: Some(1500),
             dropped_bytes: 4096,
         }],
@@ -437,11 +438,24 @@ prop_compose! {
         ],
         sockets in proptest::collection::vec(any::<(String, String)>(), 0..3),
         workers in proptest::collection::vec(any_worker(), 0..4),
+        age_ms in any::<Option<u64>>(),
         next_attempt_ms in any::<Option<u64>>(),
         dropped_bytes in any::<u64>(),
     ) -> GroupStatus {
         let sockets = sockets.into_iter().map(|(name, address)| SocketStatus { name, address }).collect();
-        GroupStatus { name, target, generation, state, sockets, workers, vacant: Vec::new(), next_attempt_ms, dropped_bytes }
+        let vacant = Vec::new();
+        GroupStatus {
+            name,
+            target,
+            generation,
+            state,
+            sockets,
+            workers,
+            vacant,
+            age_ms,
+            next_attempt_ms,
+            dropped_bytes,
+        }
     }
 }
 

@@ -209,7 +209,7 @@ impl Given {
         Ok(Outcome::Run(Box::new(Plan {
             activation: false,
             name: name.clone(),
-            groups: vec![GroupSpec { name, launch, sockets, policy }],
+            groups: vec![GroupSpec { name, launch, sockets, policy, control: None }],
             control: Some(ControlSpec::Path(self.socket)),
             dialect: Dialect::Einhyrningsins,
             manager: manager(),
@@ -314,7 +314,7 @@ fn manager() -> ManagerPolicy {
         (Signal::TTOU, Meaning::Relay),
         (Signal::CONT, Meaning::Relay),
     ]);
-    ManagerPolicy { signals, exit: ExitPolicy::Zero, exit_when_empty: true }
+    ManagerPolicy { signals, exit: ExitPolicy::Zero, exit_when_empty: true, ..ManagerPolicy::default() }
 }
 
 /// A whole number, also 0.

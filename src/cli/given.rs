@@ -9,7 +9,7 @@ use super::options::{Command, Id, Opt, Question, RUN};
 use crate::addr;
 use crate::ask::{Ask, AskVerb};
 use crate::attributes::Attributes;
-use crate::config::{Overrides, Source, keys};
+use crate::config::{Manner, Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
@@ -222,7 +222,13 @@ impl Given {
         Ok(Plan {
             activation: true,
             name: name.clone(),
-            groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy: self.policy }],
+            groups: vec![GroupSpec {
+                name,
+                launch,
+                sockets: self.sockets,
+                policy: self.policy,
+                control: None,
+            }],
             control: Some(self.control.map_or(ControlSpec::Default, ControlSpec::Path)),
             dialect: Dialect::Native,
             manager: ManagerPolicy::default(),
@@ -262,12 +268,12 @@ impl Given {
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };
-        Ok(Some(Source { file, overrides, keep_going: self.keep_going }))
+        Ok(Some(Source { file, overrides, keep_going: self.keep_going, manner: Manner::Remuda }))
     }
 
     /// A file of which only what stands in it is asked.
     pub(super) fn source_of(&self, file: PathBuf) -> Source {
-        Source { file, overrides: Overrides::default(), keep_going: self.keep_going }
+        Source { keep_going: self.keep_going, ..Source::of(file) }
     }
 
     fn level(&self) -> Result<Option<Level>> {

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-use crate::ask::{Ask, Shell};
+use crate::ask::{Ask, Ctrl, Shell};
 use crate::config::Source;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -16,6 +16,7 @@ use crate::plan::init::Init;
 
 mod einhyrningsins;
 mod einhyrningsinsctl;
+mod firestarter;
 mod getopts;
 mod given;
 pub mod help;
@@ -42,6 +43,8 @@ pub enum Outcome {
     Ask(Ask),
     /// Hand commands on to a running one.
     Shell(Shell),
+    /// Ask one as firestarter's client does.
+    Ctrl(Ctrl),
     /// Write this to standard output, and that is all.
     Print(String),
     /// The line is refused, in the words, at the place and with the status of the program whose door it is.
@@ -84,6 +87,7 @@ type Parse = fn(Vec<OsString>) -> Result<Outcome>;
 const DOORS: &[(&str, Parse)] = &[
     ("einhyrningsins", einhyrningsins::parse),
     ("einhyrningsinsctl", einhyrningsinsctl::parse),
+    ("firestarter", firestarter::parse),
     ("tini", init::tini),
     ("docker-init", init::tini),
     ("dumb-init", init::dumb_init),

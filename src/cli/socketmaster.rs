@@ -218,10 +218,21 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
     Plan {
         activation: false,
         name: name.clone(),
-        groups: vec![GroupSpec { name, launch, sockets: Vec::new(), policy: policy(flags.start, flags.hup) }],
+        groups: vec![GroupSpec {
+            name,
+            launch,
+            sockets: Vec::new(),
+            policy: policy(flags.start, flags.hup),
+            control: None,
+        }],
         control: None,
         dialect: Dialect::Native,
-        manager: ManagerPolicy { signals: meanings(), exit: ExitPolicy::Success, exit_when_empty: true },
+        manager: ManagerPolicy {
+            signals: meanings(),
+            exit: ExitPolicy::Success,
+            exit_when_empty: true,
+            ..ManagerPolicy::default()
+        },
         log: LogSpec {
             level: Level::Info,
             format: LogFormat::Socketmaster,

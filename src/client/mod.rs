@@ -11,6 +11,7 @@
 mod connection;
 mod einhyrningsinsctl;
 mod find;
+mod firestarter;
 mod progress;
 mod table;
 
@@ -24,6 +25,7 @@ use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, requ
 use crate::wire::{Reload, Scale, Verb, Wait};
 use connection::{Connection, Received};
 pub use einhyrningsinsctl::shell;
+pub use firestarter::ctrl;
 use progress::Progress;
 
 /// How long a manager that said that it stops may take to be gone.
@@ -226,6 +228,8 @@ fn takes_time(verb: &Verb) -> bool {
         | Verb::Scale(_, _, wait) => *wait != Wait::No,
         Verb::Status(_)
         | Verb::Version
+        | Verb::Account(..)
+        | Verb::AckIn(..)
         | Verb::Ping
         | Verb::Events(_)
         | Verb::Signal(..)

@@ -1,12 +1,13 @@
 //! The table of one group, key by key, to a [`GroupSpec`]. Pure.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Wrong;
 use super::keys::{Defaults, Id, Kind};
 use super::value::Value;
-use super::{Surroundings, address};
+use super::{Manner, Surroundings, address};
 use crate::addr::{self, Shared};
 use crate::duration;
 use crate::error::{Error, Result};
@@ -55,6 +56,9 @@ pub(super) struct Draft {
     policy: Policy,
     ack: Ack,
     ack_timeout: Duration,
+    control: Option<PathBuf>,
+    /// What is passed over, and told.
+    warnings: Vec<Wrong>,
     upgrade: Option<UpgradeMode>,
     defaults: Defaults,
     canary: bool,
@@ -81,6 +85,8 @@ impl Draft {
                 Readiness::Manual => Ack::Manual,
             },
             ack_timeout: standard,
+            control: None,
+            warnings: Vec::new(),
             upgrade: None,
             defaults,
             canary: false,
@@ -163,8 +169,16 @@ impl Draft {
             Id::DrainTimeout => policy.drain_timeout = value.amount(duration::parse)?,
             Id::AckSignal => policy.drain_signal = Some(value.read(str::parse)?),
             Id::Environment => {
-                launch.env.set =
-                    value.list(Kind::Text, |element| element.read(|text| values::variable(text.into())))?;
+                let lenient = around.manner == Manner::Firestarter;
+                let read = |element: &Value<'_>| match element.text()? {
+                    text if lenient && !text.contains('=') => Ok(Err(element.at())),
+                    _ => element.read(|text| values::variable(text.into())).map(Ok),
+                };
+                let (set, skipped): (Vec<_>, Vec<_>) =
+                    value.list(Kind::Text, read)?.into_iter().partition(Result::is_ok);
+                launch.env.set = set.into_iter().flatten().collect();
+                let skipped = skipped.into_iter().filter_map(Result::err);
+                self.warnings.extend(skipped.map(|at| Wrong::new(at, "passed over: there is no = in it")));
             }
             Id::EnvFiles => {
                 launch.env.files =
@@ -200,6 +214,9 @@ impl Draft {
             Id::LogOverflow => {
                 launch.output.overflow = value.read(|text| values::choice(text, &values::OVERFLOWS))?;
             }
+            Id::OwnControl => {
+                self.control = Some(value.read(|text| values::socket_path(text.into()))?);
+            }
             // The table has these under `[remuda]` only.
             Id::Defaults
             | Id::Name
@@ -223,8 +240,13 @@ impl Draft {
         &self.logs
     }
 
+    /// What was passed over.
+    pub(super) fn warnings(&mut self) -> Vec<Wrong> {
+        std::mem::take(&mut self.warnings)
+    }
+
     /// The group, once everything was said.
-    pub(super) fn finish(self, name: String) -> GroupSpec {
+    pub(super) fn finish(self, name: String, around: &Surroundings<'_>) -> GroupSpec {
         let mut command = self.command.into_iter();
         let program = command.next().unwrap_or_default();
         let mut launch = Launch { args: command.collect(), ..self.launch };
@@ -250,12 +272,26 @@ impl Draft {
                 if ready == Readiness::Exec && self.upgrade.is_none() {
                     policy.upgrade = UpgradeMode::StopFirst;
                 }
+                if ready == Readiness::Exec && policy.stop_hook.is_some() {
+                    // An upgrade without acks stops workers as anything else does.
+                    policy.drain_signal = None;
+                }
+                for hook in policy.stop_hook.iter_mut().chain(&mut policy.preflight) {
+                    if let Some(program) = hook.argv.first_mut() {
+                        *program = in_directory(std::mem::take(program));
+                    }
+                }
                 in_directory(program)
             }
+        };
+        let control = match around.manner {
+            Manner::Remuda => self.control,
+            Manner::Firestarter => self.control.or_else(|| Some(around.temporary(&name))),
         };
         GroupSpec {
             name,
             launch,
+            control,
             sockets: self.sockets.into_iter().map(|socket| socket.with(&self.socket_options)).collect(),
             policy,
         }

@@ -120,6 +120,8 @@ pub enum Id {
     StderrLog,
     /// `log_overflow`
     LogOverflow,
+    /// `control_socket`
+    OwnControl,
     /// `defaults` of the manager
     Defaults,
     /// `name` of the manager
@@ -750,7 +752,15 @@ pub const KEYS: &[Key] = &[
         "where a log takes no more: drop (and count), block (workers wait)",
     )
     .option("log-overflow"),
+    row(
+        Id::OwnControl,
+        "control_socket",
+        Kind::Text,
+        Usual::Absent("\"/run/web.sock\""),
+        "a control socket of the group's own, which its workers are told of",
+    )
+    .theirs(None),
 ];
 
 /// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
-pub const LATER: &[&str] = &["control_socket", "live_check_timeout"];
+pub const LATER: &[&str] = &["live_check_timeout"];

@@ -16,7 +16,7 @@ mod value;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -30,8 +30,11 @@ use value::Value;
 
 use crate::addr;
 use crate::nearest::nearest;
-use crate::plan::{ControlSpec, Dialect, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Meaning, Plan};
-pub use crate::reading::{Overrides, Source};
+use crate::plan::{
+    ControlSpec, Dialect, ExitPolicy, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Meaning, Plan,
+    firestarter_socket,
+};
+pub use crate::reading::{Manner, Overrides, Source};
 use crate::signame::Signal;
 use crate::values;
 
@@ -43,6 +46,8 @@ pub const MANAGER: &str = "remuda";
 pub struct Contents {
     /// What is to run.
     pub plan: Plan,
+    /// What is passed over.
+    pub warnings: Vec<Fault>,
     /// Keys whose default is another in firestarter, and that the file leaves out without saying whose defaults it means.
     pub unlike: Vec<Unlike>,
     /// What is wrong with groups that are left out, where that is asked for.
@@ -72,11 +77,28 @@ impl fmt::Display for Unlike {
 /// What a file depends on beside its text.
 struct Surroundings<'a> {
     environment: &'a [(OsString, OsString)],
+    manner: Manner,
 }
 
 impl<'a> Surroundings<'a> {
     fn variable(&self, name: &OsStr) -> Option<&'a OsStr> {
         self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Where firestarter has a socket of this name if nobody says another place.
+    fn temporary(&self, name: &str) -> PathBuf {
+        firestarter_socket(|variable| self.variable(OsStr::new(variable)).map(OsStr::to_owned), name)
+    }
+
+    /// The level that the last directive of RUST_LOG names, by which firestarter's log is set.
+    fn log_level(&self) -> Option<Level> {
+        let directives = self.variable(OsStr::new("RUST_LOG"))?.to_str()?;
+        let level = directives.rsplit([',', '=']).next().map(str::to_ascii_lowercase)?;
+        match level.as_str() {
+            "trace" => Some(Level::Debug),
+            "off" => Some(Level::Error),
+            level => Level::from_name(level),
+        }
     }
 }
 
@@ -97,9 +119,15 @@ pub fn read(
         let at = error.span().map_or(0, |span| span.start);
         faults.add(None, Wrong::new(at, error.message()));
     }
-    let mut reader = Reader { text, around: Surroundings { environment }, faults, sound, unlike: Vec::new() };
+    let around = Surroundings { environment, manner: source.manner };
+    let warnings = Faults::new(text);
+    let mut reader = Reader { text, around, faults, warnings, sound, unlike: Vec::new() };
     let said = source.overrides.clone().or(reader.manager(root.get_ref()));
-    let mut groups = reader.groups(root.get_ref(), said.defaults.unwrap_or_default());
+    let defaults = match source.manner {
+        Manner::Remuda => Defaults::Remuda,
+        Manner::Firestarter => Defaults::Firestarter,
+    };
+    let mut groups = reader.groups(root.get_ref(), said.defaults.unwrap_or(defaults));
     let faults = reader.faults;
     if source.keep_going && faults.spare_others() {
         groups.retain(|group| !faults.spoil(&group.name));
@@ -108,18 +136,26 @@ pub fn read(
     if !lenient && !faults.are_none() {
         return Err(faults.into_list());
     }
-    let unlike = if said.defaults.is_none() { reader.unlike } else { Vec::new() };
-    let mut manager = ManagerPolicy::default();
+    let around = &reader.around;
+    let (mut manager, dialect, control, level) = match source.manner {
+        Manner::Remuda => (ManagerPolicy::default(), Dialect::Native, ControlSpec::Default, None),
+        Manner::Firestarter => {
+            let control = ControlSpec::Path(around.temporary("control"));
+            (firestarter(), Dialect::Firestarter, control, around.log_level())
+        }
+    };
     manager.signals.insert(Signal::HUP, Meaning::Reload);
+    let told = said.defaults.is_some() || source.manner == Manner::Firestarter;
+    let unlike = if told { Vec::new() } else { reader.unlike };
     let plan = Plan {
         activation: true,
         name: said.name.unwrap_or_else(|| name_of_file(&source.file)),
         groups,
-        control: Some(said.control.map_or(ControlSpec::Default, ControlSpec::Path)),
+        control: Some(said.control.map_or(control, ControlSpec::Path)),
         manager,
-        dialect: Dialect::Native,
+        dialect,
         log: LogSpec {
-            level: said.level.unwrap_or(Level::Info),
+            level: said.level.or(level).unwrap_or(Level::Info),
             format: said.format.unwrap_or(LogFormat::Plain),
             target: said.target.unwrap_or_default(),
             opening: None,
@@ -128,7 +164,15 @@ pub fn read(
         source: Some(source.clone()),
         subreaper: said.subreaper.unwrap_or(false),
     };
-    Ok(Contents { plan, unlike, faults: faults.into_list() })
+    Ok(Contents { plan, warnings: reader.warnings.into_list(), unlike, faults: faults.into_list() })
+}
+
+/// How the manager behaves as firestarter's does, as far as that is of use: there only Ctrl-C and QUIT ended everything.
+fn firestarter() -> ManagerPolicy {
+    let mut policy =
+        ManagerPolicy { exit: ExitPolicy::Success, exit_when_finished: false, ..ManagerPolicy::default() };
+    policy.signals.insert(Signal::QUIT, Meaning::Stop);
+    policy
 }
 
 /// The instance name that a file gets if nobody gives one: its own, without `.toml`.
@@ -143,6 +187,8 @@ struct Reader<'a> {
     text: &'a str,
     around: Surroundings<'a>,
     faults: Faults<'a>,
+    /// What is passed over.
+    warnings: Faults<'a>,
     /// The text is TOML, so that what is missing is really not there.
     sound: bool,
     unlike: Vec<Unlike>,
@@ -177,6 +223,7 @@ impl<'a> Reader<'a> {
             let mut draft = Draft::new(defaults);
             self.assume(key, at, &mut draft, defaults);
             self.keys(key, Table::Group, table, |key, value, around| draft.set(key.id, value, around));
+            self.warnings.add_all(&format!("{key}.environments"), draft.warnings());
             self.required(key, at, table);
             self.compare(key, table);
             drafts.push((key, draft));
@@ -188,7 +235,7 @@ impl<'a> Reader<'a> {
         }
         self.duplicates(&drafts);
         self.clashes(&drafts);
-        drafts.into_iter().map(|(name, draft)| draft.finish(name.to_owned())).collect()
+        drafts.into_iter().map(|(name, draft)| draft.finish(name.to_owned(), &self.around)).collect()
     }
 
     /// Begins a group with firestarter's defaults, if these are meant: read as if they stood in the file.
@@ -233,12 +280,23 @@ impl<'a> Reader<'a> {
             let path = format!("{name}.{}", written.get_ref());
             let outcome = match keys::key(kind, written.get_ref()) {
                 Some(key) => set(key, &Value::new(self.text, value, key.kind), &self.around),
+                None if self.passes_over(kind, written.get_ref()) => {
+                    let why = format!("{}, passed over", unknown(kind, written.get_ref()));
+                    self.warnings.add(Some(&path), Wrong::new(written.span().start, why));
+                    Ok(())
+                }
                 None => Err(Wrong::new(written.span().start, unknown(kind, written.get_ref())).into()),
             };
             if let Err(wrongs) = outcome {
                 self.faults.add_all(&path, wrongs);
             }
         }
+    }
+
+    /// firestarter knew nothing of keys that are none of its own. What is, and cannot be honoured, is no less an error.
+    fn passes_over(&self, kind: Table, name: &str) -> bool {
+        let honoured = kind == Table::Manager || !keys::LATER.contains(&name);
+        self.around.manner == Manner::Firestarter && honoured
     }
 
     /// Complains of keys that must be there and are not.

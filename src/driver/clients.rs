@@ -12,16 +12,18 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Dialect;
+use crate::plan::{ControlSpec, Dialect, GroupSpec};
 use crate::supervisor::command::{ClientId, Origin, Reply, Ticket};
 use crate::supervisor::event::{Event, GroupId};
-use crate::sys::control::{Control, ControlState, Endpoint};
+use crate::sys::control::{Control, ControlState, is_trusted};
 use crate::sys::creds::Peer;
+use crate::sys::endpoint::{Endpoint, endpoint};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Inherited, Keeper};
 use crate::sys::{reap, stream};
@@ -89,8 +91,34 @@ struct Door {
     control: Control,
     /// Whoever gets in here may ask for anything; elsewhere only for what a worker needs.
     trusted: bool,
-    /// The group that it is for, and the user whose workers come here.
-    workers: Option<(GroupId, u32)>,
+    /// Whose workers come here, if it is not for all.
+    group: Option<GroupDoor>,
+}
+
+/// Whose door it is, if it is not the manager's own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct GroupDoor {
+    /// The group whose workers come here,
+    id: GroupId,
+    /// and their user, if it is not ours.
+    uid: Option<u32>,
+    /// The name of the group, if this is the socket of its own that the plan gives it: requests there are about this group,
+    /// and from whom they come decides what may be asked for.
+    own: Option<String>,
+}
+
+impl Door {
+    fn is_for(&self, id: GroupId, uid: Option<u32>) -> bool {
+        self.group.as_ref().is_some_and(|group| (group.id, group.uid) == (id, uid))
+    }
+
+    fn is_own(&self) -> bool {
+        self.own_group().is_some()
+    }
+
+    fn own_group(&self) -> Option<&str> {
+        self.group.as_ref()?.own.as_deref()
+    }
 }
 
 /// Every connection, by its id.
@@ -125,7 +153,7 @@ struct DoorState {
     control: ControlState,
     trusted: bool,
     #[serde(default)]
-    workers: Option<(GroupId, u32)>,
+    group: Option<GroupDoor>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,8 +183,7 @@ pub(super) struct Watched {
 impl Clients {
     pub(super) fn new(control: Option<Control>, dialect: Dialect) -> Self {
         let spare = control.as_ref().and_then(|control| control.as_fd().try_clone_to_owned().ok());
-        let doors =
-            control.into_iter().map(|control| Door { control, trusted: true, workers: None }).collect();
+        let doors = control.into_iter().map(|control| Door { control, trusted: true, group: None }).collect();
         Clients { doors, dialect, table: BTreeMap::new(), next: 1, gone: Vec::new(), spare, pause_until: 0 }
     }
 
@@ -165,7 +192,7 @@ impl Clients {
         let door = |door: &Door| DoorState {
             control: door.control.hand_over(keeper),
             trusted: door.trusted,
-            workers: door.workers,
+            group: door.group.clone(),
         };
         let doors = self.doors.iter().map(door).collect();
         let table = self.table.iter().map(|(&id, client)| client.hand_over(id, keeper)).collect();
@@ -175,8 +202,8 @@ impl Clients {
     /// Those of the image before this one.
     pub(super) fn take_over(state: ClientsState, inherited: &mut Inherited) -> io::Result<Clients> {
         let mut doors = Vec::with_capacity(state.doors.len());
-        for DoorState { control, trusted, workers } in state.doors {
-            doors.push(Door { control: Control::take_over(control, inherited)?, trusted, workers });
+        for DoorState { control, trusted, group } in state.doors {
+            doors.push(Door { control: Control::take_over(control, inherited)?, trusted, group });
         }
         let spare = doors.first().and_then(|main| main.control.as_fd().try_clone_to_owned().ok());
         let mut table = BTreeMap::new();
@@ -189,48 +216,73 @@ impl Clients {
 
     /// Where the manager listens, if it does.
     pub(super) fn endpoint(&self) -> Option<&Endpoint> {
-        self.doors.first().map(|door| door.control.endpoint())
+        self.main().map(|door| door.control.endpoint())
     }
 
-    /// Where the workers of a group find the manager: at the main socket, or at one of their own, which is opened, if they
-    /// run as another user. That may be there already.
+    /// Where the workers of a group find the manager: at the group's own socket, at the main one, or at one for them alone
+    /// if they run as another user. It is opened unless it is there.
     pub(super) fn door_for_workers(
         &mut self,
-        group: GroupId,
-        name: &str,
+        id: GroupId,
+        spec: &GroupSpec,
         uid: Option<u32>,
     ) -> crate::error::Result<Option<Endpoint>> {
-        let (Some(main), Some(uid)) = (self.doors.first(), uid) else { return Ok(self.endpoint().cloned()) };
-        if let Some(door) = self.doors.iter().find(|door| door.workers == Some((group, uid))) {
-            return Ok(Some(door.control.endpoint().clone()));
-        }
-        // While workers of another user, or of a group of this name that was removed, still come to the first one, the
-        // other one needs a name of its own. No group has a `+` in its name.
-        let names = [name.to_owned()].into_iter().chain((0..).map(|count| format!("{name}+{count}")));
-        let free = |name: &String| {
-            let endpoint = main.control.worker_endpoint(name);
-            self.doors.iter().all(|door| *door.control.endpoint() != endpoint)
+        let control = match (&spec.control, uid) {
+            (Some(path), _) => {
+                let endpoint = endpoint(&ControlSpec::Path(path.clone()), &spec.name)?;
+                if self.doors.iter().any(|door| door.is_for(id, uid) && *door.control.endpoint() == endpoint)
+                {
+                    return Ok(Some(endpoint));
+                }
+                Control::open_of_group(path, &spec.name, uid)?
+            }
+            (None, Some(uid)) => {
+                let Some(main) = self.main() else { return Ok(None) };
+                let there = |door: &&Door| door.is_for(id, Some(uid)) && !door.is_own();
+                if let Some(door) = self.doors.iter().find(there) {
+                    return Ok(Some(door.control.endpoint().clone()));
+                }
+                // While workers of another user, or of a group of this name that was removed, still come to the first
+                // one, the other one needs a name of its own. No group has a `+` in its name.
+                let others = (0..).map(|count| format!("{}+{count}", spec.name));
+                let free = |name: &String| {
+                    let endpoint = main.control.worker_endpoint(name);
+                    self.doors.iter().all(|door| *door.control.endpoint() != endpoint)
+                };
+                let name = [spec.name.clone()].into_iter().chain(others).find(free).unwrap_or_default();
+                main.control.worker_socket(&name, uid)?
+            }
+            (None, None) => return Ok(self.endpoint().cloned()),
         };
-        let name = names.into_iter().find(free).unwrap_or_default();
-        let control = main.control.worker_socket(&name, uid)?;
         let endpoint = control.endpoint().clone();
-        self.doors.push(Door { control, trusted: false, workers: Some((group, uid)) });
+        let own = spec.control.is_some().then(|| spec.name.clone());
+        let trusted = own.is_some() && uid.is_none();
+        self.doors.push(Door { control, trusted, group: Some(GroupDoor { id, uid, own }) });
         Ok(Some(endpoint))
     }
 
-    /// Groups that have a socket of their own.
-    pub(super) fn groups_with_doors(&self) -> Vec<GroupId> {
-        self.doors.iter().filter_map(|door| door.workers.map(|(group, _)| group)).collect()
+    /// The socket of the manager itself.
+    fn main(&self) -> Option<&Door> {
+        self.doors.iter().find(|door| door.group.is_none())
     }
 
-    /// Closes the sockets of a group that `keep` does not want, given the user that each is for.
+    /// Groups that have sockets for their workers.
+    pub(super) fn groups_with_doors(&self) -> Vec<GroupId> {
+        self.doors.iter().filter_map(|door| door.group.as_ref().map(|group| group.id)).collect()
+    }
+
+    /// Closes the sockets of a group where nobody who matters finds the manager any more: `keep` is asked with what
+    /// workers are told of each.
     pub(super) fn close_doors(
         &mut self,
         group: GroupId,
-        mut keep: impl FnMut(u32) -> bool,
+        keep: impl Fn(&OsStr) -> bool,
         complain: &mut dyn FnMut(&str),
     ) {
-        let unwanted = |door: &mut Door| door.workers.is_some_and(|(id, uid)| id == group && !keep(uid));
+        let unwanted = |door: &mut Door| {
+            door.group.as_ref().is_some_and(|owner| owner.id == group)
+                && !keep(&door.control.endpoint().variable())
+        };
         for door in self.doors.extract_if(.., unwanted) {
             if let Err(error) = door.control.close() {
                 complain(&format!("cannot remove a control socket: {error}"));
@@ -296,6 +348,7 @@ impl Clients {
             return self.drop_client(ticket.client);
         }
         client.codec.encode(ticket.request, reply, last, &mut client.output);
+        client.closing |= client.codec.is_over();
     }
 
     /// Writes what can be written, and names the connections that are no more.
@@ -334,6 +387,8 @@ impl Clients {
                 Ok(None) => return,
                 Err(error) => return self.turn_away(door, now, &error),
             };
+            let group = self.doors[door].own_group();
+            let trusted = trusted || (group.is_some() && is_trusted(peer.uid));
             let leader = || reap::process_group_of(peer.pid).filter(|&pid| is_worker(pid));
             let owner = match Some(peer.pid).filter(|&pid| is_worker(pid)).or_else(leader) {
                 Some(worker) => Owner::Worker(worker),
@@ -346,7 +401,7 @@ impl Clients {
                 owner,
                 trusted,
                 input: LineBuffer::new(REQUEST_LINE_MAX),
-                codec: Codec::new(self.dialect),
+                codec: Codec::new(self.dialect, super::own_pid(), group),
                 output: Vec::new(),
                 heard: now,
                 silent: false,
@@ -506,6 +561,7 @@ impl Client {
             }
             Decoded::Nothing => {}
         }
+        self.closing |= self.codec.is_over();
     }
 
     /// Writes as much as the socket takes; false if the connection is broken.

@@ -3,7 +3,7 @@
 //! A socket is open as long as the plan has it or a generation that has it lasts, in whichever group; its last owner
 //! closes it, and takes its name out of the file system.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::rc::Rc;
 
 use super::clients::Clients;
@@ -47,7 +47,7 @@ impl Group {
         let bound = socket::open_all(&spec.sockets, passed);
         let listeners = bound.map_err(|error| Hurdle::Socket.failed(error).within(&spec.name))?;
         let sockets = listeners.into_iter().map(Rc::new).collect();
-        let endpoint = clients.door_for_workers(id, &spec.name, first.other_user());
+        let endpoint = clients.door_for_workers(id, &spec, first.other_user());
         let mut group = Group::new(spec, sockets);
         match endpoint {
             Ok(endpoint) => group.control_path = endpoint.as_ref().map(Endpoint::variable),
@@ -95,9 +95,11 @@ impl Group {
         self.sockets.iter().chain(generations.flat_map(|generation| &generation.surroundings.listeners))
     }
 
-    /// Whether some of its generations run as this user.
-    pub(super) fn has_workers_of(&self, uid: u32) -> bool {
-        self.generations.iter().any(|(_, generation)| generation.other_user() == Some(uid))
+    /// Whether workers find the manager at this place: those of some generation, or those to come.
+    pub(super) fn tells_of(&self, control_path: &OsStr) -> bool {
+        let generations = self.generations.iter().map(|(_, generation)| generation).chain(&self.next);
+        let told = generations.map(|generation| &generation.surroundings.control_path);
+        told.chain([&self.control_path]).flatten().any(|path| path == control_path)
     }
 
     /// Drops a generation; a socket that only this one had is closed.

@@ -82,8 +82,13 @@ pub fn run(plan: Plan) -> Result<u8> {
 /// # Errors
 /// As for [`run`].
 pub fn run_file(reading: Reading, reader: Reader) -> Result<u8> {
-    let Reading { plan, left_out, .. } = reading;
-    begin(plan, None, reader, left_out.into_iter().map(|group| group.why).collect())
+    let Reading { plan, left_out, warnings, .. } = reading;
+    let left_out = left_out.into_iter().map(|group| {
+        let line = format!("{}; the group is left out", group.why);
+        (Level::Error, line)
+    });
+    let warnings = warnings.into_iter().map(|warning| (Level::Warn, warning));
+    begin(plan, None, reader, left_out.chain(warnings).collect())
 }
 
 /// For a plan that comes from no file.
@@ -99,7 +104,8 @@ pub fn decline(plan: Plan, why: Error) -> Result<u8> {
     begin(plan, Some(why), unreadable, Vec::new())
 }
 
-fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<String>) -> Result<u8> {
+/// Starts, with lines for the log that only now has a place to go to.
+fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Level, String)>) -> Result<u8> {
     start::open_standard()
         .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?;
     if plan.subreaper {
@@ -111,8 +117,8 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, left_out: Vec<
     kept.extend(passed.numbers().map(|(number, _)| number));
     let sealed = start::seal_inherited(&kept);
     let mut journal = Journal::new(&plan.log);
-    for why in left_out {
-        journal.line(Level::Error, &format!("{why}; the group is left out"));
+    for (level, line) in lines {
+        journal.line(level, &line);
     }
     let mut driver = match Base::open(plan, declined, passed, &mut journal) {
         Ok(base) => Driver::new(base, journal, reader),
@@ -345,9 +351,11 @@ impl Driver {
                 }
                 Action::Forget { group, generation } => {
                     let journal = &mut self.journal;
+                    let mut complain = |sentence: &str| journal.complain(sentence);
                     if let Some(group) = self.opened.groups.get_mut(&group) {
-                        group.forget(generation, &mut |sentence| journal.complain(sentence));
+                        group.forget(generation, &mut complain);
                     }
+                    self.opened.close_unused_doors(group, &mut complain);
                 }
                 Action::Spawn { child, group, generation, slot, index } => {
                     spawns += 1;
@@ -558,6 +566,12 @@ impl Driver {
 }
 
 impl Opened {
+    /// Closes the control sockets of a group that none of its workers is told of.
+    fn close_unused_doors(&mut self, id: GroupId, complain: &mut dyn FnMut(&str)) {
+        let group = self.groups.get(&id);
+        self.clients.close_doors(id, |path| group.is_some_and(|group| group.tells_of(path)), complain);
+    }
+
     /// Opens the sockets of all groups; with a journal to tell of it, leaves those out that cannot have theirs.
     fn open(
         &mut self,

@@ -87,11 +87,12 @@ impl Driver {
     /// Goes over to another plan, or says all that stands in the way; then nothing is changed. Of a dry run nothing but
     /// the words come.
     pub(super) fn adopt(&mut self, reading: Reading, dry_run: bool) -> Result<NewPlan, Vec<String>> {
-        let Reading { plan, left_out, hosts } = reading;
+        let Reading { plan, left_out, warnings, hosts } = reading;
         let keep_going = plan.source.as_ref().is_some_and(|source| source.keep_going);
         let mut course = Course { keep_going, ..Course::default() };
         let mut head = plan;
         let groups = std::mem::take(&mut head.groups);
+        course.left.extend(warnings.into_iter().map(|warning| format!("! {warning}")));
         self.compare_manager(&head, &mut course);
         for spec in groups {
             self.compare(spec, &mut course);
@@ -294,7 +295,7 @@ impl Driver {
                 }
             }
         }
-        match self.opened.clients.door_for_workers(id, &spec.name, uid) {
+        match self.opened.clients.door_for_workers(id, spec, uid) {
             Ok(endpoint) => around.endpoint = endpoint,
             Err(error) => {
                 release_quietly(around.sockets);
@@ -313,11 +314,8 @@ impl Driver {
                 Step::Change { next: None, .. } | Step::Keep(_) | Step::Remove(_) => {}
             }
         }
-        let groups = &self.opened.groups;
-        let opened: Vec<GroupId> = self.opened.clients.groups_with_doors();
-        let in_use = |id: GroupId, uid: u32| groups.get(&id).is_some_and(|group| group.has_workers_of(uid));
-        for id in opened {
-            self.opened.clients.close_doors(id, |uid| in_use(id, uid), &mut |_| ());
+        for id in self.opened.clients.groups_with_doors() {
+            self.opened.close_unused_doors(id, &mut |_| ());
         }
     }
 
@@ -408,7 +406,7 @@ impl Driver {
         if let Some(group) = self.opened.groups.remove(&id) {
             group.close(&mut complain);
         }
-        self.opened.clients.close_doors(id, |_| false, &mut complain);
+        self.opened.close_unused_doors(id, &mut complain);
     }
 }
 

@@ -84,6 +84,7 @@ impl Supervisor {
             children,
             next_child: _,
             waiters,
+            inquiries,
             subscribers,
             shutdown,
             reexec,
@@ -126,6 +127,7 @@ impl Supervisor {
         for group in groups {
             form.group(group, children, waiters);
         }
+        form.count(inquiries.len());
         for Waiter { ticket: _, wait, parts } in waiters {
             form.count(*wait as usize);
             form.count(parts.len());
@@ -226,6 +228,8 @@ impl Form {
             watch,
             rollout,
             rollouts: _,
+            drain_signal,
+            began: _,
             stopped,
             streak,
             gave_up,
@@ -289,6 +293,7 @@ impl Form {
             self.flag(*proven);
             self.ahead(*until);
         }
+        self.count(drain_signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
         self.flag(stopped.is_some());
         if let Some(since) = stopped {
             self.age(*since, policy.stop_timeout);

@@ -33,6 +33,11 @@ impl Phase {
         }
     }
 
+    /// Not ready yet, and not asked to go.
+    pub(super) fn is_unready(self) -> bool {
+        matches!(self, Phase::Spawning | Phase::Starting)
+    }
+
     /// The name for clients, who need not know of the time before the exec.
     pub(super) fn shown(self) -> WorkerPhase {
         match self {

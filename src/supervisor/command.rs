@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account::{Account, Deed};
 use super::note::Note;
 use super::snapshot::Status;
 use crate::error::Code;
@@ -102,6 +103,11 @@ pub enum Verb {
     Reexec(Wait),
     /// Read the plan again, and change what is different.
     Reload(Reload, Wait),
+    /// Do something and tell which workers have come and gone by it; those that are to go may be sent another signal.
+    Account(Deed, Selector, Option<Signal>),
+    /// A worker of this group is ready: the one that asks or, where that is not known, the one waited for longest. The old
+    /// worker whose place it takes may be sent another signal.
+    AckIn(String, Option<Signal>),
 }
 
 /// An answer.
@@ -140,6 +146,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// The answer to [`Verb::Version`]: `remuda 0.1.0`.
     Version(String),
+    /// The answer to [`Verb::Account`], a group each, unless it was refused.
+    Accounts(Vec<Account>),
     /// One state change, for [`Verb::Events`].
     Event(Box<Note>),
 }

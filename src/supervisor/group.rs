@@ -11,6 +11,7 @@ use super::upgrade::{Purpose, Rollout};
 use super::watch::Watch;
 use crate::plan::{Policy, UpgradeMode};
 use crate::process::Exit;
+use crate::signame::Signal;
 
 /// A group as the machine is given it.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +117,12 @@ pub(super) struct Group {
     /// What was seen of the program.
     #[serde(default)]
     pub(super) watch: Watch,
+    /// Sent to old workers of the upgrade under way, if whoever asked for it wants another one than the policy's.
+    #[serde(default)]
+    pub(super) drain_signal: Option<Signal>,
+    /// When its first worker was started.
+    #[serde(default)]
+    pub(super) began: Option<Mono>,
     /// Asked to stop, and since when.
     pub(super) stopped: Option<Mono>,
     pub(super) streak: Streak,
@@ -181,6 +188,8 @@ impl Group {
             rollouts: 0,
             waits: None,
             watch: Watch::default(),
+            drain_signal: None,
+            began: None,
             stopped: None,
             streak: Streak::none(ChildId(0)),
             gave_up: false,
@@ -324,9 +333,17 @@ impl Group {
         }
     }
 
+    /// No worker is wanted until somebody says so.
+    pub(super) fn is_idle(&self) -> bool {
+        let finished = self.slots.iter().all(|slot| slot.vacancy == Vacancy::Finished);
+        self.stopped.is_some()
+            || self.waits.is_some()
+            || (finished && self.preparing.is_none() && self.rollout.is_none())
+    }
+
     /// Nothing runs and nothing will, by the group's own policy; `none_will_do` if that holds also where no worker is
-    /// wanted.
-    pub(super) fn is_over(&self, views: &[SlotView], none_will_do: bool) -> bool {
+    /// wanted, `finished_will_do` where all have finished as the policy wants it.
+    pub(super) fn is_over(&self, views: &[SlotView], none_will_do: bool, finished_will_do: bool) -> bool {
         self.stopped.is_none()
             && self.waits.is_none()
             && self.preparing.is_none()
@@ -335,7 +352,8 @@ impl Group {
             && self.slots.iter().zip(views).all(|(slot, view)| {
                 view.modern.is_none()
                     && view.old.is_empty()
-                    && (slot.vacancy == Vacancy::Finished || (self.gave_up && slot.vacancy == Vacancy::Open))
+                    && ((slot.vacancy == Vacancy::Finished && (finished_will_do || self.gave_up))
+                        || (self.gave_up && slot.vacancy == Vacancy::Open))
             })
     }
 

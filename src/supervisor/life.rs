@@ -266,6 +266,7 @@ impl Supervisor {
             finishing: false,
             alive_every: None,
         });
+        self.groups[id.0].began.get_or_insert(now);
         self.act(Action::Spawn { child, group: id, generation, slot, index });
         child
     }
@@ -282,17 +283,25 @@ impl Supervisor {
 
     /// Asks a serving worker to go, by signal or by the stop command, and sets the moment of SIGKILL.
     pub(super) fn stop_child(&mut self, id: ChildId, reason: Reason) {
+        self.stop_child_by(id, reason, None);
+    }
+
+    /// The same by another signal, if one is given.
+    pub(super) fn stop_child_by(&mut self, id: ChildId, reason: Reason, signal: Option<Signal>) {
         let now = self.now;
         let Some(child) = self.child_mut(id) else { return };
         let (group, generation, phase) = (child.group, child.generation, child.phase);
         let policy = self.groups[group.0].policy_of(generation);
+        let asked = self.groups[group.0].drain_signal;
         let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
         let own = match reason {
             Reason::Stop => forced,
             Reason::NotReady => policy.overdue_signal,
-            Reason::Replaced | Reason::Removed => policy.drain_signal,
+            Reason::Replaced => asked.or(policy.drain_signal),
+            Reason::Removed => policy.drain_signal,
             Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn | Reason::Silent => None,
         };
+        let own = signal.or(own);
         // A program that does not run yet has nothing that a command could ask.
         let by_hook = own.is_none() && policy.stop_hook.is_some() && phase != Phase::Spawning;
         let signal = own.unwrap_or(policy.graceful_signal);
@@ -319,10 +328,15 @@ impl Supervisor {
 
     /// The same for a child that gives way to another.
     pub(super) fn retire_child(&mut self, id: ChildId, reason: Reason) {
+        self.retire_child_by(id, reason, None);
+    }
+
+    /// The same by another signal, if one is given.
+    pub(super) fn retire_child_by(&mut self, id: ChildId, reason: Reason, signal: Option<Signal>) {
         if let Some(child) = self.child_mut(id) {
             child.retired = true;
         }
-        self.stop_child(id, reason);
+        self.stop_child_by(id, reason, signal);
     }
 
     /// Sends a stopping child the next signal of its policy, or SIGKILL after the last one.

@@ -52,6 +52,7 @@
 //!
 //! Shutdown is sticky and wins over everything. When it has begun and the table is empty, the machine asks to exit.
 
+pub mod account;
 mod backoff;
 mod canonical;
 mod child;
@@ -89,6 +90,7 @@ pub use requests::MAX_WORKERS;
 use crate::plan::{Level, ManagerPolicy, Readiness, Success};
 use crate::process::Exit;
 use crate::wildcard;
+use account::Inquiry;
 use backoff::Random;
 use child::{Child, Phase};
 use command::{ClientId, Reply, Selector, Ticket};
@@ -123,6 +125,8 @@ pub struct Supervisor {
     children: Vec<Child>,
     next_child: ChildId,
     waiters: Vec<Waiter>,
+    #[serde(default)]
+    inquiries: Vec<Inquiry>,
     subscribers: Vec<(Ticket, Selector)>,
     shutdown: Option<Shutdown>,
     reexec: Option<Reexec>,
@@ -168,6 +172,7 @@ impl Supervisor {
             children: Vec::new(),
             next_child: ChildId(0),
             waiters: Vec::new(),
+            inquiries: Vec::new(),
             subscribers: Vec::new(),
             shutdown: None,
             reexec: None,
@@ -307,6 +312,7 @@ impl Supervisor {
 
     fn client_gone(&mut self, client: ClientId) {
         self.waiters.retain(|waiter| waiter.ticket.client != client);
+        self.inquiries.retain(|inquiry| inquiry.ticket.client != client);
         self.subscribers.retain(|(ticket, _)| ticket.client != client);
         self.forget_reexec_client(client);
         self.forget_reload_client(client);

@@ -22,6 +22,7 @@ impl Supervisor {
     pub(super) fn request(&mut self, ticket: Ticket, origin: Origin, verb: Verb) {
         let answer = match verb {
             Verb::Ack(pid) => self.ack(origin, pid),
+            Verb::AckIn(group, signal) => self.ack_in(origin, &group, signal),
             Verb::Ping => Ok(Reply::Done("pong".into())),
             _ if !origin.trusted => Err(Reply::Failed(
                 Code::Refused,
@@ -41,6 +42,9 @@ impl Supervisor {
             Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
             Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, wait),
             Verb::Restart(selector, wait) => return self.restart_groups(ticket, &selector, wait),
+            Verb::Account(deed, selector, signal) => {
+                return self.with_account(ticket, deed, &selector, signal);
+            }
             Verb::Reexec(wait) => return self.reexec_for(ticket, wait),
             Verb::Reload(reload, wait) => return self.request_reload(Some(ticket), reload, wait),
             Verb::Scale(selector, scale, wait) => return self.scale_groups(ticket, &selector, scale, wait),
@@ -70,7 +74,7 @@ impl Supervisor {
     }
 
     /// The groups meant, or a refusal that names those there are.
-    fn select(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
+    pub(super) fn select(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
         let groups = self.in_order();
         let is_meant =
             |group: &&&Group| selector.as_ref().is_none_or(|pattern| wildcard::matches(pattern, &group.name));
@@ -192,14 +196,14 @@ impl Supervisor {
         }
     }
 
-    fn stop_all(&mut self, ticket: Ticket, wait: Wait) {
+    pub(super) fn stop_all(&mut self, ticket: Ticket, wait: Wait) {
         self.begin_shutdown(None);
         let there = self.groups.iter().filter(|group| group.presence != Presence::Gone);
         let goals = there.map(|group| (group.id, Goal::Stopped)).collect();
         self.promise(ticket, wait, goals, Reply::Done("stopping".into()));
     }
 
-    fn stop_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+    pub(super) fn stop_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
         let groups = match self.select_planned(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
@@ -228,7 +232,7 @@ impl Supervisor {
         self.note_if_stopped(id);
     }
 
-    fn start_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+    pub(super) fn start_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
         let groups = match self.select_to_change(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
@@ -248,7 +252,7 @@ impl Supervisor {
         self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Filled)).collect(), accepted);
     }
 
-    fn upgrade_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+    pub(super) fn upgrade_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
         let groups = match self.select_running(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
@@ -258,7 +262,7 @@ impl Supervisor {
         self.promise(ticket, wait, goals, accepted);
     }
 
-    fn restart_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+    pub(super) fn restart_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
         let groups = match self.select_to_change(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
@@ -279,7 +283,7 @@ impl Supervisor {
         self.promise(ticket, wait, goals, accepted);
     }
 
-    fn scale_groups(&mut self, ticket: Ticket, selector: &Selector, scale: Scale, wait: Wait) {
+    pub(super) fn scale_groups(&mut self, ticket: Ticket, selector: &Selector, scale: Scale, wait: Wait) {
         let groups = match self.select_running(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
@@ -375,6 +379,7 @@ impl Supervisor {
             sockets: group.sockets.clone(),
             workers,
             vacant,
+            age_ms: group.began.map(|began| millis(self.now.since(began))),
             next_attempt_ms: self.next_attempt(group).map(|at| millis(at.since(self.now))),
             dropped_bytes: 0,
         }

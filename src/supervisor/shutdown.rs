@@ -134,7 +134,11 @@ impl Supervisor {
     /// Nothing of a group runs and nothing will, by the policies of the group and of the manager.
     pub(super) fn is_over(&self, group: &Group) -> bool {
         let had_some = self.next_child > ChildId(0);
-        group.is_over(&group.views(&self.children), self.policy.exit_when_empty && had_some)
+        group.is_over(
+            &group.views(&self.children),
+            self.policy.exit_when_empty && had_some,
+            self.policy.exit_when_finished,
+        )
     }
 
     /// The status to exit with, if nothing is left to do.

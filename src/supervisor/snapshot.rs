@@ -38,6 +38,9 @@ pub struct GroupStatus {
     /// Its slots that no worker fills.
     #[serde(default)]
     pub vacant: Vec<VacantSlot>,
+    /// Milliseconds since its first worker was started; absent if none was yet.
+    #[serde(default)]
+    pub age_ms: Option<u64>,
     /// Milliseconds until these are tried again, if back-off keeps them waiting.
     #[serde(default)]
     pub next_attempt_ms: Option<u64>,

@@ -64,6 +64,7 @@ impl Supervisor {
     pub(super) fn request_upgrade(&mut self, id: GroupId) -> u64 {
         let group = &mut self.groups[id.0];
         group.newest = GenerationId(group.newest.0 + 1);
+        group.drain_signal = None;
         group.rollouts += 1;
         let (generation, serial) = (group.newest, group.rollouts);
         if let Some((given_up, earlier)) = group.preparing.replace((generation, serial)) {

@@ -97,6 +97,7 @@ impl Supervisor {
         let mut waiting = std::mem::take(&mut self.waiters);
         waiting.retain(|waiter| match self.verdict(waiter) {
             Some(reply) => {
+                let reply = self.accounted(waiter, reply);
                 self.act(Action::Reply { ticket: waiter.ticket, reply, last: true });
                 false
             }

@@ -73,6 +73,25 @@ pub struct ControlState {
 impl Control {
     /// Opens the control socket of the manager with this name, or says who has it.
     pub fn open(spec: &ControlSpec, name: &str) -> Result<Control> {
+        Control::open_for(spec, name, None)
+    }
+
+    /// Opens a socket of a group of its own, to which the group's workers may connect, also if they run as this other user.
+    pub fn open_of_group(path: &Path, group: &str, uid: Option<u32>) -> Result<Control> {
+        let mut control = Control::open_for(&ControlSpec::Path(path.to_owned()), group, uid)?;
+        control.worker_uid = uid;
+        let reached = uid.filter(|_| control.path.is_some()).map_or(Ok(()), |uid| control.let_in(path, uid));
+        match reached {
+            Ok(()) => Ok(control),
+            Err(error) => {
+                // Why workers cannot reach it is the better error.
+                let _ = control.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn open_for(spec: &ControlSpec, name: &str, owner: Option<u32>) -> Result<Control> {
         let endpoint = endpoint(spec, name)?;
         let in_runtime_directory = *spec == ControlSpec::Default;
         let (fd, path, lock) = match &endpoint {
@@ -84,7 +103,7 @@ impl Control {
                         Refusal::Held { pid } => running_at(path, pid),
                         Refusal::Failed(error) => error.within("cannot open the control socket"),
                     })?;
-                match listen_at(path, None) {
+                match listen_at(path, owner) {
                     Ok((fd, path)) => (fd, Some(path), Some(lock)),
                     Err(error) => {
                         // Why we cannot listen is the better error; a lock file left behind stands in nobody's way.
@@ -243,7 +262,7 @@ pub fn connect(endpoint: &Endpoint) -> Result<UnixStream> {
 }
 
 /// Ourselves, or root, who needs no leave of ours.
-fn is_trusted(uid: u32) -> bool {
+pub fn is_trusted(uid: u32) -> bool {
     uid == creds::our_uid() || uid == 0
 }
 

@@ -37,7 +37,7 @@ struct Request<'a> {
     drained: Option<bool>,
 }
 
-/// The line that asks for `verb`, with its end. Answers carry `id`, if there is one.
+/// The line that asks for `verb`, with its end; none if only other protocols have it. Answers carry `id`, if there is one.
 pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
     let command = |command| Request { id, command, ..Request::default() };
     let (request, selector, wait) = match verb {
@@ -69,6 +69,7 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
             (Request { level: Some(level.name()), ..command("log-level") }, &None, Wait::Done)
         }
         Verb::Reopen => (command("reopen"), &None, Wait::Done),
+        Verb::Account(..) | Verb::AckIn(..) => return Vec::new(),
         Verb::Version => (command("version"), &None, Wait::Done),
         Verb::Ack(pid) => (Request { pid: *pid, ..command("worker:ack") }, &None, Wait::Done),
         Verb::Ping => (command("worker:ping"), &None, Wait::Done),

@@ -215,6 +215,8 @@ fn sentence(asked: Asked, reply: &Reply) -> String {
         (_, Reply::Done(sentence) | Reply::Version(sentence) | Reply::Scaled { message: sentence, .. }) => {
             sentence.clone()
         }
+        // Nothing of this protocol asks for it.
+        (_, Reply::Accounts(_)) => String::new(),
         (_, Reply::Event(note)) => note.what.to_string(),
     }
 }

@@ -8,16 +8,18 @@
 //! ids that clients choose. Each connection has one codec, which remembers what its pending requests want echoed.
 //!
 //! `native` is the manager's side of remuda's own protocol, `ask` the client's side, `event` the object that both the
-//! event stream and `--log-format json` are made of. `einhyrningsins` is both sides of that protocol.
+//! event stream and `--log-format json` are made of. `einhyrningsins` and `firestarter` are both sides of these protocols.
 
 pub mod ask;
 pub mod einhyrningsins;
 pub mod event;
+pub mod firestarter;
 mod line;
 pub mod native;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::supervisor::account::{Account, Deed};
 pub use crate::supervisor::command::{Reload, Reply, Scale, Verb, Wait};
 pub use crate::supervisor::snapshot::{
     GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus,
@@ -57,14 +59,20 @@ pub enum Codec {
     Native(native::Native),
     /// A JSON object a line, answered by a JSON string.
     Einhyrningsins(einhyrningsins::Einhyrningsins),
+    /// One JSON object, answered by another one.
+    Firestarter(firestarter::Firestarter),
 }
 
 impl Codec {
-    /// The codec of a new connection to a control socket where this is spoken.
-    pub fn new(dialect: Dialect) -> Self {
+    /// The codec of a new connection to a control socket where this is spoken: that of the manager with this pid, or of one
+    /// of its groups.
+    pub fn new(dialect: Dialect, pid: i32, group: Option<&str>) -> Self {
         match dialect {
             Dialect::Native => Codec::native(),
             Dialect::Einhyrningsins => Codec::Einhyrningsins(einhyrningsins::Einhyrningsins::default()),
+            Dialect::Firestarter => {
+                Codec::Firestarter(firestarter::Firestarter::new(pid, group.map(str::to_owned)))
+            }
         }
     }
 
@@ -78,6 +86,7 @@ impl Codec {
         match self {
             Codec::Native(native) => native.decode(line),
             Codec::Einhyrningsins(codec) => codec.decode(line),
+            Codec::Firestarter(codec) => codec.decode(line),
         }
     }
 
@@ -87,6 +96,8 @@ impl Codec {
         match self {
             Codec::Native(native) => native.encode(request, reply, last, out),
             Codec::Einhyrningsins(codec) => codec.encode(request, reply, last, out),
+            // It has one request only.
+            Codec::Firestarter(codec) => codec.encode(reply, last, out),
         }
     }
 
@@ -95,6 +106,7 @@ impl Codec {
         match self {
             Codec::Native(_) => native::too_long(),
             Codec::Einhyrningsins(_) => einhyrningsins::too_long(),
+            Codec::Firestarter(_) => Vec::new(),
         }
     }
 
@@ -103,6 +115,7 @@ impl Codec {
         match self {
             Codec::Native(_) => native::crowded(connections),
             Codec::Einhyrningsins(_) => einhyrningsins::crowded(connections),
+            Codec::Firestarter(_) => Vec::new(),
         }
     }
 
@@ -111,6 +124,15 @@ impl Codec {
         match self {
             Codec::Native(native) => native.pending(),
             Codec::Einhyrningsins(codec) => codec.pending(),
+            Codec::Firestarter(codec) => codec.pending(),
+        }
+    }
+
+    /// By its own rules this connection ends once everything is sent: nothing that comes is read any more.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Codec::Native(_) | Codec::Einhyrningsins(_) => false,
+            Codec::Firestarter(codec) => codec.is_over(),
         }
     }
 }

@@ -166,6 +166,8 @@ fn reply_line(id: Option<&RawValue>, reply: &Reply, last: bool) -> String {
             to_json(&Answer { event: Some("status"), done: None, status: Some(status), ..answer })
         }
         Reply::Version(version) => to_json(&Answer { ok: Some(true), version: Some(version), ..answer }),
+        // The answer to what only other protocols ask.
+        Reply::Accounts(_) => to_json(&Answer { ok: Some(true), ..answer }),
         Reply::Event(note) => EventObject::new(note).echoing(id).to_line(),
     }
 }

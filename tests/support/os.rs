@@ -103,7 +103,7 @@ fn nothing_read() -> Reading {
         subreaper: false,
         activation: false,
     };
-    Reading { plan, left_out: Vec::new(), hosts: Vec::new() }
+    Reading { plan, left_out: Vec::new(), warnings: Vec::new(), hosts: Vec::new() }
 }
 
 /// The machine on a simulated system.

@@ -14,6 +14,7 @@
 //! | `grandchild` | starts a process that ignores every signal it can; the pid is appended to the file `grandchildren` |
 //! | `ack`, `ack:0`, `ack:self` | says that it is ready, in JSON: without pid, with 0, with its own |
 //! | `ack-by-child` | lets a child of its own say so |
+//! | `ack-in-passing` | says so to FIRESTARTER_SOCK_PATH, as those who do not wait for an answer |
 //! | `notify:TEXT` | sends a datagram to NOTIFY_SOCKET |
 //! | `serve` | answers HTTP on descriptor 3 until TERM, then until all connections are closed; then exits with 0 |
 //! | `serve:linger` | the same, but TERM means nothing |
@@ -89,6 +90,11 @@ fn perform(word: &str) {
         ("ack-by-child", None, None) => {
             let status = this_program_again("ack").status().unwrap();
             assert!(status.success());
+        }
+        ("ack-in-passing", None, None) => {
+            let line = b"{\"command\":\"worker:ack\", \"pid\":0,\"signal\":null}\n";
+            let address = unix_address("FIRESTARTER_SOCK_PATH");
+            UnixStream::connect_addr(&address).unwrap().write_all(line).unwrap();
         }
         ("notify", Some(text), None) => {
             let address = unix_address("NOTIFY_SOCKET");
