@@ -7,10 +7,10 @@ mod support;
 #[allow(dead_code, reason = "the examples use all of it")]
 mod load;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ use load::{Load, Traffic};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::process::{self, Output, Process, environment, lives, wait_gone};
-use support::{Manager, Setup, http, pass, setup, syslog, worker};
+use support::{Manager, Setup, http, pass, setup, syslog, worker, write_program};
 
 #[test]
 fn worker_entry() {
@@ -114,8 +114,7 @@ fn worker_lines(program: &std::path::Path, script: &str) -> String {
 
 fn replace(path: &std::path::Path, lines: &str) {
     let fresh = path.with_extension("new");
-    fs::write(&fresh, format!("#!/bin/sh\n{lines}\n")).unwrap();
-    fs::set_permissions(&fresh, Permissions::from_mode(0o755)).unwrap();
+    write_program(&fresh, &format!("#!/bin/sh\n{lines}\n"));
     fs::rename(&fresh, path).unwrap();
 }
 
@@ -781,11 +780,54 @@ fn a_log_that_is_full_or_absent_costs_no_worker() {
     // Nobody reads it.
     let Some(output) = syslog::run(&path, &flags) else { return };
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(syslog::datagrams(&keeper).len() < 5000);
+    // The beginning and the end are three lines more. What was dropped is told where there is room for it.
+    let (kept, told) = (syslog::datagrams(&keeper).len(), sentences(&output.stderr));
+    assert_eq!(told.iter().map(|line| syslog::missing(line)).collect::<Vec<_>>(), [Some(5003 - kept)]);
     // Nobody is there.
     drop(keeper);
     let output = syslog::run(&path, &flags[..7]).unwrap();
     assert_eq!(output.code, Some(0), "{output:?}");
     let told = sentences(&output.stderr);
     assert!(told[0].starts_with("cannot reach the system's log: ") && told.len() == 4, "{told:?}");
+}
+
+#[test]
+fn lines_that_a_full_log_has_no_room_for_are_told_when_it_has_room_again() {
+    let setup = setup("pause");
+    let path = setup.path("log");
+    let keeper = UnixDatagram::bind(&path).unwrap();
+    if syslog::run(&path, &["--version"]).is_none() {
+        return;
+    }
+    syslog::fill(&path);
+    let flags =
+        ["socketmaster", "-syslog", "-listen", "tcp://127.0.0.1:0", "-command", "/bin/sh", "--", "-c"];
+    // What a worker writes to its standard output is a line of the log, so it says in another way that it has begun.
+    let begun = setup.path("begun");
+    nix::unistd::mkfifo(&begun, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!("echo up >{}; exec sleep 1000", begun.display());
+    let mut command = syslog::command(&path, &[&flags[..], &[&script]].concat());
+    let mut manager = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    assert_eq!(fs::read_to_string(&begun).unwrap(), "up\n");
+    // Two lines were dropped by now: `Listening` and `Starting`.
+    let receive = || {
+        let mut bytes = [0; 4096];
+        keeper.set_read_timeout(Some(support::LIMIT)).unwrap();
+        let count = keeper.recv(&mut bytes).expect("a line");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let told = loop {
+        let line = receive();
+        if line != "<30>filler" {
+            break line;
+        }
+    };
+    assert_eq!(syslog::bare(&told), "<4> socketmaster: 2 log lines could not be written");
+    // Nobody has to do anything for it, and from here on all is as ever.
+    kill(Pid::from_raw(manager.pid()), Signal::SIGTERM).unwrap();
+    assert!(syslog::bare(&receive()).contains("signal: terminated"));
+    assert!(manager.wait().success());
+    let mut errors = String::new();
+    manager.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(errors, "");
 }

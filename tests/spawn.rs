@@ -11,6 +11,7 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, geteuid};
@@ -204,9 +205,13 @@ impl Scratch {
         Scratch(path)
     }
 
-    fn file(&self, name: &str, mode: u32, content: &[u8]) -> String {
+    /// Written by a process of its own: the kernel executes no file that somebody has open for writing, and what we have
+    /// open is copied into whatever another test forks at this moment.
+    fn file(&self, name: &str, mode: u32, content: &str) -> String {
         let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf %s \"$2\" >\"$1\"", "sh"]).arg(&path).arg(content);
+        assert!(command.status().unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path.to_str().unwrap().to_owned()
     }
@@ -399,9 +404,9 @@ fn the_environment_tells_the_child_its_own_pid() {
 #[test]
 fn a_program_that_cannot_be_executed_is_told_with_its_reason() {
     let scratch = Scratch::new("exec");
-    let no_format = scratch.file("no-format", 0o755, b"no program\n");
-    let no_permission = scratch.file("no-permission", 0o644, b"#!/bin/sh\n");
-    let no_interpreter = scratch.file("no-interpreter", 0o755, b"#!/no/such/shell\n");
+    let no_format = scratch.file("no-format", 0o755, "no program\n");
+    let no_permission = scratch.file("no-permission", 0o644, "#!/bin/sh\n");
+    let no_interpreter = scratch.file("no-interpreter", 0o755, "#!/no/such/shell\n");
     for (path, errno) in [
         ("/no/such/program", libc::ENOENT),
         (no_interpreter.as_str(), libc::ENOENT),
@@ -426,7 +431,7 @@ fn a_failure_after_the_descriptors_were_arranged_is_told_too() {
 fn each_step_that_fails_is_told_by_its_stage() {
     let scratch = Scratch::new("steps");
     let missing = CString::new(scratch.0.join("missing").to_str().unwrap()).unwrap();
-    let no_directory = CString::new(scratch.file("file", 0o644, b"")).unwrap();
+    let no_directory = CString::new(scratch.file("file", 0o644, "")).unwrap();
     let upside_down = [Limit { resource: Resource::RLIMIT_CORE, soft: 2, hard: 1 }];
     type Change<'a> = Box<dyn Fn(&mut Spawn<'a>) + 'a>;
     let cases: [(Stage, i32, Change<'_>); 5] = [

@@ -30,6 +30,8 @@ struct System {
     log: Syslog,
     /// Lines that it had no room for, and that no line has told of.
     untold: u64,
+    /// The latest of them has found no room, and whether there is some has not been looked at since.
+    awaited: bool,
     /// It has been told that nobody is there.
     missed: bool,
 }
@@ -45,7 +47,7 @@ impl Journal {
             LogTarget::Stderr => None,
             LogTarget::Syslog { tag, facility } => {
                 let log = Syslog::new(tag, *facility, std::process::id());
-                Some(System { log, untold: 0, missed: false })
+                Some(System { log, untold: 0, awaited: false, missed: false })
             }
         };
         Journal {
@@ -59,10 +61,13 @@ impl Journal {
         }
     }
 
-    /// That of the image before this one, with what that could not write yet.
-    pub(super) fn take_over(spec: &LogSpec, unwritten: Vec<u8>) -> Self {
+    /// That of the image before this one, with what that could not write yet, and how many lines it has lost untold.
+    pub(super) fn take_over(spec: &LogSpec, unwritten: Vec<u8>, untold: u64) -> Self {
         let mut journal = Journal::new(spec);
         journal.stderr.restore(unwritten);
+        if let Some(system) = &mut journal.syslog {
+            system.untold = untold;
+        }
         journal
     }
 
@@ -74,6 +79,11 @@ impl Journal {
     /// What waits to be written.
     pub(super) fn unwritten(&self) -> &[u8] {
         self.stderr.queued()
+    }
+
+    /// Lines that the system's log had no room for, and that no line has told of.
+    pub(super) fn untold(&self) -> u64 {
+        self.syslog.as_ref().map_or(0, |system| system.untold)
     }
 
     pub(super) fn set_level(&mut self, level: Level) {
@@ -130,8 +140,9 @@ impl Journal {
         if (old.format, &old.target) == (new.format, &new.target) {
             self.level = level;
         } else {
+            self.settle();
             let unwritten = self.unwritten().to_vec();
-            *self = Journal::take_over(&LogSpec { level, opening: None, ..new.clone() }, unwritten);
+            *self = Journal::take_over(&LogSpec { level, opening: None, ..new.clone() }, unwritten, 0);
         }
     }
 
@@ -170,6 +181,35 @@ impl Journal {
         self.stderr.flush();
     }
 
+    /// What has to have room to write before [`Journal::tell_missing`] can do anything, if there is anything to be told.
+    pub(super) fn lacks(&self) -> Option<BorrowedFd<'_>> {
+        self.syslog.as_ref().filter(|system| system.awaited).and_then(|system| system.log.as_fd())
+    }
+
+    /// Tells how many lines the system's log had no room for. True if no line is left untold.
+    pub(super) fn tell_missing(&mut self) -> bool {
+        let count = self.untold();
+        if count == 0 {
+            return true;
+        }
+        let told = self.send(Level::Warn, &self.shaped(Level::Warn, &missing(count)));
+        if let Some(system) = &mut self.syslog {
+            // Whatever the reason was: one more try is made with the next line, and none for its own sake.
+            system.awaited = false;
+            system.untold = if told { 0 } else { count };
+        }
+        told
+    }
+
+    /// Tells of missing lines for the last time: where the system's log has no room for that either, on standard error.
+    pub(super) fn settle(&mut self) {
+        if !self.tell_missing() {
+            let count = self.untold();
+            self.without_syslog(None, Level::Warn, &self.shaped(Level::Warn, &missing(count)));
+        }
+        self.stderr.tell_missing();
+    }
+
     /// A failure that no event of the machine covers.
     pub(super) fn complain(&mut self, sentence: &str) {
         self.line(Level::Error, sentence);
@@ -180,30 +220,45 @@ impl Journal {
         if level < self.level {
             return;
         }
-        // The system's log has time, name and level of its own.
+        self.write(level, &self.shaped(level, sentence));
+    }
+
+    /// A sentence as a line of the log, which has time, name and level of its own if it is the system's.
+    fn shaped(&self, level: Level, sentence: &str) -> String {
         match (&self.syslog, self.format) {
-            (_, LogFormat::Json) => self.write(level, &json(level, sentence)),
-            (Some(_), LogFormat::Plain | LogFormat::Socketmaster) => self.write(level, sentence),
-            (None, LogFormat::Plain) => self.write(level, &plain(level, sentence)),
-            (None, LogFormat::Socketmaster) => self.write(level, &socketmaster(sentence)),
+            (_, LogFormat::Json) => json(level, sentence),
+            (Some(_), LogFormat::Plain | LogFormat::Socketmaster) => sentence.to_owned(),
+            (None, LogFormat::Plain) => plain(level, sentence),
+            (None, LogFormat::Socketmaster) => socketmaster(sentence),
         }
     }
 
     /// Writes a line in its final shape.
     fn write(&mut self, level: Level, line: &str) {
-        let Some(system) = &mut self.syslog else { return self.stderr.line(line) };
-        if system.untold > 0 && system.log.line(Level::Warn, &missing(system.untold)) == Sent::Whole {
-            system.untold = 0;
+        if self.syslog.is_none() {
+            return self.stderr.line(line);
         }
-        let sent = if system.untold > 0 { Sent::Dropped } else { system.log.line(level, line) };
-        match sent {
+        // A line is never written ahead of the notice of those before it.
+        let sent = self.tell_missing() && self.send(level, line);
+        if let (false, Some(system)) = (sent, &mut self.syslog) {
+            system.untold += 1;
+            system.awaited = true;
+        }
+    }
+
+    /// Writes a line in its final shape to the system's log, or to standard error where nobody keeps one. False if there
+    /// was no room for it.
+    fn send(&mut self, level: Level, line: &str) -> bool {
+        let Some(system) = &mut self.syslog else { return true };
+        match system.log.line(level, line) {
             Sent::Whole => system.missed = false,
-            Sent::Dropped => system.untold += 1,
+            Sent::Dropped => return false,
             Sent::Nobody(why) => {
                 let first = !std::mem::replace(&mut system.missed, true);
                 self.without_syslog(first.then_some(&why), level, line);
             }
         }
+        true
     }
 
     /// Writes to standard error what the system's log cannot have.

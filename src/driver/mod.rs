@@ -122,8 +122,11 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Le
     }
     let mut driver = match Base::open(plan, declined, passed, &mut journal) {
         Ok(base) => Driver::new(base, journal, reader),
-        Err(obstacle) if journal.refuse(&obstacle) => return Ok(Code::Failed.status()),
-        Err(obstacle) => return Err(obstacle.into_error()),
+        Err(obstacle) => {
+            let told = journal.refuse(&obstacle);
+            journal.settle();
+            return if told { Ok(Code::Failed.status()) } else { Err(obstacle.into_error()) };
+        }
     };
     if let Err(error) = sealed {
         let sentence =
@@ -465,6 +468,7 @@ impl Driver {
         let workers_at = self.workers.watch(&mut self.poll);
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
         let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
+        let missing_at = self.journal.lacks().map(|log| self.poll.add(log, Interest::WRITE));
         self.workers.outputs.watch(&mut self.poll, &self.journal);
         let mut idle_at = Vec::new();
         for id in self.core.awaiting() {
@@ -487,6 +491,9 @@ impl Driver {
         let signals = if self.poll.readable(signals_at) { Some(self.signals.drain()) } else { None };
         if log_at.is_some_and(|at| self.poll.writable(at)) {
             self.journal.flush();
+        }
+        if missing_at.is_some_and(|at| self.poll.writable(at)) {
+            self.journal.tell_missing();
         }
         self.workers.outputs.heard(&self.poll, &mut self.journal);
         let core = &mut self.core;
@@ -562,6 +569,7 @@ impl Driver {
         let mut journal = self.journal;
         self.service.finish(&mut journal);
         self.opened.close(&mut |sentence| journal.complain(sentence));
+        journal.settle();
     }
 }
 

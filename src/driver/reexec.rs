@@ -141,6 +141,7 @@ impl Driver {
             log: self.journal.spec(),
             service: self.service.told().clone(),
             unwritten: self.journal.unwritten().to_vec(),
+            untold: self.journal.untold(),
         }
     }
 
@@ -160,6 +161,7 @@ impl Driver {
             log,
             service,
             unwritten,
+            untold,
             ..
         } = document;
         let lost = |error: std::io::Error| Error::failed(error.to_string());
@@ -194,7 +196,7 @@ impl Driver {
         drop(open);
         let workers = Workers::take_over(workers, told.saved, own_pid(), &mut inherited)?;
         drop(inherited);
-        let mut journal = Journal::take_over(&log, unwritten);
+        let mut journal = Journal::take_over(&log, unwritten, untold);
         let service = Service::new(&image.environment, own_pid(), service).unwrap_or_else(|why| {
             journal.complain(&why);
             Service::default()

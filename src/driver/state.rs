@@ -58,6 +58,9 @@ pub(super) struct Document {
     /// Lines of workers that the log had no room for yet.
     #[serde(default, with = "crate::octets")]
     pub(super) unwritten: Vec<u8>,
+    /// Lines that the system's log had no room for, and that no line has told of.
+    #[serde(default)]
+    pub(super) untold: u64,
 }
 
 /// Signals of the manager.

@@ -56,6 +56,15 @@ impl<F: AsFd> LineLog<F> {
 
     /// Writes a line, given without its newline, or drops it. Of a line that is too long only the beginning is written.
     pub fn line(&mut self, line: &str) {
+        // A line is never written ahead of the notice of those before it.
+        if !self.tell_missing() || !self.put(line) {
+            self.lose(1);
+        }
+    }
+
+    /// Writes what is queued, as far as that can be done at once, and after it the notice of missing lines. True if no
+    /// line is left untold.
+    pub fn tell_missing(&mut self) -> bool {
         self.flush();
         if self.untold > 0 {
             let notice = (self.notice)(self.untold);
@@ -63,10 +72,7 @@ impl<F: AsFd> LineLog<F> {
                 self.untold = 0;
             }
         }
-        // A line is never written ahead of the notice of those before it.
-        if self.untold > 0 || !self.put(line) {
-            self.lose(1);
-        }
+        self.untold == 0
     }
 
     /// Writes a line of any length, given without its newline, as far as that can be done at once, and keeps the rest for

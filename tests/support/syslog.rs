@@ -12,18 +12,44 @@ pub(crate) fn run(log: &Path, flags: &[&str]) -> Option<Output> {
     if !super::root() || !super::tool("unshare") {
         return None;
     }
+    let output = process::run(&mut command(log, flags));
+    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
+        super::skip("no mount namespace can be had");
+        return None;
+    }
+    Some(output)
+}
+
+/// The same as a command that is still to be started, where [`run`] has shown that there can be one.
+pub(crate) fn command(log: &Path, flags: &[&str]) -> Command {
     let script = "set -e; log=$1; shift
         if [ -e /dev/log ]; then mount --bind \"$log\" /dev/log
         else mount -t tmpfs none /run; : >/run/log; mount --bind \"$log\" /run/log; fi
         exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script, "sh"]).arg(log).arg(REMUDA).args(flags);
-    let output = process::run(&mut command);
-    if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
-        super::skip("no mount namespace can be had");
-        return None;
+    command
+}
+
+/// Sends lines to the listener until it has no room for another.
+pub(crate) fn fill(log: &Path) {
+    loop {
+        // Each sender has a limit of its own, which is not that of the listener.
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        sender.connect(log).unwrap();
+        if sender.send(b"<30>filler").is_err() {
+            return;
+        }
+        while sender.send(b"<30>filler").is_ok() {}
     }
-    Some(output)
+}
+
+/// How many lines this one says are missing, if it is about that.
+pub(crate) fn missing(line: &str) -> Option<usize> {
+    let head = line.strip_suffix(" could not be written")?;
+    let head = head.strip_suffix(" log lines").or_else(|| head.strip_suffix(" log line"))?;
+    head.rsplit(' ').next()?.parse().ok()
 }
 
 /// What has arrived at the listener so far.
