@@ -17,7 +17,7 @@ compat_pages = $(wildcard $(compat:%=man/%.1))
 # Pages are named PAGE.SECTION; the section is the directory.
 pages = $(filter-out $(compat_pages),$(wildcard man/*.[1-8]))
 
-.PHONY: all test test-servers demo bench soak mutants check install install-compat uninstall clean
+.PHONY: all test test-servers demo bench soak gallery mutants check install install-compat uninstall clean
 
 all:
 	$(CARGO) build --release --locked
@@ -48,6 +48,10 @@ bench:
 soak: all
 	$(CARGO) build --release --locked --example soak --example http_worker
 	$(release)/examples/soak --seconds $(SOAK_SECONDS) --every 5 --reexec 20 --kept-alive 2 --slow '/slow?ms=3000'
+
+# New versions that fail in every way there is, upgraded to under load with fifty workers.
+gallery:
+	$(CARGO) test --locked --test run_gallery -- --ignored --nocapture
 
 # Breaks the core in known ways, one after the other, and wants the tests to notice each.
 mutants:

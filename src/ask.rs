@@ -73,8 +73,19 @@ pub enum CtrlVerb {
 pub enum AskVerb {
     /// How things stand.
     Status,
+    /// What is waited for, and what went wrong; in one slot, if there is a number.
+    Why(Option<u32>),
     /// Replace the workers by a new generation.
     Upgrade,
+    /// Go back to the last good generation.
+    RollBack,
+    /// Wait for the workers of a generation that are on their way out, or kill them.
+    Drain {
+        /// Its number.
+        generation: u32,
+        /// Kill them.
+        now: bool,
+    },
     /// Stop the workers, then start them, in the same generation.
     Restart,
     /// Start groups that were stopped.

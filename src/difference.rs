@@ -124,6 +124,7 @@ impl Difference {
             upgrade_failures,
             canary,
             upgrade_timeout,
+            meanwhile,
             restart,
             success,
             backoff,
@@ -160,6 +161,7 @@ impl Difference {
         self.holds_at_once("upgrade", (old.upgrade, old.upgrade_failures) != (*upgrade, *upgrade_failures));
         self.holds_at_once("canary", old.canary != *canary);
         self.holds_at_once("upgrade_timeout", old.upgrade_timeout != *upgrade_timeout);
+        self.holds_at_once("when_upgrading", old.meanwhile != *meanwhile);
         self.holds_at_once("surge", old.surge != *surge);
         self.holds_at_once("max_unacked", old.max_unacked != *max_unacked);
         self.holds_at_once("max_draining", old.max_draining != *max_draining);

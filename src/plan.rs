@@ -307,6 +307,18 @@ pub enum UpgradeMode {
     StopFirst,
 }
 
+/// What becomes of an upgrade that is asked for while another one, or a restart, is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Meanwhile {
+    /// It takes the place of that one.
+    #[default]
+    Supersede,
+    /// It begins when that one has ended; several that wait are one.
+    Queue,
+    /// It is refused.
+    Refuse,
+}
+
 /// A number of workers, absolute or relative to the target of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Share {
@@ -402,6 +414,8 @@ pub struct Policy {
     /// One worker of a new generation goes before the others, and has to stay ready this long; all follow at once, as
     /// far as the limits allow, if absent.
     pub canary: Option<Duration>,
+    /// What becomes of a second upgrade during the first.
+    pub meanwhile: Meanwhile,
     /// How long an upgrade may take from the first new worker on; without end if absent. A roll-back has no limit.
     pub upgrade_timeout: Option<Duration>,
     /// Which deaths are answered with a new worker.
@@ -472,6 +486,7 @@ impl Default for Policy {
             max_draining: None,
             upgrade_failures: 3,
             canary: None,
+            meanwhile: Meanwhile::Supersede,
             upgrade_timeout: None,
             restart: Restart::Always,
             success: vec![Success::Exit(0)],

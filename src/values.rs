@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::nearest::nearest;
 use crate::output::Overflow;
 use crate::plan::{
-    Backoff, Convention, Level, LogFormat, Policy, Readiness, Restart, Share, Stdin, Success, UpgradeMode,
+    Backoff, Convention, Level, LogFormat, Meanwhile, Policy, Readiness, Restart, Share, Stdin, Success,
+    UpgradeMode,
 };
 use crate::signame::Signal;
 use crate::wildcard;
@@ -43,6 +44,10 @@ pub const UPGRADES: [(&str, UpgradeMode); 3] = [
     ("fleet", UpgradeMode::Fleet),
     ("stop-first", UpgradeMode::StopFirst),
 ];
+
+/// Values of `--when-upgrading`.
+pub const MEANWHILES: [(&str, Meanwhile); 3] =
+    [("supersede", Meanwhile::Supersede), ("queue", Meanwhile::Queue), ("refuse", Meanwhile::Refuse)];
 
 /// Values of `--stdin`.
 pub const STDINS: [(&str, Stdin); 2] = [("null", Stdin::Null), ("inherit", Stdin::Inherit)];

@@ -358,6 +358,53 @@ fn a_bad_group_is_refused_alone_if_that_is_asked_for() {
 }
 
 #[test]
+fn a_generation_from_before_a_reload_is_gone_back_to_as_it_was() {
+    let serve = |release: u32| {
+        let script = if release == 1 { "serve" } else { "stop-on:USR1 serve" };
+        let variables = format!("'REMUDA_TEST_SCRIPT={script}', 'RELEASE={release}'");
+        format!("environments = [{variables}]\nWORKER\nnumprocesses = 2\n")
+    };
+    let one = "socket_address = ['127.0.0.1:0']\ngraceful_signal = 'TERM'\n";
+    let text = |release, sockets: &str| format!("[web]\n{}{sockets}", serve(release));
+    let manager = start("pause", &text(1, one));
+    let web = address(&manager, 0, 0);
+    let load = Load::start(Traffic::to(web.parse().unwrap())).unwrap();
+    let release = |manager: &Manager| {
+        let told = |pid: &i32| environment(*pid).get("RELEASE").cloned().unwrap_or_default();
+        pids(manager, "web").iter().map(told).collect::<Vec<String>>()
+    };
+    let two = format!("socket_address = ['{web}', 'unix:DIR/w.sock']\ngraceful_signal = 'USR1'\n");
+    rewrite(&manager, &text(2, &two));
+    manager.done(&["reload", "--wait-drained"]);
+    assert_eq!(release(&manager), ["2", "2"]);
+    // Another image knows of it too.
+    manager.done(&["reexec"]);
+    manager.done(&["rollback", "--wait-drained"]);
+    assert_eq!((release(&manager), table(&manager)[0].2), (vec!["1".to_owned(), "1".to_owned()], 1));
+    let again = pids(&manager, "web");
+    assert_eq!(environment(again[0]).get("LISTEN_FDS").map(String::as_str), Some("1"));
+    // It is treated as its own plan says, and what takes its place as the one in force.
+    manager.done(&["upgrade", "--wait-drained"]);
+    assert_eq!((release(&manager), table(&manager)[0].2), (vec!["2".to_owned(), "2".to_owned()], 3));
+    manager.done(&["upgrade", "--wait-drained"]);
+    for (generation, signal, count) in [(1, "TERM", 4), (2, "USR1", 2), (3, "USR1", 2)] {
+        let line = format!("gen {generation}: stopping with signal {signal}: replaced");
+        manager.log.lines(&line, count, |told| told.contains(&line));
+    }
+    let report = load.stop();
+    assert!(report.requests() > 0 && report.failed() == 0, "{report}");
+
+    // A socket that the file has no more is not kept open for the sake of those who might come back to it.
+    rewrite(&manager, &text(3, &format!("graceful_signal = 'USR1'\nsocket_address = ['{web}']\n")));
+    manager.done(&["reload", "--wait-drained"]);
+    let refused = manager.verb(&["rollback"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains("before generation 5 had other sockets"), "{refused:?}");
+    manager.done(&["ping"]);
+    assert!(!manager.path("w.sock").exists());
+}
+
+#[test]
 fn without_a_file_there_is_nothing_to_read_again() {
     let manager = setup("pause").start();
     let refused = manager.verb(&["reload"]);

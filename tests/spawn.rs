@@ -94,6 +94,7 @@ impl Case {
     fn plain<'a>(&'a self, descriptors: &'a [BorrowedFd<'a>]) -> Spawn<'a> {
         Spawn {
             path: &self.argv[0],
+            file: None,
             argv: &self.argv,
             env: &self.env,
             descriptors,

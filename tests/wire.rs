@@ -16,7 +16,8 @@ use remuda::supervisor::command::{Reply, Scale, Verb, Wait};
 use remuda::supervisor::event::{ChildId, HookKind};
 use remuda::supervisor::note::{Counts, Happening, Note, Reason, Worker};
 use remuda::supervisor::snapshot::{
-    GroupState, GroupStatus, LastExit, SocketStatus, Status, VacantSlot, WorkerPhase, WorkerStatus,
+    FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit, SocketStatus, Status,
+    UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
 };
 use remuda::wire::ask::{self, Body};
 use remuda::wire::event::EventObject;
@@ -294,6 +295,8 @@ fn status() -> Status {
                     restarts: 1,
                     last_exit: Some(LastExit::Signal("TERM".to_owned())),
                     status: Some("warm".to_owned()),
+                    last_failure: None,
+                    until_ms: None,
                 },
                 WorkerStatus {
                     slot: 0,
@@ -305,10 +308,43 @@ fn status() -> Status {
                     restarts: 0,
                     last_exit: None,
                     status: None,
+                    last_failure: None,
+                    until_ms: None,
                 },
             ],
-            vacant: vec![VacantSlot { slot: 1, restarts: 3, last_exit: Some(LastExit::Code(1)) }],
+            vacant: vec![VacantSlot {
+                slot: 1,
+                restarts: 3,
+                last_exit: Some(LastExit::Code(1)),
+                last_failure: Some(FailureStatus {
+                    message: "not ready in time".to_owned(),
+                    generation: 2,
+                    pid: 4713,
+                    ago_ms: 9,
+                }),
+            }],
             age_ms: None,
+            generations: vec![GenerationStatus {
+                generation: 1,
+                role: GenerationRole::Old,
+                since_ms: 180_000,
+                ready: 1,
+                starting: 0,
+                draining: 1,
+                draining_ms: Some(12),
+            }],
+            upgrades: vec![UpgradeStatus {
+                from: 1,
+                to: 2,
+                result: UpgradeResult::RolledBack,
+                message: "generation 1 is back".to_owned(),
+                ago_ms: 60_000,
+                took_ms: 1_200,
+            }],
+            rollback_to: Some(1),
+            failures: 2,
+            canary_ms: Some(500),
+            upgrade_left_ms: None,
             next_attempt_ms: Some(1500),
             dropped_bytes: 4096,
         }],
@@ -419,7 +455,20 @@ prop_compose! {
         status in any::<Option<String>>(),
     ) -> WorkerStatus {
         let (slot, index, pid, generation, since_ms, restarts) = numbers;
-        WorkerStatus { slot, index, pid, generation, phase, since_ms, restarts, last_exit, status }
+        let (last_failure, until_ms) = (None, Some(since_ms));
+        WorkerStatus {
+            slot,
+            index,
+            pid,
+            generation,
+            phase,
+            since_ms,
+            restarts,
+            last_exit,
+            status,
+            last_failure,
+            until_ms,
+        }
     }
 }
 
@@ -443,7 +492,8 @@ prop_compose! {
         dropped_bytes in any::<u64>(),
     ) -> GroupStatus {
         let sockets = sockets.into_iter().map(|(name, address)| SocketStatus { name, address }).collect();
-        let vacant = Vec::new();
+        let (vacant, generations, upgrades) = (Vec::new(), Vec::new(), Vec::new());
+        let rollback_to = next_attempt_ms.map(|_| generation);
         GroupStatus {
             name,
             target,
@@ -453,6 +503,12 @@ prop_compose! {
             workers,
             vacant,
             age_ms,
+            generations,
+            upgrades,
+            rollback_to,
+            failures: target,
+            canary_ms: next_attempt_ms,
+            upgrade_left_ms: next_attempt_ms,
             next_attempt_ms,
             dropped_bytes,
         }

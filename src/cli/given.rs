@@ -57,6 +57,7 @@ pub(super) struct Given {
     silent: bool,
     pid: Option<i32>,
     init: init::Said,
+    now: bool,
 }
 
 impl Default for Given {
@@ -95,6 +96,7 @@ impl Default for Given {
             silent: false,
             pid: None,
             init: init::Said::default(),
+            now: false,
         }
     }
 }
@@ -137,6 +139,7 @@ impl Given {
             Id::Canary => self.policy.canary = self.policy.canary.or(Some(values::CANARY_TIME)),
             Id::CanaryTime => self.policy.canary = Some(values::positive(text()?)?),
             Id::UpgradeAttempts => self.policy.upgrade_failures = values::count(text()?)?,
+            Id::WhenUpgrading => self.policy.meanwhile = values::choice(text()?, &values::MEANWHILES)?,
             Id::UpgradeTimeout => self.policy.upgrade_timeout = Some(values::positive(text()?)?),
             Id::DrainTimeout => self.policy.drain_timeout = duration::parse(text()?)?,
             Id::Directory => self.directory = Some(values::path(value)?),
@@ -170,6 +173,7 @@ impl Given {
             Id::WaitDrained => self.drained = true,
             Id::Timeout | Id::AnswerTimeout => self.timeout = Some(values::positive(text()?)?),
             Id::Silent => self.silent = true,
+            Id::Now => self.now = true,
             Id::Pid => self.pid = Some(values::pid(text()?)?),
             Id::ToGroup => self.init.to_group = true,
             Id::SingleChild => self.init.single_child = true,
@@ -348,7 +352,19 @@ impl Given {
         };
         match question {
             Question::Status => grouped(AskVerb::Status),
+            Question::Why => match words[..] {
+                [] => Ok((None, AskVerb::Why(None))),
+                [place] => read_place(place).map(|(group, slot)| (Some(group), AskVerb::Why(slot))),
+                [_, extra, ..] => Err(unexpected(extra)),
+            },
             Question::Upgrade => grouped(AskVerb::Upgrade),
+            Question::RollBack => grouped(AskVerb::RollBack),
+            Question::Drain => last("GENERATION").and_then(|(group, word)| {
+                let generation = word.parse().ok().filter(|&number: &u32| number > 0);
+                let wrong =
+                    || Error::usage(format!("GENERATION: '{word}' is not the number of a generation"));
+                Ok((group, AskVerb::Drain { generation: generation.ok_or_else(wrong)?, now: self.now }))
+            }),
             Question::Restart => grouped(AskVerb::Restart),
             Question::Start => grouped(AskVerb::Start),
             Question::Stop => grouped(AskVerb::Stop),
@@ -391,6 +407,14 @@ fn contradiction(id: Id) -> Option<&'static Opt> {
         Id::KeepGoing,
     ];
     RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))
+}
+
+/// `web`, or `web[2]`.
+fn read_place(word: &str) -> Result<(&str, Option<u32>)> {
+    let Some((group, rest)) = word.split_once('[') else { return Ok((word, None)) };
+    let slot = rest.strip_suffix(']').and_then(|slot| slot.parse().ok());
+    let wrong = || Error::usage(format!("'{word}' is neither GROUP nor GROUP[SLOT]"));
+    slot.map(|slot| (group, Some(slot))).ok_or_else(wrong)
 }
 
 fn unexpected(word: &str) -> Error {

@@ -68,6 +68,16 @@ pub const COMMANDS: &[Command] = &[
         options: ANSWERED,
     },
     Command {
+        kind: Kind::Ask(Question::Why),
+        name: "why",
+        operands: "[GROUP[SLOT]]",
+        brief: "tell what is waited for, and what went wrong",
+        more: "Of each slot, or of one as in 'web[2]': the worker and what it is waited for, how the one before it \
+            ended, and the last failure; of the group the next attempt, the upgrade under way and the last one. With \
+            --json, what 'status' answers.",
+        options: ANSWERED,
+    },
+    Command {
         kind: Kind::Ask(Question::Upgrade),
         name: "upgrade",
         operands: "[GROUP]",
@@ -86,6 +96,23 @@ pub const COMMANDS: &[Command] = &[
             where only the number of workers is another one they are only scaled. Sockets that stay, stay open. If \
             anything is wrong with the file, nothing is changed. HUP does the same.",
         options: RELOAD,
+    },
+    Command {
+        kind: Kind::Ask(Question::RollBack),
+        name: "rollback",
+        operands: "[GROUP]",
+        brief: "go back to the last good generation",
+        more: "Calls off the upgrade under way; without one, replaces the workers by others of the generation before, \
+            as it was prepared then. Refused if there is none, or if what it ran can no longer be had.",
+        options: WAITING,
+    },
+    Command {
+        kind: Kind::Ask(Question::Drain),
+        name: "drain",
+        operands: "[GROUP] GENERATION",
+        brief: "wait for replaced workers of a generation, or kill them",
+        more: "Workers that were asked to go and still finish their work; 'status' lists them by generation.",
+        options: DRAIN,
     },
     Command {
         kind: Kind::Ask(Question::Restart),
@@ -487,6 +514,17 @@ const RUN_OPTIONS: &[Opt] = &[
     )
     .takes("DUR")
     .rare(),
+    flag(
+        Id::WhenUpgrading,
+        "when-upgrading",
+        Section::Upgrade,
+        "a second one: supersede, queue, refuse",
+        "What becomes of an upgrade that is asked for, by verb or signal, while one is under way: it takes its place, \
+         begins when that has ended, or is refused.",
+    )
+    .takes("WHAT")
+    .defaults("supersede")
+    .rare(),
     flag(Id::Directory, "directory", Section::Environment, "working directory of workers", "")
         .letter('C')
         .takes("DIR"),
@@ -809,6 +847,18 @@ const RELOAD: &[Opt] = &[
     Opt { section: Section::Asking, ..KEEP_GOING },
     flag(Id::NoWait, "no-wait", Section::Asking, "return when the file is in force", ""),
     WAIT_DRAINED,
+    TIMEOUT,
+    JSON,
+    SILENT,
+    NAME,
+    CONTROL,
+    HELP,
+    VERSION,
+];
+
+const DRAIN: &[Opt] = &[
+    flag(Id::Now, "now", Section::Asking, "send them SIGKILL, instead of waiting for their end", ""),
+    NO_WAIT,
     TIMEOUT,
     JSON,
     SILENT,

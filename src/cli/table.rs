@@ -66,6 +66,8 @@ pub enum Id {
     PreflightTimeout,
     /// `--preflight-every`
     PreflightEvery,
+    /// `--when-upgrading`
+    WhenUpgrading,
     /// `--directory`
     Directory,
     /// `--user`
@@ -148,6 +150,8 @@ pub enum Id {
     WarnReaped,
     /// `--pause`
     Pause,
+    /// `--now`
+    Now,
     /// `-h`, `--help`
     Help,
     /// `-V`, `--version`
@@ -174,8 +178,14 @@ pub enum Kind {
 pub enum Question {
     /// How things stand.
     Status,
+    /// What is waited for, and what went wrong.
+    Why,
     /// To upgrade.
     Upgrade,
+    /// To go back to the last good generation.
+    RollBack,
+    /// To end workers that are on their way out.
+    Drain,
     /// To restart.
     Restart,
     /// To start what was stopped.

@@ -14,6 +14,7 @@ mod find;
 mod firestarter;
 mod progress;
 mod table;
+mod why;
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::ask::{Ask, AskVerb};
 use crate::duration::Human;
 use crate::error::{Code, Error};
 use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, request_line};
-use crate::wire::{Reload, Scale, Verb, Wait};
+use crate::wire::{GenerationId, Reload, Scale, Status, Verb, Wait};
 use connection::{Connection, Received};
 pub use einhyrningsinsctl::shell;
 pub use firestarter::ctrl;
@@ -90,8 +91,10 @@ fn verb(ask: &Ask) -> Verb {
         (true, true) => Wait::Drained,
     };
     match ask.verb {
-        AskVerb::Status => Verb::Status(group),
+        AskVerb::Status | AskVerb::Why(_) => Verb::Status(group),
         AskVerb::Upgrade => Verb::Upgrade(group, wait),
+        AskVerb::RollBack => Verb::RollBack(group, wait),
+        AskVerb::Drain { generation, now } => Verb::Drain(group, GenerationId(generation), now, wait),
         AskVerb::Restart => Verb::Restart(group, wait),
         AskVerb::Start => Verb::Start(group, wait),
         AskVerb::Stop => Verb::Stop(group, wait),
@@ -182,10 +185,19 @@ fn request(ask: &Ask, connection: &mut Connection, verb: &Verb) -> Result<(), Ha
     }
     match (&last.status, &last.version) {
         (Some(status), _) if ask.json => print(&format!("{status}\n")),
-        (Some(status), _) => print(&table::status(&parse_status(status)?, table::colour())),
+        (Some(status), _) => print(&told(ask, &parse_status(status)?)?),
         (None, Some(version)) if !ask.json => print(&format!("{}\n", printable(version))),
         _ => finish(ask, last.code, last.sentence, &last.lines, &line),
     }
+}
+
+/// The answer to `status`, or to `why`, for people.
+fn told(ask: &Ask, status: &Status) -> Result<String, Error> {
+    let AskVerb::Why(slot) = ask.verb else { return Ok(table::status(status, table::colour())) };
+    why::page(status, slot).ok_or_else(|| {
+        let message = format!("there is no slot {}", slot.unwrap_or_default());
+        Error { code: Code::Refused, message }
+    })
 }
 
 /// The end of an answer that is a code and a sentence, perhaps with lines before it.
@@ -220,6 +232,8 @@ fn finish(
 fn takes_time(verb: &Verb) -> bool {
     match verb {
         Verb::Upgrade(_, wait)
+        | Verb::RollBack(_, wait)
+        | Verb::Drain(_, _, _, wait)
         | Verb::Restart(_, wait)
         | Verb::Start(_, wait)
         | Verb::Stop(_, wait)

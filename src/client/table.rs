@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::printable;
 use crate::duration::Human;
-use crate::wire::{GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus};
+use crate::wire::{
+    GenerationStatus, GroupState, GroupStatus, LastExit, Status, UpgradeStatus, VacantSlot, WorkerPhase,
+    WorkerStatus,
+};
 
 /// The columns. The last one is there only if a worker says something of itself.
 const HEADS: [&str; 9] = ["GROUP", "SLOT", "PID", "GEN", "PHASE", "SINCE", "RESTARTS", "LAST EXIT", "STATUS"];
@@ -84,7 +87,38 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     for (phase, cells) in &rows {
         write_row(&mut page, cells, &widths, phase.and_then(|phase| paint(colour, phase_colour(phase))));
     }
+    let told: Vec<String> = status.groups.iter().flat_map(past).collect();
+    if !told.is_empty() {
+        page.push('\n');
+        page.extend(told);
+    }
     page
+}
+
+/// A line for each generation of a group, where there are several, and for each upgrade that it remembers.
+fn past(group: &GroupStatus) -> Vec<String> {
+    let name = printable(&group.name);
+    let several = group.generations.len() > 1;
+    let generation = |of: &GenerationStatus| {
+        let mut line =
+            format!("{name}: generation {}, {}, for {}", of.generation, of.role.name(), span(of.since_ms));
+        for (count, what) in [(of.ready, "ready"), (of.starting, "starting")] {
+            if count > 0 {
+                line.push_str(&format!(", {count} {what}"));
+            }
+        }
+        if let Some(draining) = of.draining_ms {
+            line.push_str(&format!(", {} draining for {}", of.draining, span(draining)));
+        }
+        line + "\n"
+    };
+    let upgrade = |of: &UpgradeStatus| {
+        let UpgradeStatus { from, to, result, message, ago_ms, took_ms } = of;
+        let (ago, took, message) = (span(*ago_ms), span(*took_ms), printable(message));
+        format!("{name}: upgrade {from} -> {to}, {ago} ago, in {took}: {}: {message}\n", result.name())
+    };
+    let generations = group.generations.iter().filter(|_| several).map(generation);
+    generations.chain(group.upgrades.iter().map(upgrade)).collect()
 }
 
 /// `remuda web, pid 4711, up 3 m 2 s`, and below it a line for each group.
@@ -163,7 +197,7 @@ fn write_row(page: &mut String, cells: &[String; 9], widths: &[usize], on: Optio
 }
 
 /// A time for a table: milliseconds only below a second.
-fn span(milliseconds: u64) -> String {
+pub(super) fn span(milliseconds: u64) -> String {
     let whole = if milliseconds < 1000 { milliseconds } else { milliseconds - milliseconds % 1000 };
     Human(Duration::from_millis(whole)).to_string()
 }

@@ -165,6 +165,9 @@ impl Draft {
             Id::Canary => self.canary = value.flag()?,
             Id::CanaryTime => self.canary_time = value.amount(values::positive)?,
             Id::UpgradeAttempts => policy.upgrade_failures = value.number(values::count)?,
+            Id::WhenUpgrading => {
+                policy.meanwhile = value.read(|text| values::choice(text, &values::MEANWHILES))?;
+            }
             Id::UpgradeTimeout => policy.upgrade_timeout = Some(value.amount(values::positive)?),
             Id::DrainTimeout => policy.drain_timeout = value.amount(duration::parse)?,
             Id::AckSignal => policy.drain_signal = Some(value.read(str::parse)?),

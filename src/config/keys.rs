@@ -72,6 +72,8 @@ pub enum Id {
     UpgradeAttempts,
     /// `upgrade_timeout`
     UpgradeTimeout,
+    /// `when_upgrading`
+    WhenUpgrading,
     /// `ack_signal`
     AckSignal,
     /// `auto_upgrade`
@@ -599,6 +601,14 @@ pub const KEYS: &[Key] = &[
         "an upgrade that is not done by then has failed",
     )
     .option("upgrade-timeout"),
+    row(
+        Id::WhenUpgrading,
+        "when_upgrading",
+        Kind::Text,
+        Usual::Default("\"supersede\""),
+        "a second upgrade during the first: supersede, queue, refuse",
+    )
+    .option("when-upgrading"),
     row(
         Id::AckSignal,
         "ack_signal",

@@ -51,6 +51,7 @@ impl Check {
         let argument = CString::new(CAN_RESUME)?;
         let child = spawn::spawn(Spawn {
             path: &path,
+            file: None,
             argv: &[name, argument],
             env: &EnvBlock::plain(&image.environment),
             descriptors: &[null, output.as_fd(), output.as_fd(), state.as_fd()],

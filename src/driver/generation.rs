@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -22,8 +22,10 @@ use crate::error::{Error, Result};
 use crate::placeholder;
 use crate::plan::{Argv0, GroupSpec, Hook, Launch};
 use crate::sys::creds::{self, Credentials};
+use crate::sys::executable::{Executable, ExecutableState, Whereabouts};
+use crate::sys::reexec::{Inherited, Keeper};
 use crate::sys::socket::Listener;
-use crate::sys::{program, spawn};
+use crate::sys::{program, reason, spawn};
 
 /// What a worker would be told of a group that nothing is known of yet.
 const NOBODY: GroupContext<'_> = GroupContext { sockets: &[], manager_pid: 0, control_path: None };
@@ -31,6 +33,10 @@ const NOBODY: GroupContext<'_> = GroupContext { sockets: &[], manager_pid: 0, co
 /// One prepared generation.
 pub(super) struct Generation {
     program: PathBuf,
+    /// Absent if it was gone when this image of the manager took over from one that held none.
+    executable: Option<Executable>,
+    /// The file is not at its path any more, and is executed by its descriptor.
+    by_descriptor: bool,
     pub(super) path: CString,
     pub(super) argv: Vec<CString>,
     directory_path: Option<PathBuf>,
@@ -76,6 +82,8 @@ pub(super) struct GenerationState {
     credentials: Option<Credentials>,
     #[serde(with = "crate::octets")]
     base: Vec<(OsString, OsString)>,
+    #[serde(default)]
+    executable: Option<ExecutableState>,
     #[serde(default)]
     print: Option<u64>,
     /// That of its group if absent.
@@ -178,9 +186,14 @@ impl Generation {
         }
         // Who is not told of it upgrades by request only.
         let print = program::print(&program).ok();
+        let failed =
+            |error| Error::failed(format!("cannot look at {}: {}", program.display(), reason(error)));
+        let executable = Executable::hold(&program).map_err(failed)?;
         Ok(Generation {
             path: c_string(program.as_os_str())?,
             program,
+            executable: Some(executable),
+            by_descriptor: false,
             argv,
             directory: directory_path.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
             directory_path,
@@ -194,7 +207,7 @@ impl Generation {
     }
 
     /// What another image of the manager needs to start workers of it.
-    pub(super) fn hand_over(&self) -> GenerationState {
+    pub(super) fn hand_over(&self, keeper: &mut Keeper) -> GenerationState {
         let around = &self.surroundings;
         GenerationState {
             program: self.program.clone(),
@@ -202,6 +215,7 @@ impl Generation {
             directory: self.directory_path.clone(),
             credentials: self.credentials.clone(),
             base: self.base.clone(),
+            executable: self.executable.as_ref().map(|held| held.hand_over(keeper)),
             print: self.print,
             launch: Some(self.launch.clone()),
             surroundings: Some(SurroundingsState {
@@ -220,13 +234,31 @@ impl Generation {
         state: GenerationState,
         group: &Group,
         open: &BTreeMap<i32, Rc<Listener>>,
+        inherited: &mut Inherited,
     ) -> Result<Generation> {
-        let GenerationState { program, argv, directory, credentials, base, print, launch, surroundings } =
-            state;
+        let GenerationState {
+            program,
+            argv,
+            directory,
+            credentials,
+            base,
+            executable,
+            print,
+            launch,
+            surroundings,
+        } = state;
+        let lost = |error| Error::failed(format!("{}: {}", program.display(), reason(error)));
+        let executable = match executable {
+            Some(held) => Some(Executable::take_over(held, inherited).map_err(lost)?),
+            // From an image that held nothing.
+            None => Executable::hold(&program).ok(),
+        };
         let launch = launch.unwrap_or_else(|| group.spec.launch.clone());
         let mut generation = Generation {
             path: c_string(program.as_os_str())?,
             program,
+            executable,
+            by_descriptor: false,
             argv,
             directory: directory.as_ref().map(|path| c_string(path.as_os_str())).transpose()?,
             directory_path: directory,
@@ -300,20 +332,56 @@ impl Generation {
         self.credentials.as_ref().map(|who| who.uid).filter(|&uid| uid != creds::our_uid())
     }
 
-    /// If what was resolved is gone, resolves it again as it was written. Returns a sentence if it did.
+    /// What to execute in place of the path, where the file is not there any more.
+    pub(super) fn held(&self) -> Option<BorrowedFd<'_>> {
+        self.executable.as_ref()?.descriptor().filter(|_| self.by_descriptor)
+    }
+
+    /// Whether workers of it can be started as they were at first; if not, why.
+    pub(super) fn retrievable(&self) -> Result<(), String> {
+        if let Some(directory) = self.directory_path.as_ref().filter(|path| !path.is_dir()) {
+            return Err(format!("directory {} is gone", directory.display()));
+        }
+        let program = self.program.display();
+        match self.whereabouts() {
+            Whereabouts::InPlace | Whereabouts::Held => Ok(()),
+            Whereabouts::Changed => Err(format!("{program} is not the file any more that it was")),
+            Whereabouts::Gone => Err(format!("{program} is gone")),
+        }
+    }
+
+    fn whereabouts(&self) -> Whereabouts {
+        match &self.executable {
+            Some(executable) => executable.whereabouts(&self.program),
+            None if self.program.exists() => Whereabouts::Changed,
+            None => Whereabouts::Gone,
+        }
+    }
+
+    /// If what was resolved is gone and not held, resolves it again as it was written. Returns a sentence if workers are
+    /// started otherwise than before.
     pub(super) fn mend(&mut self) -> Option<String> {
-        let gone = |path: &Path| !path.exists();
-        let program_gone = gone(&self.program);
-        let lost = if program_gone {
-            self.program.clone()
-        } else {
-            self.directory_path.clone().filter(|path| gone(path))?
-        };
+        let whereabouts = self.whereabouts();
+        let held = whereabouts == Whereabouts::Held;
+        let fresh = !std::mem::replace(&mut self.by_descriptor, held) && held;
+        let program_gone = whereabouts == Whereabouts::Gone;
+        let directory_gone = self.directory_path.as_ref().is_some_and(|path| !path.exists());
+        if !program_gone && !directory_gone {
+            return fresh
+                .then(|| format!("{} was replaced; running the file that it was", self.program.display()));
+        }
+        let lost = self.directory_path.clone().filter(|_| !program_gone).unwrap_or(self.program.clone());
         // If it cannot be had again either, the spawn fails and says why.
-        let (program, directory) = resolve(&self.launch, &self.base).ok()?;
-        self.path = c_string(program.as_os_str()).ok()?;
+        let directory = self.launch.directory.as_deref().map(program::resolve_directory).transpose().ok()?;
+        if program_gone {
+            let search_path = program::search_path(&self.base);
+            let program = program::resolve(&self.launch.program, directory.as_deref(), search_path).ok()?;
+            self.path = c_string(program.as_os_str()).ok()?;
+            self.executable = Executable::hold(&program).ok();
+            self.program = program;
+        }
         self.directory = directory.as_ref().and_then(|path| c_string(path.as_os_str()).ok());
-        (self.program, self.directory_path) = (program, directory);
+        self.directory_path = directory;
         let found = self.directory_path.as_ref().filter(|_| !program_gone).unwrap_or(&self.program);
         Some(format!("{} is gone; using {} instead", lost.display(), found.display()))
     }

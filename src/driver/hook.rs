@@ -89,6 +89,7 @@ impl Workers {
         let [output, errors] = streams.descriptors();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
+            file: None,
             argv: &prepared.argv,
             env: &environment,
             descriptors: &[self.null.as_fd(), output, errors],

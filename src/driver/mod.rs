@@ -348,8 +348,15 @@ impl Driver {
             let Some(action) = self.core.poll_action() else { return Performed::All };
             let now = Mono(clock::now_ms());
             match action {
-                Action::Prepare { group, generation } => {
+                Action::Prepare { group, generation, from } => {
+                    if let Err(reason) = self.retrievable(group, from) {
+                        self.core.handle(now, Event::Irretrievable { group, generation: from, reason });
+                    }
                     let outcome = self.prepare(group, generation).map_err(|error| error.message);
+                    self.core.handle(now, Event::Prepared { group, generation, outcome });
+                }
+                Action::CheckGeneration { group, generation } => {
+                    let outcome = self.retrievable(group, generation);
                     self.core.handle(now, Event::Prepared { group, generation, outcome });
                 }
                 Action::Forget { group, generation } => {
@@ -546,6 +553,13 @@ impl Driver {
                 Reply::Failed(Code::Failed, error.message)
             }
         }
+    }
+
+    /// Whether a generation that was prepared can still be run as it was; if not, why.
+    fn retrievable(&self, id: GroupId, generation: GenerationId) -> Result<(), String> {
+        let group = self.opened.groups.get(&id);
+        let held = group.and_then(|group| group.generations.iter().find(|(known, _)| *known == generation));
+        held.map_or_else(|| Err("it is forgotten".to_owned()), |(_, held)| held.retrievable())
     }
 
     fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {

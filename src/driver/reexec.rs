@@ -190,7 +190,7 @@ impl Driver {
             taken.push((group.id.unwrap_or(GroupId(at)), group, sockets));
         }
         for (id, group, sockets) in taken {
-            opened.groups.insert(id, Group::take_over(group, sockets, &open)?);
+            opened.groups.insert(id, Group::take_over(group, sockets, &open, &mut inherited)?);
         }
         // A socket is closed when its last owner gives it up, and this is none.
         drop(open);
@@ -257,7 +257,7 @@ impl Group {
             spec: self.spec.clone(),
             listeners: self.sockets.iter().map(|listener| listener.hand_over(keeper)).collect(),
             control_path: self.control_path.clone(),
-            generations: self.generations.iter().map(|(id, held)| (*id, held.hand_over())).collect(),
+            generations: self.generations.iter().map(|(id, held)| (*id, held.hand_over(keeper))).collect(),
             removed: self.removed,
         }
     }
@@ -266,11 +266,12 @@ impl Group {
         state: GroupState,
         sockets: Vec<Rc<Listener>>,
         open: &BTreeMap<i32, Rc<Listener>>,
+        inherited: &mut Inherited,
     ) -> Result<Group> {
         let mut group = Group::new(state.spec, sockets);
         (group.control_path, group.removed) = (state.control_path, state.removed);
         for (id, held) in state.generations {
-            let generation = Generation::take_over(held, &group, open)?;
+            let generation = Generation::take_over(held, &group, open, inherited)?;
             group.generations.push((id, generation));
         }
         Ok(group)

@@ -274,6 +274,7 @@ impl Workers {
         let descriptors: Vec<BorrowedFd<'_>> = [input, output, errors].into_iter().chain(sockets).collect();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
+            file: prepared.held(),
             argv: &argv,
             env: &environment,
             descriptors: &descriptors,

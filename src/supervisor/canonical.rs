@@ -137,6 +137,10 @@ impl Supervisor {
                     Goal::Filled => 0,
                     Goal::Stopped => 1,
                     Goal::Rollout(serial) => 2 + rank(&serials(&groups[group.0], waiters), serial),
+                    Goal::Gone(generation) => {
+                        let older = |child: &&Child| child.group == *group && child.generation < *generation;
+                        1000 + children.iter().filter(older).count()
+                    }
                 });
                 form.count(match outcome {
                     None => 0,
@@ -218,6 +222,9 @@ impl Form {
             slots,
             generation,
             committed,
+            previous,
+            history: _,
+            queued,
             newest: _,
             prepared,
             preparing,
@@ -236,6 +243,7 @@ impl Form {
             policies,
             // It only tells in which order.
             rank: _,
+            sockets_since,
             presence,
             dirty,
         } = group;
@@ -244,18 +252,22 @@ impl Form {
         let mut generations: Vec<GenerationId> = own.iter().map(|child| child.generation).collect();
         generations.extend(prepared);
         generations.extend([*generation, *committed]);
+        generations.extend(previous);
         generations.extend(preparing.map(|(generation, _)| generation));
         generations.sort_unstable();
         generations.dedup();
         let serials = serials(group, waiters);
 
         self.count(slots.len());
-        for Slot { vacancy, restarts: _, last_exit: _, last: _, taken } in slots {
+        for Slot { vacancy, restarts: _, last_exit: _, last_failure: _, last: _, taken } in slots {
             self.count(*vacancy as usize);
             self.flag(*taken);
         }
         self.count(rank(&generations, generation));
         self.count(rank(&generations, committed));
+        self.count(previous.map_or(0, |previous| 1 + rank(&generations, &previous)));
+        self.count(rank(&generations, sockets_since));
+        self.count(queued.map_or(0, |serial| 1 + rank(&serials, &serial)));
         self.count(prepared.len());
         for generation in prepared {
             self.count(rank(&generations, generation));
@@ -332,6 +344,8 @@ impl Form {
                 deadline,
                 steps,
                 retired,
+                // Only told of.
+                asked: _,
                 failure,
                 hook,
                 said: _,
@@ -373,10 +387,11 @@ fn serials(group: &Group, waiters: &[Waiter]) -> Vec<u64> {
             .goal
         {
             Goal::Rollout(serial) => Some(serial),
-            Goal::Filled | Goal::Stopped => None,
+            Goal::Filled | Goal::Stopped | Goal::Gone(_) => None,
         });
     let mut serials: Vec<u64> = waited.collect();
     serials.extend(group.rollout.as_ref().map(|rollout| rollout.serial));
+    serials.extend(group.queued);
     serials.extend(group.preparing.map(|(_, serial)| serial));
     serials.sort_unstable();
     serials.dedup();

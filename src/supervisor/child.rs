@@ -73,6 +73,9 @@ pub(super) struct Child {
     pub(super) steps: u32,
     /// Asked to go because another worker has taken its place, or is to take it.
     pub(super) retired: bool,
+    /// When it was asked to go.
+    #[serde(default)]
+    pub(super) asked: Option<Mono>,
     /// Why its program never ran.
     pub(super) failure: Option<(Stage, i32)>,
     /// What it is run for, if it is no worker.
@@ -91,6 +94,9 @@ pub(super) struct Child {
 
 impl Child {
     pub(super) fn enter(&mut self, phase: Phase, now: Mono, deadline: Option<Mono>) {
+        if !phase.is_serving() {
+            self.asked.get_or_insert(now);
+        }
         self.phase = phase;
         self.since = now;
         self.deadline = deadline;
@@ -102,6 +108,11 @@ impl Child {
     /// How long it was ready without being asked to go; zero if it never was.
     pub(super) fn ready_for(&self, now: Mono) -> Duration {
         self.ready_at.map_or(Duration::ZERO, |at| now.since(at))
+    }
+
+    /// When it was asked to go, as far as its record tells; `now` if it was not.
+    pub(super) fn asked_at(&self, now: Mono) -> Mono {
+        self.asked.unwrap_or(if self.phase.is_serving() { now } else { self.since })
     }
 
     pub(super) fn worker(&self) -> Worker {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Deed};
+use super::event::GenerationId;
 use super::note::Note;
 use super::snapshot::Status;
 use crate::error::Code;
@@ -83,6 +84,10 @@ pub enum Verb {
     Events(Selector),
     /// Replace the workers by a new generation.
     Upgrade(Selector, Wait),
+    /// Go back to the last good generation.
+    RollBack(Selector, Wait),
+    /// Wait for the workers of a generation that are on their way out, or kill them if the flag says so.
+    Drain(Selector, GenerationId, bool, Wait),
     /// Stop the workers, then start them, in the same generation.
     Restart(Selector, Wait),
     /// Start groups that were stopped.

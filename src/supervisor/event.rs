@@ -35,7 +35,7 @@ impl Mono {
 pub struct ChildId(pub u64);
 
 /// One preparation of a group's command, environment, directory and user. Counts from 1 within its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GenerationId(pub u32);
 
 /// Position of a group in the table of groups: that in the first plan, and of a later one whatever was free.
@@ -65,7 +65,17 @@ impl fmt::Display for HookKind {
 pub enum Event {
     /// Sockets are open and generation 1 of each group is prepared: begin.
     Start,
-    /// The answer to [`Action::Prepare`].
+    /// The generation that workers run cannot be gone back to, although it is up: a sentence says why. Before the answer
+    /// to [`Action::Prepare`].
+    Irretrievable {
+        /// Of this group.
+        group: GroupId,
+        /// Its number.
+        generation: GenerationId,
+        /// Why.
+        reason: String,
+    },
+    /// The answer to [`Action::Prepare`] and [`Action::CheckGeneration`].
     Prepared {
         /// The group it was asked for.
         group: GroupId,
@@ -237,6 +247,15 @@ pub enum Action {
         /// Of this group.
         group: GroupId,
         /// Under this number.
+        generation: GenerationId,
+        /// The one to go back to if it fails; [`Event::Irretrievable`] where that will not be possible.
+        from: GenerationId,
+    },
+    /// See whether a generation that was prepared long ago can still be run as it was; [`Event::Prepared`] answers.
+    CheckGeneration {
+        /// Of this group.
+        group: GroupId,
+        /// Its number.
         generation: GenerationId,
     },
     /// Forget a generation: no worker of it runs or will run.

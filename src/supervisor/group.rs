@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Streak;
 use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, Mono};
+use super::history::History;
 use super::hook::Preflight;
 use super::snapshot::{GroupState, LastExit, SocketStatus};
 use super::upgrade::{Purpose, Rollout};
@@ -56,6 +57,15 @@ pub(super) enum Presence {
     Gone,
 }
 
+/// A worker that ended unasked, or was not ready in time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Failure {
+    pub(super) sentence: String,
+    pub(super) generation: GenerationId,
+    pub(super) pid: i32,
+    pub(super) at: Mono,
+}
+
 /// A logical place for one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slot {
@@ -64,6 +74,9 @@ pub(super) struct Slot {
     pub(super) restarts: u32,
     /// How the last worker of the slot ended, for clients.
     pub(super) last_exit: Option<LastExit>,
+    /// The last failure, for clients.
+    #[serde(default)]
+    pub(super) last_failure: Option<Failure>,
     /// How the last one ended that had not been asked to go, for the manager's own exit code.
     pub(super) last: Option<Exit>,
     /// A worker of the rollout under way has been ready here.
@@ -72,7 +85,14 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Slot { vacancy: Vacancy::Open, restarts: 0, last_exit: None, last: None, taken: false }
+        Slot {
+            vacancy: Vacancy::Open,
+            restarts: 0,
+            last_exit: None,
+            last_failure: None,
+            last: None,
+            taken: false,
+        }
     }
 
     /// Has its ready modern worker, or wants none.
@@ -94,6 +114,15 @@ pub(super) struct Group {
     pub(super) generation: GenerationId,
     /// The last generation whose upgrade was done: where a failed upgrade goes back to.
     pub(super) committed: GenerationId,
+    /// The one that was committed before it, to go back to by hand.
+    #[serde(default)]
+    pub(super) previous: Option<GenerationId>,
+    /// What there is to tell of generations and upgrades.
+    #[serde(default)]
+    pub(super) history: History,
+    /// An upgrade that waits for the end of what is under way.
+    #[serde(default)]
+    pub(super) queued: Option<u64>,
     /// The highest number given to a generation.
     pub(super) newest: GenerationId,
     /// Generations that the driver holds prepared.
@@ -133,6 +162,10 @@ pub(super) struct Group {
     /// Its place in the plan, for those who are told of groups in order.
     #[serde(default)]
     pub(super) rank: usize,
+    /// The first generation that keeps no socket open which the plan has no more. Whoever waits in the backlog of such a
+    /// socket would wait for nobody, so the generations before are not kept to go back to.
+    #[serde(default)]
+    pub(super) sockets_since: GenerationId,
     /// Whether the plan still has it.
     #[serde(default)]
     pub(super) presence: Presence,
@@ -178,6 +211,9 @@ impl Group {
             slots,
             generation: first,
             committed: first,
+            previous: None,
+            history: History::new(first, now),
+            queued: None,
             newest: first,
             prepared: vec![first],
             preparing: None,
@@ -195,6 +231,7 @@ impl Group {
             gave_up: false,
             policies: Vec::new(),
             rank: id.0,
+            sockets_since: GenerationId::default(),
             presence: Presence::Planned,
             dirty: true,
         };
@@ -229,6 +266,14 @@ impl Group {
         }
     }
 
+    /// This generation is up, and is what a failed upgrade goes back to.
+    pub(super) fn commit(&mut self, generation: GenerationId) {
+        let before = std::mem::replace(&mut self.committed, generation);
+        // Back by hand: whoever was left is no generation to go back to.
+        let back = self.previous == Some(generation);
+        self.previous = Some(before).filter(|&before| !back && before >= self.sockets_since);
+    }
+
     /// The policy that a generation came with: a program is asked to go as it understands it, also when the plan has
     /// another one by now.
     pub(super) fn policy_of(&self, generation: GenerationId) -> &Policy {
@@ -260,6 +305,11 @@ impl Group {
         if self.policies.len() == 1 {
             self.policies.clear();
         }
+    }
+
+    /// Workers are being replaced, or are about to be.
+    pub(super) fn is_changing(&self) -> bool {
+        self.preparing.is_some() || self.rollout.is_some()
     }
 
     /// Of the newest generation that is wanted, and not to be restarted.

@@ -95,6 +95,7 @@ impl Supervisor {
             deadline: Some(deadline),
             steps: 0,
             retired: false,
+            asked: None,
             failure: None,
             hook: Some(hook),
             said: None,
@@ -268,7 +269,8 @@ impl Supervisor {
         match (group.preflight, group.preparing) {
             (Some(Preflight::Running(awaited)), Some((generation, _))) if awaited == child.id => {
                 group.preflight = None;
-                self.act(Action::Prepare { group: id, generation });
+                let from = group.committed;
+                self.act(Action::Prepare { group: id, generation, from });
             }
             // By its period.
             (None, None) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::backoff;
 use super::child::{Child, Phase};
 use super::event::{Action, ChildId, GroupId, Mono};
-use super::group::Vacancy;
+use super::group::{Failure, Vacancy};
 use super::note::{Happening, Reason};
 use super::snapshot::LastExit;
 use super::{Supervisor, is_success};
@@ -162,6 +162,9 @@ impl Supervisor {
             None => Happening::Died(ended, now.since(child.born)),
         };
         let sentence = format!("{how}");
+        if !success {
+            self.remember_failure(child, &sentence);
+        }
         self.note_worker(child.group, level, worker, how);
         if !again {
             return self.note_worker(child.group, Level::Info, worker, Happening::Finished(ended));
@@ -172,6 +175,15 @@ impl Supervisor {
             self.rollout_failure(child, &sentence);
         }
         self.note_next(child, next);
+    }
+
+    /// For those who ask later.
+    fn remember_failure(&mut self, child: &Child, sentence: &str) {
+        let at = self.now;
+        if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
+            let (generation, pid) = (child.generation, child.pid);
+            slot.last_failure = Some(Failure { sentence: sentence.to_owned(), generation, pid, at });
+        }
     }
 
     /// Tells when the last worker of a group that is to have none is gone.
@@ -233,6 +245,7 @@ impl Supervisor {
             slot.restarts = slot.restarts.saturating_add(1);
             slot.vacancy = Vacancy::Open;
         }
+        self.remember_failure(&child, "not ready in time");
         self.stop_child(id, Reason::NotReady);
         let next = self.count_failure(&child);
         self.rollout_failure(&child, "not ready in time");
@@ -260,6 +273,7 @@ impl Supervisor {
             deadline: Some(now.after(group.policy.ack_deadline)),
             steps: 0,
             retired: false,
+            asked: None,
             failure: None,
             hook: None,
             said: None,

@@ -59,6 +59,7 @@ mod child;
 pub mod command;
 pub mod event;
 mod group;
+mod history;
 mod hook;
 mod idle;
 mod life;
@@ -67,6 +68,7 @@ pub mod note;
 mod reexec;
 mod reload;
 mod requests;
+mod rollback;
 mod shutdown;
 pub mod snapshot;
 pub mod standing;
@@ -204,6 +206,11 @@ impl Supervisor {
                 if group.0 < self.groups.len() {
                     self.prepared(group, generation, outcome);
                     self.groups[group.0].dirty = true;
+                }
+            }
+            Event::Irretrievable { group, generation, reason } => {
+                if group.0 < self.groups.len() {
+                    self.note(group, Level::Warn, Happening::Irretrievable(generation.0, reason));
                 }
             }
             Event::Forked { child, pid } => self.forked(child, pid),
@@ -355,6 +362,7 @@ impl Supervisor {
             }
             self.finish_rollout(id, &views);
             self.look_at_program(id);
+            self.begin_queued(id);
             self.start_preflight(id);
         }
         let views = self.groups[id.0].views(&self.children);
@@ -427,7 +435,7 @@ impl Supervisor {
     /// Lets the driver drop generations that nobody runs or will run.
     fn forget_generations(&mut self, id: GroupId) {
         let group = &mut self.groups[id.0];
-        let kept = [group.generation, group.committed];
+        let kept = [group.generation, group.committed, group.previous.unwrap_or(group.committed)];
         let children = &self.children;
         let mut forgotten = Vec::new();
         group.prepared.retain(|&generation| {
@@ -440,6 +448,7 @@ impl Supervisor {
         });
         group.forget_policies();
         for generation in forgotten {
+            self.groups[id.0].history.forget(generation);
             self.act(Action::Forget { group: id, generation });
         }
     }

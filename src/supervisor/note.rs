@@ -171,6 +171,12 @@ pub enum Happening {
     UpgradeFailed(u32, String, u32),
     /// The slots that were replaced have this generation back.
     RolledBack(u32),
+    /// An upgrade waits for the end of what is under way.
+    UpgradeQueued,
+    /// An upgrade is not begun because of what is under way.
+    UpgradeRefused,
+    /// It will not be possible to go back to generation `.0`, for the reason `.1`.
+    Irretrievable(u32, String),
     /// The upgrade to generation `.0` gives way to that to `.1`.
     Superseded(u32, u32),
     /// Workers are stopped and started again.
@@ -241,6 +247,9 @@ impl Happening {
             Happening::UpgradeDone(_) => "upgrade-done",
             Happening::UpgradeFailed(..) => "upgrade-failed",
             Happening::RolledBack(_) => "rolled-back",
+            Happening::UpgradeQueued => "upgrade-queued",
+            Happening::UpgradeRefused => "upgrade-refused",
+            Happening::Irretrievable(..) => "irretrievable",
             Happening::Superseded(..) => "superseded",
             Happening::RestartStarted => "restart-started",
             Happening::RestartDone => "restart-done",
@@ -297,6 +306,15 @@ impl fmt::Display for Happening {
                 write!(f, "upgrade to generation {to} failed: {why}; generation {stays} stays")
             }
             Happening::RolledBack(to) => write!(f, "rolled back: all workers are of generation {to} again"),
+            Happening::UpgradeQueued => {
+                f.write_str("upgrade queued: it begins when what is under way has ended")
+            }
+            Happening::UpgradeRefused => {
+                f.write_str("upgrade refused: another one or a restart is under way")
+            }
+            Happening::Irretrievable(generation, why) => {
+                write!(f, "generation {generation} cannot be gone back to: {why}")
+            }
             Happening::Superseded(from, to) => {
                 write!(f, "upgrade to generation {from} gives way to generation {to}")
             }

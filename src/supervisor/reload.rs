@@ -242,9 +242,14 @@ impl Supervisor {
         if group.waits == Some(Waits::Connection) && (!policy.lazy || sockets.is_empty()) {
             group.waits = None;
         }
+        let next = GenerationId(group.newest.0 + 1);
+        let stays = |socket: &SocketStatus| sockets.iter().any(|other| other.address == socket.address);
+        if !group.sockets.iter().all(stays) {
+            (group.sockets_since, group.previous) = (next, None);
+        }
         group.sockets = sockets;
         // The next one is what the upgrade is to.
-        group.plan_policy(policy, replace.then_some(GenerationId(group.newest.0 + 1)));
+        group.plan_policy(policy, replace.then_some(next));
         // A preflight that runs by itself has its new period from here on.
         group.next_preflight = None;
         let stopped = group.stopped.is_some();
@@ -262,8 +267,7 @@ impl Supervisor {
     /// The new generation of a stopped group: nobody is to be replaced, and whoever is started has it.
     pub(super) fn adopt_at_rest(&mut self, id: GroupId, serial: u64, generation: GenerationId) {
         let group = &mut self.groups[id.0];
-        group.prepared.push(generation);
-        group.committed = generation;
+        group.commit(generation);
         group.want(generation);
         self.conclude(id, serial, Outcome::Done(format!("stopped; generation {} is next", generation.0)));
     }
@@ -274,9 +278,10 @@ impl Supervisor {
             return;
         }
         self.note(id, Level::Info, Happening::GroupRemoved);
-        let serial = self.groups[id.0].rollout.take().map(|rollout| rollout.serial);
-        let preparing = self.groups[id.0].preparing.map(|(_, serial)| serial);
-        for serial in serial.into_iter().chain(preparing) {
+        let group = &mut self.groups[id.0];
+        let rollout = group.rollout.take().map(|rollout| rollout.serial);
+        let preparing = group.preparing.map(|(_, serial)| serial);
+        for serial in rollout.into_iter().chain(preparing).chain(group.queued.take()) {
             self.conclude(id, serial, Outcome::Failed(Code::Failed, "removed meanwhile".into()));
         }
         let now = self.now;

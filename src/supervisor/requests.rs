@@ -9,7 +9,7 @@ use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
 use super::group::{Group, Presence, Slot};
 use super::note::Happening;
-use super::snapshot::{GroupStatus, Status, VacantSlot, WorkerStatus};
+use super::snapshot::{FailureStatus, GroupStatus, Status, VacantSlot, WorkerStatus};
 use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
 use crate::plan::{Level, Readiness};
@@ -41,6 +41,10 @@ impl Supervisor {
             Verb::Stop(selector, wait) => return self.stop_groups(ticket, &selector, wait),
             Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
             Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, wait),
+            Verb::RollBack(selector, wait) => return self.roll_back_groups(ticket, &selector, wait),
+            Verb::Drain(selector, generation, at_once, wait) => {
+                return self.drain_groups(ticket, &selector, generation, at_once, wait);
+            }
             Verb::Restart(selector, wait) => return self.restart_groups(ticket, &selector, wait),
             Verb::Account(deed, selector, signal) => {
                 return self.with_account(ticket, deed, &selector, signal);
@@ -110,7 +114,7 @@ impl Supervisor {
     }
 
     /// The same without stopped groups; those are refused by name and left out of "all" and of a pattern.
-    fn select_running(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
+    pub(super) fn select_running(&self, selector: &Selector) -> Result<Vec<GroupId>, Reply> {
         let groups = self.select_to_change(selector)?;
         let running: Vec<GroupId> =
             groups.iter().copied().filter(|id| self.groups[id.0].stopped.is_none()).collect();
@@ -147,7 +151,7 @@ impl Supervisor {
         }
     }
 
-    fn names(&self, groups: &[GroupId]) -> String {
+    pub(super) fn names(&self, groups: &[GroupId]) -> String {
         groups.iter().map(|id| self.groups[id.0].name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
@@ -225,7 +229,8 @@ impl Supervisor {
         group.want(group.committed);
         let rollout = group.rollout.take().map(|rollout| rollout.serial);
         let preparing = group.preparing.take().map(|(_, serial)| serial);
-        for serial in rollout.into_iter().chain(preparing) {
+        let queued = group.queued.take();
+        for serial in rollout.into_iter().chain(preparing).chain(queued) {
             self.conclude(id, serial, Outcome::Failed(Code::Failed, "stopped meanwhile".into()));
         }
         self.note(id, Level::Info, Happening::GroupStopping);
@@ -257,8 +262,16 @@ impl Supervisor {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
         };
-        let accepted = Reply::Done(format!("upgrading {}", self.names(&groups)));
-        let goals = groups.into_iter().map(|id| (id, Goal::Rollout(self.request_upgrade(id)))).collect();
+        if let Some(reason) = groups.iter().find_map(|&id| self.refusal_to_upgrade(id)) {
+            return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
+        }
+        let names = self.names(&groups);
+        let serials: Vec<(GroupId, u64)> =
+            groups.into_iter().map(|id| (id, self.upgrade_or_queue(id))).collect();
+        let queued = serials.iter().any(|&(id, serial)| self.groups[id.0].queued == Some(serial));
+        let after = if queued { ": queued until what is under way has ended" } else { "" };
+        let accepted = Reply::Done(format!("upgrading {names}{after}"));
+        let goals = serials.into_iter().map(|(id, serial)| (id, Goal::Rollout(serial))).collect();
         self.promise(ticket, wait, goals, accepted);
     }
 
@@ -351,6 +364,7 @@ impl Supervisor {
                 slot: number,
                 restarts: slot.restarts,
                 last_exit: slot.last_exit.clone(),
+                last_failure: self.failure_status(slot),
             })
             .collect();
         children.sort_by_key(|child| (child.slot, !child.phase.is_serving(), std::cmp::Reverse(child.id)));
@@ -368,6 +382,8 @@ impl Supervisor {
                     restarts: slot.map_or(0, |slot| slot.restarts),
                     last_exit: slot.and_then(|slot| slot.last_exit.clone()),
                     status: child.said.clone(),
+                    last_failure: slot.and_then(|slot| self.failure_status(slot)),
+                    until_ms: child.deadline.map(|at| millis(at.since(self.now))),
                 }
             })
             .collect();
@@ -380,9 +396,30 @@ impl Supervisor {
             workers,
             vacant,
             age_ms: group.began.map(|began| millis(self.now.since(began))),
+            generations: self.generations(id),
+            upgrades: self.upgrades(group),
+            rollback_to: group.previous.map(|previous| previous.0),
+            failures: group.streak.length,
+            canary_ms: self.canary_until(group).map(|at| millis(at.since(self.now))),
+            upgrade_left_ms: group
+                .rollout
+                .as_ref()
+                .and_then(|r| r.until)
+                .map(|at| millis(at.since(self.now))),
             next_attempt_ms: self.next_attempt(group).map(|at| millis(at.since(self.now))),
             dropped_bytes: 0,
         }
+    }
+}
+
+impl Supervisor {
+    fn failure_status(&self, slot: &Slot) -> Option<FailureStatus> {
+        slot.last_failure.as_ref().map(|failure| FailureStatus {
+            message: failure.sentence.clone(),
+            generation: failure.generation.0,
+            pid: failure.pid,
+            ago_ms: millis(self.now.since(failure.at)),
+        })
     }
 }
 

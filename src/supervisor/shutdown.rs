@@ -84,7 +84,11 @@ impl Supervisor {
         let running: Vec<GroupId> =
             self.planned().filter(|group| group.stopped.is_none()).map(|group| group.id).collect();
         for id in running {
-            let _serial = self.request_upgrade(id);
+            if self.refusal_to_upgrade(id).is_some() {
+                self.note(id, Level::Warn, Happening::UpgradeRefused);
+            } else {
+                let _serial = self.upgrade_or_queue(id);
+            }
         }
     }
 

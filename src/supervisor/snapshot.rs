@@ -41,12 +41,137 @@ pub struct GroupStatus {
     /// Milliseconds since its first worker was started; absent if none was yet.
     #[serde(default)]
     pub age_ms: Option<u64>,
+    /// Its generations, newest first.
+    #[serde(default)]
+    pub generations: Vec<GenerationStatus>,
+    /// The last upgrades that have ended, oldest first.
+    #[serde(default)]
+    pub upgrades: Vec<UpgradeStatus>,
+    /// The generation that `rollback` would go back to, if no upgrade is under way.
+    #[serde(default)]
+    pub rollback_to: Option<u32>,
+    /// Failures in a row, of which attempts under way at once count as one.
+    #[serde(default)]
+    pub failures: u32,
+    /// Milliseconds until the canary has stood its time; absent if there is none that is ready.
+    #[serde(default)]
+    pub canary_ms: Option<u64>,
+    /// Milliseconds that the upgrade under way has left, if it has a limit.
+    #[serde(default)]
+    pub upgrade_left_ms: Option<u64>,
     /// Milliseconds until these are tried again, if back-off keeps them waiting.
     #[serde(default)]
     pub next_attempt_ms: Option<u64>,
     /// Bytes that its workers have written and that were dropped. The machine knows of none: whoever has them says so.
     #[serde(default)]
     pub dropped_bytes: u64,
+}
+
+/// One generation of which workers live, or that may be wanted again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationStatus {
+    /// Its number.
+    pub generation: u32,
+    /// What it is to the group.
+    pub role: GenerationRole,
+    /// Milliseconds since it was asked for.
+    pub since_ms: u64,
+    /// Its workers that are ready.
+    pub ready: u32,
+    /// Its workers that are not ready yet.
+    pub starting: u32,
+    /// Its workers that are on their way out.
+    pub draining: u32,
+    /// Milliseconds since the first of these was asked to go.
+    pub draining_ms: Option<u64>,
+}
+
+/// What a generation is to its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GenerationRole {
+    /// It is up, or is to be.
+    Current,
+    /// Being upgraded to.
+    New,
+    /// Being upgraded from.
+    Old,
+    /// The last good one before the current one.
+    Previous,
+    /// Only its workers are left.
+    Leaving,
+}
+
+impl GenerationRole {
+    /// As on the wire: `current`.
+    pub fn name(self) -> &'static str {
+        match self {
+            GenerationRole::Current => "current",
+            GenerationRole::New => "new",
+            GenerationRole::Old => "old",
+            GenerationRole::Previous => "previous",
+            GenerationRole::Leaving => "leaving",
+        }
+    }
+}
+
+/// An upgrade that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// The generation before.
+    pub from: u32,
+    /// The one that was asked for.
+    pub to: u32,
+    /// How it ended.
+    pub result: UpgradeResult,
+    /// The same in a sentence.
+    pub message: String,
+    /// Milliseconds since then.
+    pub ago_ms: u64,
+    /// Milliseconds from the request until then.
+    pub took_ms: u64,
+}
+
+/// How an upgrade ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpgradeResult {
+    /// The generation is up.
+    Done,
+    /// It failed, and the generation before is back.
+    RolledBack,
+    /// It failed before a worker was replaced, or the generation before does not start either.
+    Failed,
+    /// Another one took its place.
+    Superseded,
+    /// The group, or the manager, was stopped; or it was refused.
+    Ended,
+}
+
+impl UpgradeResult {
+    /// As on the wire: `rolled-back`.
+    pub fn name(self) -> &'static str {
+        match self {
+            UpgradeResult::Done => "done",
+            UpgradeResult::RolledBack => "rolled-back",
+            UpgradeResult::Failed => "failed",
+            UpgradeResult::Superseded => "superseded",
+            UpgradeResult::Ended => "ended",
+        }
+    }
+}
+
+/// A worker that was not asked to go and did, or was not ready in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureStatus {
+    /// What happened: `died: exit code 1 after 20 ms`.
+    pub message: String,
+    /// Its generation.
+    pub generation: u32,
+    /// Its pid; 0 if there was no process.
+    pub pid: i32,
+    /// Milliseconds since then.
+    pub ago_ms: u64,
 }
 
 /// A slot without a worker.
@@ -58,6 +183,9 @@ pub struct VacantSlot {
     pub restarts: u32,
     /// How its last worker ended.
     pub last_exit: Option<LastExit>,
+    /// The last failure in this slot.
+    #[serde(default)]
+    pub last_failure: Option<FailureStatus>,
 }
 
 /// What a group is about.
@@ -126,6 +254,12 @@ pub struct WorkerStatus {
     /// What it says of itself: STATUS of `sd_notify(3)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The last failure in this slot.
+    #[serde(default)]
+    pub last_failure: Option<FailureStatus>,
+    /// Milliseconds until it has to have done what it is waited for: to get ready, or to go.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
 }
 
 /// Where a worker is in its life.

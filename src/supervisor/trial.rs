@@ -73,10 +73,9 @@ impl Supervisor {
     }
 
     /// When the canary of a group, if it is ready, has stood its time.
-    fn canary_until(&self, group: &Group) -> Option<Mono> {
+    pub(super) fn canary_until(&self, group: &Group) -> Option<Mono> {
         let time = group.policy.canary?;
-        let ready =
-            |child: &&Child| child.group == group.id && child.phase == Phase::Ready && group.is_canary(child);
-        self.children.iter().find(ready)?.ready_at.map(|at| at.after(time))
+        let ready = |child: &&Child| child.phase == Phase::Ready && group.is_canary(child);
+        self.workers_of(group.id).find(ready)?.ready_at.map(|at| at.after(time))
     }
 }

@@ -63,38 +63,56 @@ impl Supervisor {
     /// Asks for a new generation of a group; whoever waits for the rollout `serial` hears of its end.
     pub(super) fn request_upgrade(&mut self, id: GroupId) -> u64 {
         let group = &mut self.groups[id.0];
-        group.newest = GenerationId(group.newest.0 + 1);
         group.drain_signal = None;
         group.rollouts += 1;
-        let (generation, serial) = (group.newest, group.rollouts);
+        let serial = group.rollouts;
+        self.prepare(id, serial);
+        serial
+    }
+
+    /// Has a new generation prepared for the rollout `serial`.
+    pub(super) fn prepare(&mut self, id: GroupId, serial: u64) {
+        let group = &mut self.groups[id.0];
+        group.newest = GenerationId(group.newest.0 + 1);
+        let generation = group.newest;
+        let from = group.committed;
+        group.history.begin(serial, from, generation, self.now);
         if let Some((given_up, earlier)) = group.preparing.replace((generation, serial)) {
             self.supersede(id, earlier, given_up, generation);
         }
         if self.groups[id.0].has_preflight() {
             self.await_preflight(id);
         } else {
-            self.act(Action::Prepare { group: id, generation });
+            self.act(Action::Prepare { group: id, generation, from });
         }
-        serial
     }
 
     /// The new generation can be run, or why it cannot.
     pub(super) fn prepared(&mut self, id: GroupId, generation: GenerationId, outcome: Result<(), String>) {
         let group = &mut self.groups[id.0];
+        // It was prepared long ago, and is gone back to.
+        let again = group.prepared.contains(&generation);
         let Some((_, serial)) = group.preparing.take_if(|(awaited, _)| *awaited == generation) else {
-            if outcome.is_ok() {
+            if outcome.is_ok() && !again {
                 self.act(Action::Forget { group: id, generation });
             }
             return;
         };
         let committed = group.committed;
         if let Err(reason) = outcome {
+            if again {
+                let sentence = format!("cannot go back to generation {}: {reason}", generation.0);
+                self.note(id, Level::Warn, Happening::Irretrievable(generation.0, reason));
+                return self.conclude(id, serial, Outcome::Failed(Code::Refused, sentence));
+            }
             let sentence = format!("the upgrade did not begin: {reason}; generation {} stays", committed.0);
             self.conclude(id, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
             self.note(id, Level::Error, Happening::UpgradeFailed(generation.0, reason, committed.0));
             return;
         }
-        group.prepared.push(generation);
+        if !again {
+            group.prepared.push(generation);
+        }
         if self.shutdown.is_some() {
             self.conclude(id, serial, Outcome::Failed(Code::Refused, "stopped meanwhile".into()));
             return;
@@ -104,8 +122,9 @@ impl Supervisor {
         }
         let wanted = group.generation;
         let policy = group.policy_of(generation);
-        let until = policy.upgrade_timeout.map(|span| self.now.after(span));
-        let rollout = Rollout { until, ..Rollout::new(serial, Purpose::Upgrade, policy.upgrade) };
+        let until = policy.upgrade_timeout.map(|span| self.now.after(span)).filter(|_| !again);
+        let rollout =
+            Rollout { until, proven: again, ..Rollout::new(serial, Purpose::Upgrade, policy.upgrade) };
         self.begin(id, rollout, generation);
         self.groups[id.0].want(generation);
         self.groups[id.0].forgive(self.next_child);
@@ -250,7 +269,7 @@ impl Supervisor {
         let generation = group.generation;
         let (outcome, happening) = match rollout.purpose {
             Purpose::Upgrade => {
-                group.committed = generation;
+                group.commit(generation);
                 let comes = if group.waits.is_some() { "is what will start" } else { "is up" };
                 (
                     Outcome::Done(format!("generation {} {comes}", generation.0)),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
 use super::command::{Reply, Ticket, Wait};
-use super::event::{Action, GroupId, Mono};
+use super::event::{Action, GenerationId, GroupId, Mono};
 use super::group::SlotView;
 use crate::error::Code;
 
@@ -24,6 +24,8 @@ pub(super) enum Goal {
     Filled,
     /// No worker left.
     Stopped,
+    /// No worker of this generation on its way out.
+    Gone(GenerationId),
 }
 
 /// One request that is not answered yet.
@@ -45,6 +47,7 @@ pub(super) struct Part {
 impl Supervisor {
     /// The rollout `serial` of a group has ended.
     pub(super) fn conclude(&mut self, group: GroupId, serial: u64, outcome: Outcome) {
+        self.groups[group.0].history.end(serial, &outcome, self.now);
         for part in self.waiters.iter_mut().flat_map(|waiter| &mut waiter.parts) {
             if part.group == group && part.goal == Goal::Rollout(serial) && part.outcome.is_none() {
                 part.outcome = Some(outcome.clone());
@@ -62,7 +65,11 @@ impl Supervisor {
             && !self.workers_of(id).any(|child| child.slot >= group.target());
         let failing =
             group.gave_up || (group.streak.probation && group.streak.length >= group.policy.upgrade_failures);
+        let leaving = self.workers_of(id).filter(|child| !child.phase.is_serving());
+        let draining: Vec<GenerationId> = leaving.map(|child| child.generation).collect();
         let outcome = |goal: Goal| match goal {
+            Goal::Gone(generation) if draining.contains(&generation) => None,
+            Goal::Gone(generation) => Some(Outcome::Done(format!("generation {} is gone", generation.0))),
             Goal::Stopped if deserted => Some(Outcome::Done("stopped".into())),
             Goal::Stopped if !stopping => {
                 Some(Outcome::Failed(Code::Failed, "started again meanwhile".into()))

@@ -65,10 +65,3 @@ impl Supervisor {
         group.watch.next.filter(|_| self.shutdown.is_none() && group.stopped.is_none())
     }
 }
-
-impl Group {
-    /// Workers are being replaced, or are about to be.
-    fn is_changing(&self) -> bool {
-        self.rollout.is_some() || self.preparing.is_some()
-    }
-}

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod control;
 pub mod creds;
 pub mod endpoint;
+pub mod executable;
 pub mod family;
 pub mod fault;
 pub mod fdmap;

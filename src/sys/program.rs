@@ -35,8 +35,23 @@ pub fn search_path(environment: &[(OsString, OsString)]) -> &OsStr {
 /// user's benefit; what the worker's own user may execute is known at its start.
 pub fn resolve(program: &OsStr, directory: Option<&Path>, path_var: &OsStr) -> Result<PathBuf> {
     let found = find(program, directory, path_var)?;
-    executable(&found)
-        .map_err(|why| Error::failed(format!("cannot execute {}: {why}", program.to_string_lossy())))
+    let failed = |why| Error::failed(format!("cannot execute {}: {why}", program.to_string_lossy()));
+    let resolved = executable(&found).map_err(failed)?;
+    interpretable(&resolved).map_err(failed)?;
+    Ok(resolved)
+}
+
+/// Whether the interpreter of a script can be executed, if it is one. Of a relative one, which depends on the working
+/// directory at its start, nothing is said.
+fn interpretable(path: &Path) -> Result<(), String> {
+    let named = super::executable::interpreter(path).map_err(reason)?;
+    let Some(interpreter) =
+        named.map(OsString::from_vec).map(PathBuf::from).filter(|path| path.is_absolute())
+    else {
+        return Ok(());
+    };
+    let why = |why| format!("its interpreter {}: {why}", interpreter.display());
+    executable(&interpreter).map(drop).map_err(why)
 }
 
 /// The same without following symbolic links: the path by which the user knows the program.
@@ -236,6 +251,8 @@ mod tests {
         let root = scratch("program-refused");
         place(&root.join("plain"), 0o644);
         symlink("gone", root.join("dangling")).unwrap();
+        place(&root.join("orphan"), 0o755);
+        fs::write(root.join("orphan"), "#! /no/such/shell -x\n").unwrap();
         for (program, why) in [
             ("./none", "no such file or directory"),
             ("./plain", "it is not executable"),
@@ -243,6 +260,7 @@ mod tests {
             ("plain/app", "not a directory"),
             (".//", "it is a directory"),
             ("/dev/null", "not a regular file"),
+            ("./orphan", "its interpreter /no/such/shell: no such file or directory"),
         ] {
             let error = message(resolve(program.as_ref(), Some(&root), "".as_ref()));
             assert_eq!(error, format!("cannot execute {program}: {why}"));

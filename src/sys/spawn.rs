@@ -7,12 +7,13 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{
-    EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, RLIM_INFINITY, c_int, c_ulong, gid_t, mode_t, pid_t, rlim_t,
+    AT_EMPTY_PATH, EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, RLIM_INFINITY, SYS_execveat, c_int, c_ulong,
+    gid_t, mode_t, pid_t, rlim_t,
 };
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 pub use nix::sys::resource::Resource;
 use nix::sys::resource::{getrlimit, setrlimit};
 use nix::unistd;
@@ -76,6 +77,8 @@ pub fn may_limit(limit: &ResourceLimit) -> bool {
 pub struct Spawn<'a> {
     /// The program, by its path.
     pub path: &'a CStr,
+    /// The program itself, where it is to be executed by a descriptor (execveat(2)) and not by that path. No script.
+    pub file: Option<BorrowedFd<'a>>,
     /// Arguments, with the name of the program first.
     pub argv: &'a [CString],
     /// Environment; its LISTEN_PID is filled in by the child.
@@ -149,7 +152,8 @@ const STAGES: [Stage; 11] = [
 pub fn spawn(spawn: Spawn<'_>) -> io::Result<Spawned> {
     fault::hit("pipe2")?;
     let (status, report) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let mut child = Child::prepare(&spawn, report.as_raw_fd());
+    let file = spawn.file.map(|file| above(file, spawn.descriptors.len())).transpose()?;
+    let mut child = Child::prepare(&spawn, report.as_raw_fd(), file.as_ref());
 
     // Unblocked when this function returns, after the child has its process group on this side too.
     let _blocked = signals::block_all()?;
@@ -166,6 +170,14 @@ pub fn spawn(spawn: Spawn<'_>) -> io::Result<Spawned> {
         unsafe { libc::setpgid(pid, pid) };
     }
     Ok(Spawned { pid, status })
+}
+
+/// A copy of a descriptor where none is put that the child is given.
+fn above(file: BorrowedFd<'_>, floor: usize) -> io::Result<OwnedFd> {
+    fault::hit("fcntl")?;
+    let copy = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(RawFd::try_from(floor).unwrap_or(RawFd::MAX)))?;
+    // SAFETY: fcntl(2) just made it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Asks how far a child is, without waiting. The answers `Running` and `Failed` are final.
@@ -198,6 +210,8 @@ fn decode(report: [u8; 8]) -> Status {
 struct Child<'a> {
     spawn: &'a Spawn<'a>,
     parent: pid_t,
+    /// To be executed instead of the path.
+    file: Option<RawFd>,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     descriptors: Arrangement,
@@ -209,12 +223,13 @@ struct Child<'a> {
 type Step<T = ()> = Result<T, (Stage, io::Error)>;
 
 impl<'a> Child<'a> {
-    fn prepare(spawn: &'a Spawn<'a>, report: RawFd) -> Child<'a> {
+    fn prepare(spawn: &'a Spawn<'a>, report: RawFd, file: Option<&OwnedFd>) -> Child<'a> {
         let sources: Vec<RawFd> = spawn.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let argv = spawn.argv.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
         Child {
             spawn,
             parent: unistd::getpid().as_raw(),
+            file: file.map(AsRawFd::as_raw_fd),
             argv,
             envp: spawn.env.pointers(),
             descriptors: Arrangement::new(&sources, report),
@@ -294,9 +309,15 @@ impl<'a> Child<'a> {
         // SAFETY: no arguments; it cannot fail.
         self.spawn.env.fill_pid(unsafe { libc::getpid() } as u32);
         fault::hit("execve")?;
+        let (argv, envp) = (self.argv.as_ptr(), self.envp.as_ptr());
+        if let Some(file) = self.file {
+            // SAFETY: as below; an empty path stands for the descriptor itself. Not every C library has a function for it.
+            unsafe { libc::syscall(SYS_execveat, file, c"".as_ptr(), argv, envp, AT_EMPTY_PATH) };
+            return Err(io::Error::last_os_error());
+        }
         // SAFETY: the path ends with NUL; both arrays end with a null pointer, and all strings in them are alive: those
         // of `spawn`, which this borrows.
-        unsafe { libc::execve(self.spawn.path.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
+        unsafe { libc::execve(self.spawn.path.as_ptr(), argv, envp) };
         Err(io::Error::last_os_error())
     }
 }

@@ -31,6 +31,9 @@ struct Request<'a> {
     dry_run: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     keep_going: Option<bool>,
+    generation: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wait: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +47,11 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
         Verb::Status(of) => (command("status"), of, Wait::Done),
         Verb::Events(of) => (command("events"), of, Wait::Done),
         Verb::Upgrade(of, wait) => (command("upgrade"), of, *wait),
+        Verb::RollBack(of, wait) => (command("rollback"), of, *wait),
+        Verb::Drain(of, generation, now, wait) => {
+            let now = now.then_some(true);
+            (Request { generation: Some(generation.0), now, ..command("drain") }, of, *wait)
+        }
         Verb::Restart(of, wait) => (command("restart"), of, *wait),
         Verb::Start(of, wait) => (command("start"), of, *wait),
         Verb::Stop(of, wait) => (command("stop"), of, *wait),

@@ -157,7 +157,11 @@ impl Detail {
             Happening::ReexecFailed(why) | Happening::ReloadFailed(why) => {
                 Detail { error: Some(why.clone()), ..none }
             }
+            Happening::Irretrievable(from, why) => {
+                Detail { from: Some(*from), error: Some(why.clone()), ..none }
+            }
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
+            Happening::UpgradeQueued | Happening::UpgradeRefused => none,
             Happening::Started
             | Happening::Connected
             | Happening::ProgramChanged

@@ -21,8 +21,10 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::supervisor::account::{Account, Deed};
 pub use crate::supervisor::command::{Reload, Reply, Scale, Verb, Wait};
+pub use crate::supervisor::event::GenerationId;
 pub use crate::supervisor::snapshot::{
-    GroupState, GroupStatus, LastExit, Status, VacantSlot, WorkerPhase, WorkerStatus,
+    FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit, Status,
+    UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
 };
 pub use line::{Line, LineBuffer};
 

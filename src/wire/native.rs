@@ -14,6 +14,7 @@ use crate::error::Code;
 use crate::nearest::nearest;
 use crate::plan::Level;
 use crate::signame::Signal;
+use crate::supervisor::event::GenerationId;
 
 /// Longest `"id"`, in bytes of its JSON: it is remembered for each pending request.
 pub const ID_MAX: usize = 1024;
@@ -22,9 +23,11 @@ pub const ID_MAX: usize = 1024;
 const QUOTE_MAX: usize = 40;
 
 /// Every value of `"command"`.
-pub const COMMANDS: [&str; 17] = [
+pub const COMMANDS: [&str; 19] = [
     "status",
     "upgrade",
+    "rollback",
+    "drain",
     "restart",
     "start",
     "stop",
@@ -254,6 +257,11 @@ fn verb(fields: &Fields<'_>) -> Result<Verb, String> {
     Ok(match command.as_str() {
         "status" => Verb::Status(group),
         "upgrade" => Verb::Upgrade(group, wait),
+        "rollback" => Verb::RollBack(group, wait),
+        "drain" => {
+            let generation = fields.number("generation")?.ok_or(r#""generation" is missing"#)?;
+            Verb::Drain(group, GenerationId(generation), fields.flag("now", false)?, wait)
+        }
         "restart" => Verb::Restart(group, wait),
         "start" => Verb::Start(group, wait),
         "stop" => Verb::Stop(group, wait),

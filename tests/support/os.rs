@@ -511,7 +511,9 @@ impl World {
                     process.asked = Some(signal);
                 }
             }
-            Action::Prepare { group, generation } => self.prepares.push((group, generation)),
+            Action::Prepare { group, generation, .. } | Action::CheckGeneration { group, generation } => {
+                self.prepares.push((group, generation));
+            }
             Action::Reply { ticket, last: true, .. } => {
                 let at = self.waiting.iter().position(|waiting| *waiting == ticket);
                 let Some(at) = at else { return Err(format!("{ticket:?} is answered and does not wait")) };

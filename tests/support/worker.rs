@@ -10,6 +10,7 @@
 //! | `gate:PATH` | goes on when somebody opens the FIFO for writing |
 //! | `once:PATH:WORD` | performs the word (with `=` for its colons) only if the file can be created |
 //! | `first:PATH:N` | exits with 1 unless it is among the first N that come here |
+//! | `bind` | binds the address of descriptor 3 itself, and exits with 1 if it may not |
 //! | `note:PATH` | appends its pid to a file |
 //! | `grandchild` | starts a process that ignores every signal it can; the pid is appended to the file `grandchildren` |
 //! | `ack`, `ack:0`, `ack:self` | says that it is ready, in JSON: without pid, with 0, with its own |
@@ -26,7 +27,7 @@
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Shutdown, UdpSocket};
+use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
@@ -39,7 +40,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::socket::{SockFlag, accept4};
+use nix::sys::socket::{SockFlag, SockaddrIn, accept4, getsockname};
 
 /// The variable with the words.
 pub(crate) const SCRIPT: &str = "REMUDA_TEST_SCRIPT";
@@ -79,6 +80,12 @@ fn perform(word: &str) {
             let own = std::process::id().cast_signed();
             let place = noted(path.as_ref()).iter().position(|&pid| pid == own).unwrap();
             if place >= count.parse().unwrap() {
+                exit(1);
+            }
+        }
+        ("bind", None, None) => {
+            let address: SockaddrIn = getsockname(3).unwrap();
+            if TcpListener::bind((address.ip(), address.port())).is_err() {
                 exit(1);
             }
         }

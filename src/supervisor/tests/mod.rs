@@ -11,6 +11,7 @@ mod respawn;
 mod rollouts;
 mod shutdown;
 mod trials;
+mod turns;
 mod upgrades;
 mod verbs;
 mod watch;
@@ -113,7 +114,9 @@ impl Bench {
                 Action::Spawn { child, .. } => self.spawned.push(child),
                 Action::SpawnHook { child, hook, .. } => self.hooks.push((child, hook)),
                 Action::Signal { child, signal, to_group } => self.signals.push((child, signal, to_group)),
-                Action::Prepare { group, generation } => self.prepares.push((group, generation)),
+                Action::Prepare { group, generation, .. } | Action::CheckGeneration { group, generation } => {
+                    self.prepares.push((group, generation));
+                }
                 Action::Forget { generation, .. } => self.forgotten.push(generation),
                 Action::Reply { ticket, reply, last } => self.replies.push((ticket.request, reply, last)),
                 Action::Note(note) => self.notes.push(note),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{Restart, Success};
-use crate::supervisor::snapshot::{LastExit, VacantSlot};
+use crate::supervisor::snapshot::{FailureStatus, LastExit, VacantSlot};
 
 fn with(restart: Restart, workers: u32) -> Policy {
     Policy { restart, ..policy(workers) }
@@ -369,6 +369,12 @@ fn status_tells_of_a_slot_that_waits_and_until_when() {
     bench.code(child, 3);
     bench.pass(Duration::from_millis(400));
     let web = bench.web();
-    let slot = VacantSlot { slot: 0, restarts: 1, last_exit: Some(LastExit::Code(3)) };
+    let last_failure = Some(FailureStatus {
+        message: "died: exit code 3 after 0 ms".into(),
+        generation: 1,
+        pid: 101,
+        ago_ms: 400,
+    });
+    let slot = VacantSlot { slot: 0, restarts: 1, last_exit: Some(LastExit::Code(3)), last_failure };
     assert_eq!((web.workers.len(), web.vacant, web.next_attempt_ms), (0, vec![slot], Some(600)));
 }

@@ -66,7 +66,7 @@ fn rolling_replaces_slot_by_slot_and_no_old_one_goes_before_a_new_one_is_ready()
     bench.calm();
     bench.die(ChildId(0), TERMED);
     bench.die(ChildId(1), TERMED);
-    assert_eq!(bench.forgotten, [GenerationId(1)]);
+    assert_eq!(bench.forgotten, [], "it may be gone back to");
     assert_eq!((bench.wait(), bench.state(), bench.web().generation), (None, GroupState::Up, 2));
 }
 

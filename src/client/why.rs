@@ -1,0 +1,132 @@
+//! `why` for people: of each slot what it waits for and what went wrong there, then the same of its group.
+
+use super::printable;
+use super::table::{Tally, span};
+use crate::wire::{FailureStatus, GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus};
+
+/// The page, of one slot if there is a number; nothing if no group has that slot.
+pub(super) fn page(status: &Status, slot: Option<u32>) -> Option<String> {
+    let meant = |number: u32| slot.is_none_or(|slot| slot == number);
+    let mut page = String::new();
+    let mut found = slot.is_none();
+    for group in &status.groups {
+        for line in of_group(group) {
+            page += &format!("{}: {line}\n", printable(&group.name));
+        }
+        for worker in group.workers.iter().filter(|worker| meant(worker.slot)) {
+            found = true;
+            let past = past(worker.restarts, worker.last_exit.as_ref(), worker.last_failure.as_ref());
+            page += &line(group, worker.slot, &(of_worker(worker) + &past));
+        }
+        for vacant in group.vacant.iter().filter(|vacant| meant(vacant.slot)) {
+            found = true;
+            let next = match group.next_attempt_ms {
+                Some(next) => format!("no worker; the next attempt is in {}", span(next)),
+                None => "no worker, and none is due".to_owned(),
+            };
+            let past = past(vacant.restarts, vacant.last_exit.as_ref(), vacant.last_failure.as_ref());
+            page += &line(group, vacant.slot, &(next + &past));
+        }
+    }
+    found.then_some(page)
+}
+
+fn line(group: &GroupStatus, slot: u32, sentence: &str) -> String {
+    format!("{}[{slot}]: {sentence}\n", printable(&group.name))
+}
+
+/// What the group as a whole is about.
+fn of_group(group: &GroupStatus) -> Vec<String> {
+    let mut lines =
+        vec![format!("{}, {}, generation {}", group.state.name(), Tally::of(group), group.generation)];
+    if group.failures > 0 {
+        lines.push(format!("{} failures in a row", group.failures));
+    }
+    if let Some(left) = group.canary_ms {
+        lines.push(format!("the canary is ready and has to stay so for {} more", span(left)));
+    }
+    if let Some(left) = group.upgrade_left_ms {
+        lines.push(format!("the upgrade has {} left", span(left)));
+    }
+    let leaving: Vec<String> = group
+        .workers
+        .iter()
+        .filter(|worker| matches!(worker.phase, WorkerPhase::Stopping | WorkerPhase::Killed))
+        .map(|worker| format!("pid {}", worker.pid))
+        .collect();
+    if group.state == GroupState::Stopping && !leaving.is_empty() {
+        lines.push(format!("the stop waits for {}", leaving.join(", ")));
+    }
+    if let Some(last) = group.upgrades.last() {
+        let (name, message, ago) = (last.result.name(), printable(&last.message), span(last.ago_ms));
+        lines.push(format!("last upgrade, {} -> {}, {ago} ago: {name}: {message}", last.from, last.to));
+    }
+    lines
+}
+
+fn of_worker(worker: &WorkerStatus) -> String {
+    let until = worker.until_ms.map(span).unwrap_or_default();
+    let since = span(worker.since_ms);
+    let place = format!("pid {} gen {}: ", worker.pid, worker.generation);
+    place
+        + &match worker.phase {
+            WorkerPhase::Starting => format!("not ready yet, after {since}; has {until} left"),
+            WorkerPhase::Ready => format!("ready for {since}"),
+            WorkerPhase::Stopping => format!("was asked to go {since} ago; has {until} left"),
+            WorkerPhase::Killed => format!("was sent KILL {since} ago and is not gone"),
+        }
+}
+
+/// What happened in a slot before.
+fn past(restarts: u32, exit: Option<&LastExit>, failure: Option<&FailureStatus>) -> String {
+    let mut past = String::new();
+    if restarts > 0 {
+        past += &format!("; restarts: {restarts}");
+    }
+    if let Some(exit) = exit {
+        past += &format!("; last exit: {}", printable(&exit.to_string()));
+    }
+    if let Some(FailureStatus { message, generation, pid, ago_ms }) = failure {
+        let (message, ago) = (printable(message), span(*ago_ms));
+        past += &format!("; last failure, {ago} ago, pid {pid} gen {generation}: {message}");
+    }
+    past
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ask::parse_status;
+
+    const FAILING: &str = r#"{"version":1,"pid":4711,"name":"web","uptime_ms":182999,"groups":[
+        {"name":"web","target":3,"generation":2,"state":"upgrading","sockets":[],"failures":2,"canary_ms":4000,
+         "upgrade_left_ms":9000,"next_attempt_ms":1500,
+         "upgrades":[{"from":1,"to":2,"result":"done","message":"generation 2 is up","ago_ms":60000,"took_ms":5}],
+         "workers":[
+          {"slot":0,"index":2,"pid":4720,"generation":2,"phase":"starting","since_ms":1200,"restarts":0,
+           "last_exit":null,"until_ms":3000},
+          {"slot":1,"index":1,"pid":4713,"generation":1,"phase":"stopping","since_ms":2000,"restarts":2,
+           "last_exit":{"code":1},"until_ms":8000,
+           "last_failure":{"message":"died: exit code 1 after 20 ms","generation":1,"pid":12,"ago_ms":7000}}],
+         "vacant":[{"slot":2,"restarts":0,"last_exit":{"signal":"KILL"}}]}]}"#;
+
+    #[test]
+    fn each_slot_says_what_it_waits_for_and_what_went_wrong() {
+        let status = parse_status(FAILING).expect("a status");
+        assert_eq!(
+            page(&status, None).expect("a page"),
+            "web: upgrading, 0/3 ready, 1 draining, generation 2\n\
+             web: 2 failures in a row\n\
+             web: the canary is ready and has to stay so for 4 s more\n\
+             web: the upgrade has 9 s left\n\
+             web: last upgrade, 1 -> 2, 1 m ago: done: generation 2 is up\n\
+             web[0]: pid 4720 gen 2: not ready yet, after 1 s; has 3 s left\n\
+             web[1]: pid 4713 gen 1: was asked to go 2 s ago; has 8 s left; restarts: 2; last exit: exit code 1; \
+             last failure, 7 s ago, pid 12 gen 1: died: exit code 1 after 20 ms\n\
+             web[2]: no worker; the next attempt is in 1 s; last exit: killed by signal KILL\n"
+        );
+        let one = page(&status, Some(2)).expect("a page");
+        assert!(one.contains("web[2]") && !one.contains("web[1]"), "{one}");
+        assert_eq!(page(&status, Some(3)), None);
+    }
+}
