@@ -98,6 +98,16 @@ pub enum Place {
     File(LogFile),
 }
 
+impl Place {
+    /// Whether both are the same place, however it is rotated.
+    pub fn is_same(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::File(one), Place::File(other)) => one.path == other.path,
+            (one, other) => one == other,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -422,6 +422,18 @@ fn a_full_disk_costs_output_and_no_worker() {
 
 #[test]
 fn with_block_workers_wait_for_room_on_the_disk() {
+    wait_for_room(|_| ());
+}
+
+#[test]
+fn what_waits_for_room_is_written_by_another_image() {
+    wait_for_room(|manager| {
+        manager.done(&["reexec"]);
+    });
+}
+
+/// `meanwhile` while there is none.
+fn wait_for_room(meanwhile: impl Fn(&Manager)) {
     let script = "(read go <DIR/go; rm DIR/small/ballast) & seq 1 20000; wait";
     let setup = once(script).option_path("--stdout-log", "small/log").options("--log-overflow block");
     gate(&setup, "go");
@@ -429,6 +441,7 @@ fn with_block_workers_wait_for_room_on_the_disk() {
     let shown = manager.path("small/log").display().to_string();
     manager.log.line(&format!("cannot write to {shown}: no space left on device; workers wait"));
     assert_eq!(dropped(&manager), 0);
+    meanwhile(&manager);
     open_gate(&manager.path("go"));
     assert_eq!(manager.exit().code(), Some(0));
     manager.log.line(&format!("{shown} is written to again; nothing was dropped"));

@@ -411,3 +411,61 @@ fn without_a_file_there_is_nothing_to_read_again() {
     assert_eq!(refused.code, Some(4), "{refused:?}");
     assert!(refused.stderr.contains("runs a program of its command line"), "{refused:?}");
 }
+
+#[test]
+fn a_group_with_a_named_host_may_get_another_name() {
+    let group = |name: &str| format!("[{name}]\nWORKER\nsocket_address = ['localhost:0']\n[b]\nWORKER\n");
+    let manager = start("pause", &group("a"));
+    rewrite(&manager, &group("c"));
+    manager.done(&["reload", "--wait-drained"]);
+    assert_eq!(names(&manager), ["c", "b"]);
+}
+
+#[test]
+fn a_control_socket_of_a_group_comes_and_goes_with_it() {
+    let group = |path: &str| format!("[a]\nWORKER\ncontrol_socket = 'DIR/{path}'\n[b]\nWORKER\n");
+    let manager = start("pause", &group("one.sock"));
+    let told = |name: &str| environment(pids(&manager, name)[0]).get("EINHORN_SOCK_PATH").cloned();
+    let path = |name: &str| manager.path(name).display().to_string();
+    assert_eq!((told("a"), told("b")), (Some(path("one.sock")), Some(path("c.sock"))));
+    manager.done(&["reexec"]);
+    assert!(manager.path("one.sock").exists());
+    rewrite(&manager, &group("two.sock"));
+    let changed = manager.done(&["reload", "--wait-drained"]).stdout;
+    assert!(changed.contains("~ a: control_socket (new workers)"), "{changed}");
+    manager.done(&["ping"]);
+    assert_eq!(told("a"), Some(path("two.sock")));
+    assert!(!manager.path("one.sock").exists(), "nobody is told of it any more");
+    // A plan that is not to be leaves nothing behind, and takes nothing away.
+    rewrite(&manager, &format!("{}socket_address = ['unix:DIR/none/w.sock']\n", group("three.sock")));
+    assert_eq!(manager.verb(&["reload"]).code, Some(4));
+    assert!(manager.path("two.sock").exists() && !manager.path("three.sock").exists());
+    rewrite(&manager, "[b]\nWORKER\n");
+    manager.done(&["reload", "--wait-drained"]);
+    manager.done(&["ping"]);
+    assert!(!manager.path("two.sock").exists() && manager.path("c.sock").exists());
+}
+
+#[test]
+fn logs_follow_the_file() {
+    let pour = "exec_start = ['sh', '-c', 'trap \"seq 1 2000; exit\" TERM; while :; do sleep 0.01; done']\n";
+    let log = |size: &str| format!("[a]\n{pour}ack = 'none'\nstdout_log = 'size:{size}:3:DIR/a.log'\n");
+    let old = "[old]\nWORKER\nstdout_log = 'DIR/old.log'\n";
+    let mut manager = start("pause", &format!("{}{old}", log("1M")));
+    let path = |name: &str| manager.path(name).display().to_string();
+    let open = |name: &str| descriptors(manager.pid()).values().any(|target| *target == path(name));
+    assert!(open("a.log") && open("old.log"));
+    // A plan that is not to be opens nothing for good.
+    let new = "[new]\nWORKER\nstdout_log = 'DIR/new.log'\nsocket_address = ['unix:DIR/none/w']\n";
+    rewrite(&manager, &format!("{}{old}{new}", log("1M")));
+    assert_eq!(manager.verb(&["reload"]).code, Some(4));
+    assert!(open("a.log") && open("old.log") && !open("new.log"));
+
+    rewrite(&manager, &log("4K"));
+    manager.done(&["reload", "--wait-drained"]);
+    manager.done(&["ping"]);
+    assert!(open("a.log") && !open("old.log"));
+    let aside = manager.path("a.log.1");
+    assert_eq!(manager.stop(), Some(0));
+    assert!(aside.exists(), "it was put aside when it was as long as the new file says");
+}

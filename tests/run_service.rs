@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use support::process::environment;
 use support::receiver::Receiver;
-use support::{Manager, Setup, setup, tool, worker};
+use support::{Manager, Setup, setup, site, tool, worker};
 
 #[test]
 fn worker_entry() {
@@ -38,8 +38,7 @@ fn only_worker(manager: &Manager) -> i32 {
 }
 
 /// A command that finds these sockets as systemd passes them: at 3, 4... with these names.
-fn with_sockets(setup: &Setup, sockets: Vec<OwnedFd>, names: &str) -> Command {
-    let inner = setup.command();
+fn with_sockets(inner: &Command, sockets: Vec<OwnedFd>, names: &str) -> Command {
     // A shell, as the pid in LISTEN_PID is that of the process that becomes the manager.
     let mut command = Command::new("sh");
     command.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
@@ -145,7 +144,7 @@ fn sockets_that_were_passed_are_taken_by_name_and_by_address() {
     let setup =
         setup.options(&format!("-b 127.0.0.1:1,name=web -b {} -b unix:{}", addresses[1], path.display()));
     let sockets: Vec<OwnedFd> = vec![stray.into(), by_address.into(), unix.into(), by_name.into()];
-    let command = with_sockets(&setup, sockets, "other:x.socket:y.socket:web");
+    let command = with_sockets(&setup.command(), sockets, "other:x.socket:y.socket:web");
     let mut manager = setup.start_as(command);
     manager.log.line("closed a socket that was passed as other");
     let told = manager.group()["sockets"].clone();
@@ -166,9 +165,29 @@ fn a_plan_without_sockets_has_those_that_were_passed() {
     let setup = setup("serve").options("--ack none -n 1");
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let command = with_sockets(&setup, vec![socket.into()], "web.socket");
+    let command = with_sockets(&setup.command(), vec![socket.into()], "web.socket");
     let manager = setup.start_as(command);
     assert_eq!(manager.group()["sockets"][0]["name"], "web.socket");
+    answers(address);
+}
+
+#[test]
+fn a_file_without_sockets_keeps_those_that_were_passed_when_it_is_read_again() {
+    let file = |count: u32| {
+        format!("[web]\nWORKER\nenvironments = ['REMUDA_TEST_SCRIPT=serve']\nnumprocesses = {count}\n")
+    };
+    let setup = setup("serve");
+    site::write(&setup, &file(1));
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let command = with_sockets(&site::run(&setup), vec![socket.into()], "web.socket");
+    let manager = setup.start_as(command);
+    let sockets = manager.group()["sockets"].clone();
+    assert_eq!(sockets[0]["name"], "web.socket");
+    site::rewrite(&manager, &file(2));
+    let told = manager.done(&["reload"]).stdout;
+    assert!(told.starts_with("~ web: numprocesses 1 -> 2"), "{told}");
+    assert_eq!(manager.group()["sockets"], sockets);
     answers(address);
 }
 
@@ -198,7 +217,7 @@ fn a_manager_that_is_killed_finds_its_sockets_again() {
     let mut early = TcpStream::connect(address).unwrap();
     early.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     let sockets = receiver.stored.drain(..).map(|(_, socket)| socket).collect();
-    let command = with_sockets(&second, sockets, &names.join(":"));
+    let command = with_sockets(&second.command(), sockets, &names.join(":"));
     let again = second.start_as(command);
     assert_eq!(again.address(), address);
     let mut answer = String::new();

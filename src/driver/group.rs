@@ -11,7 +11,7 @@ use super::generation::{Generation, Surroundings};
 use super::obstacle::{Hurdle, Obstacle};
 use super::own_pid;
 use crate::env::HandedSocket;
-use crate::plan::{GroupSpec, Readiness};
+use crate::plan::{GroupSpec, Launch, Readiness};
 use crate::supervisor::GroupStart;
 use crate::supervisor::event::{GenerationId, GroupId};
 use crate::supervisor::snapshot::SocketStatus;
@@ -93,6 +93,12 @@ impl Group {
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Rc<Listener>> {
         let generations = self.generations.iter().map(|(_, generation)| generation).chain(&self.next);
         self.sockets.iter().chain(generations.flat_map(|generation| &generation.surroundings.listeners))
+    }
+
+    /// How its workers were started, and those of a generation to come will be.
+    pub(super) fn launches(&self) -> impl Iterator<Item = &Launch> {
+        let generations = self.generations.iter().map(|(_, generation)| generation);
+        generations.chain(&self.next).map(|generation| &generation.launch)
     }
 
     /// Whether workers find the manager at this place: those of some generation, or those to come.

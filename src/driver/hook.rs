@@ -55,12 +55,13 @@ impl Workers {
         start: &[(OsString, OsString)],
     ) -> Result<Generation> {
         let none = || Error::failed("there is no such command");
-        let mut prepared = match order.hook {
+        let (mut prepared, control_path) = match order.hook {
             // Before the generation that is to come: all is looked up as it will be for that.
             HookKind::Preflight => {
                 let command = group.spec.policy.preflight.as_ref().ok_or_else(none)?;
                 let launch = launch(&group.spec.launch, command);
-                Generation::prepare(&launch, start).map_err(Obstacle::into_error)?
+                let prepared = Generation::prepare(&launch, start).map_err(Obstacle::into_error)?;
+                (prepared, &group.control_path)
             }
             HookKind::Stop(worker) => {
                 // As the worker's own generation has it: the plan may be another one by now.
@@ -69,10 +70,12 @@ impl Workers {
                 let command = generation.surroundings.stop_hook.as_ref().ok_or_else(none)?;
                 let launch = launch(&generation.launch, command);
                 let pid = self.pid(worker).ok_or_else(|| Error::failed("the worker is gone"))?;
-                generation.for_command(&launch, &[("MAINPID".into(), pid.to_string().into())])?
+                let prepared =
+                    generation.for_command(&launch, &[("MAINPID".into(), pid.to_string().into())])?;
+                (prepared, &generation.surroundings.control_path)
             }
         };
-        prepared.hand_off_without_sockets(group.control_path.clone(), own_pid());
+        prepared.hand_off_without_sockets(control_path.clone(), own_pid());
         Ok(prepared)
     }
 

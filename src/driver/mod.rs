@@ -366,6 +366,7 @@ impl Driver {
                         group.forget(generation, &mut complain);
                     }
                     self.opened.close_unused_doors(group, &mut complain);
+                    self.settle_outputs();
                 }
                 Action::Spawn { child, group, generation, slot, index } => {
                     spawns += 1;

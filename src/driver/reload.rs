@@ -6,6 +6,7 @@
 //! sockets bound. A socket that is open already is not bound but kept, whichever group it belonged to. Where something
 //! cannot be had, what was opened for the plan is closed again, and the manager is as it was.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use super::generation::Generation;
 use super::group::{Group, release};
 use super::{Driver, own_pid};
 use crate::difference::Difference;
+use crate::output::Output;
 use crate::plan::{Address, Family, GroupSpec, Host, Plan, SocketSpec};
 use crate::reading::{HostFound, Reading, Source};
 use crate::supervisor::event::{Change, GroupId, NewPlan};
@@ -72,8 +74,8 @@ impl Driver {
             return Err("this manager runs a program of its command line, and no file".to_owned());
         };
         source.keep_going |= keep_going;
-        let in_force = self.opened.groups.values().flat_map(|group| &group.spec.sockets);
-        let known: Vec<Address> = in_force.map(|socket| socket.address.clone()).collect();
+        // A group that keeps a socket as it is written needs to look nothing up.
+        let known: BTreeMap<String, Vec<Address>> = self.opened.groups.values().map(addresses_of).collect();
         let reader = self.reader;
         let work = move || {
             let outcome = read(reader, &source, &known);
@@ -91,7 +93,8 @@ impl Driver {
         let keep_going = plan.source.as_ref().is_some_and(|source| source.keep_going);
         let mut course = Course { keep_going, ..Course::default() };
         let mut head = plan;
-        let groups = std::mem::take(&mut head.groups);
+        let mut groups = std::mem::take(&mut head.groups);
+        self.keep_passed(head.activation, &mut groups);
         course.left.extend(warnings.into_iter().map(|warning| format!("! {warning}")));
         self.compare_manager(&head, &mut course);
         for spec in groups {
@@ -113,13 +116,35 @@ impl Driver {
         self.open_new(&mut course, &hosts);
         if !course.errors.is_empty() {
             self.give_up(course.steps);
+            self.settle_outputs();
             return Err(course.errors);
         }
         self.adjust(&mut course);
         let Course { steps, changes, left, .. } = course;
         let groups = self.change(steps);
         self.change_manager(head);
+        self.settle_outputs();
         Ok(NewPlan { changes, left, groups })
+    }
+
+    /// A plan of one group without sockets has those that were passed to us, as at the start.
+    fn keep_passed(&self, activation: bool, groups: &mut [GroupSpec]) {
+        let [group] = groups else { return };
+        let held = self.current(&group.name).and_then(|id| self.opened.groups.get(&id));
+        let Some(held) = held.filter(|_| activation && group.sockets.is_empty()) else { return };
+        if held.spec.sockets.iter().all(|socket| matches!(socket.address, Address::Inherited(_))) {
+            group.sockets.clone_from(&held.spec.sockets);
+        }
+    }
+
+    /// Closes logs that nobody writes to any more, and goes by what the plan says of the others.
+    pub(super) fn settle_outputs(&mut self) {
+        let groups = || self.opened.groups.values();
+        let planned = groups().filter(|group| !group.removed).map(|group| (&group.spec, &group.spec.launch));
+        let older = groups().flat_map(|group| group.launches().map(move |launch| (&group.spec, launch)));
+        let wanted = planned.chain(older).map(|(spec, launch)| (spec.name.as_str(), &launch.output));
+        let wanted: Vec<(&str, &Output)> = wanted.collect();
+        self.workers.outputs.settle(&wanted);
     }
 
     /// The group of the plan with this name.
@@ -243,7 +268,12 @@ impl Driver {
 
     /// Every open socket that a group may have, or keep.
     fn places(&self, steps: &[Step]) -> Vec<Place> {
-        let kept = |id: GroupId| steps.iter().any(|step| matches!(step, Step::Keep(kept) if *kept == id));
+        let kept = |id: GroupId| {
+            steps.iter().any(|step| match step {
+                Step::Keep(kept) | Step::Change { id: kept, next: None, .. } => *kept == id,
+                Step::Change { next: Some(_), .. } | Step::Add { .. } | Step::Remove(_) => false,
+            })
+        };
         let mut places: Vec<Place> = Vec::new();
         for (&group, held) in &self.opened.groups {
             let kept = kept(group) && !held.removed;
@@ -407,6 +437,7 @@ impl Driver {
             group.close(&mut complain);
         }
         self.opened.close_unused_doors(id, &mut complain);
+        self.settle_outputs();
     }
 }
 
@@ -419,21 +450,35 @@ struct Place {
     taken: bool,
 }
 
-/// Reads a file, and looks up those hosts that no socket in force is bound to. For the copy of this process.
-fn read(reader: super::Reader, source: &Source, known: &[Address]) -> Result<Reading, Vec<String>> {
+/// Reads a file, and looks up those hosts that their groups are not bound to already. For the copy of this process.
+fn read(
+    reader: super::Reader,
+    source: &Source,
+    known: &BTreeMap<String, Vec<Address>>,
+) -> Result<Reading, Vec<String>> {
     let mut reading = reader(source)?;
-    let sockets = reading.plan.groups.iter().flat_map(|group| &group.sockets);
     let mut hosts: Vec<HostFound> = Vec::new();
-    for address in sockets.map(|socket| &socket.address).filter(|address| !known.contains(address)) {
-        if let Address::Tcp(Host::Name(name, port, family)) | Address::Udp(Host::Name(name, port, family)) =
-            address
-        {
-            let addresses = socket::look_up(name, *port, *family);
-            hosts.push(HostFound { name: name.clone(), port: *port, family: *family, addresses });
+    for group in &reading.plan.groups {
+        let known = known.get(&group.name).map(Vec::as_slice).unwrap_or_default();
+        let fresh =
+            group.sockets.iter().map(|socket| &socket.address).filter(|&socket| !known.contains(socket));
+        for address in fresh {
+            if let Address::Tcp(Host::Name(name, port, family))
+            | Address::Udp(Host::Name(name, port, family)) = address
+            {
+                let addresses = socket::look_up(name, *port, *family);
+                hosts.push(HostFound { name: name.clone(), port: *port, family: *family, addresses });
+            }
         }
     }
     reading.hosts = hosts;
     Ok(reading)
+}
+
+/// A group's name, and what its sockets are bound to.
+fn addresses_of(group: &Group) -> (String, Vec<Address>) {
+    let addresses = group.spec.sockets.iter().map(|socket| socket.address.clone());
+    (group.spec.name.clone(), addresses.collect())
 }
 
 /// What was looked up for this.

@@ -85,6 +85,16 @@ impl Log {
         Ok(Log { mid_line: state.mid_line, period: known.or(fresh.period), ..fresh })
     }
 
+    /// Is put aside as `spec` says from now on. It is the same file.
+    pub(super) fn rotate_by(&mut self, spec: &LogFile) {
+        if self.spec != *spec {
+            let begin = self.period.map_or_else(now, |period| period.begin);
+            self.period = self.facts.regular.then(|| period(&spec.rotation, begin)).flatten();
+            self.spec = spec.clone();
+            self.held_until = 0;
+        }
+    }
+
     /// Device and inode, if it is a regular file.
     pub(super) fn identity(&self) -> Option<(u64, u64)> {
         self.facts.regular.then_some(self.facts.identity)

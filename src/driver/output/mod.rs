@@ -171,6 +171,31 @@ impl Outputs {
         Ok(())
     }
 
+    /// Goes by what groups want from now on, each with its name, what holds before what it takes the place of: closes what
+    /// none of them writes to any more.
+    pub(super) fn settle(&mut self, wanted: &[(&str, &Output)]) {
+        for pipe in &mut self.pipes {
+            let wants = |(group, output): &(&str, &Output)| {
+                let leads_there = [&output.stdout, &output.stderr].contains(&&pipe.target);
+                *group == pipe.group && output.overflow == pipe.overflow && leads_there
+            };
+            if !wanted.iter().any(wants) {
+                // It ends when the last worker that has it is gone.
+                pipe.writer = None;
+            }
+        }
+        let Outputs { pipes, sinks, dropped, .. } = self;
+        sinks.retain_mut(|sink| {
+            let mut meant = wanted.iter().flat_map(|(_, output)| [&output.stdout, &output.stderr]);
+            match meant.find(|target| sink.is_for(target)) {
+                Some(target) => sink.follow(target),
+                None => return !sink.is_idle() || pipes.iter().any(|pipe| sink.is_for(&pipe.target)),
+            }
+            true
+        });
+        dropped.retain(|known, _| wanted.iter().any(|(group, _)| group == known));
+    }
+
     /// What another image of the manager needs to go on.
     pub(super) fn hand_over(&self, keeper: &mut Keeper) -> OutputsState {
         OutputsState {

@@ -110,29 +110,14 @@ enum Trouble {
 impl Sink {
     /// Opens a place.
     pub(super) fn open(address: &Address) -> io::Result<Sink> {
-        let medium = match address {
-            Address::Place(Place::File(spec)) => Medium::File(Log::open(spec)?),
-            Address::Place(Place::Stdout) => Medium::shared(&io::stdout())?,
-            Address::Place(Place::Stderr) => Medium::shared(&io::stderr())?,
-            // Facility and sender stand in each datagram.
-            Address::Syslog => Medium::Syslog(Syslog::for_others()),
-        };
-        Ok(Sink::of(address.clone(), medium, Vec::new()))
+        Ok(Sink::of(address.clone(), Medium::open(address)?, Vec::new()))
     }
 
     fn of(address: Address, medium: Medium, queue: Vec<u8>) -> Sink {
-        let trouble = (!queue.is_empty()).then(|| Trouble::Slow(clock::now_ms()));
-        Sink {
-            address,
-            medium,
-            queue,
-            trouble,
-            awaited: false,
-            untold: 0,
-            complained: None,
-            told: false,
-            at: None,
-        }
+        // How the place is, only an attempt tells; it is made at once.
+        let awaited = !queue.is_empty();
+        let trouble = awaited.then(|| Trouble::Failing(clock::now_ms()));
+        Sink { address, medium, queue, trouble, awaited, untold: 0, complained: None, told: false, at: None }
     }
 
     /// What another image of the manager needs to go on with it.
@@ -146,12 +131,25 @@ impl Sink {
 
     /// That of the image before this one.
     pub(super) fn take_over(state: SinkState, inherited: &mut Inherited) -> io::Result<Sink> {
-        match (state.file, state.address) {
+        let medium = match (state.file, &state.address) {
             (Some(file), Address::Place(Place::File(spec))) => {
-                let log = Log::take_over(&spec, file, inherited)?;
-                Ok(Sink::of(Address::Place(Place::File(spec)), Medium::File(log), state.queue))
+                Medium::File(Log::take_over(spec, file, inherited)?)
             }
-            (_, address) => Ok(Sink { queue: state.queue, ..Sink::open(&address)? }),
+            (_, address) => Medium::open(address)?,
+        };
+        Ok(Sink::of(state.address, medium, state.queue))
+    }
+
+    /// Whether something is still to be written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Goes by what a target says of the same place from now on.
+    pub(super) fn follow(&mut self, target: &Target) {
+        if let (Medium::File(log), Some(spec)) = (&mut self.medium, target.file()) {
+            log.rotate_by(spec);
+            self.address = Address::Place(Place::File(spec.clone()));
         }
     }
 
@@ -162,7 +160,7 @@ impl Sink {
     /// Whether this target means it.
     pub(super) fn is_for(&self, target: &Target) -> bool {
         match &self.address {
-            Address::Place(place) => target.place() == Some(place),
+            Address::Place(place) => target.place().is_some_and(|meant| meant.is_same(place)),
             Address::Syslog => *target == Target::Syslog,
         }
     }
@@ -346,6 +344,16 @@ impl Sink {
 }
 
 impl Medium {
+    fn open(address: &Address) -> io::Result<Medium> {
+        Ok(match address {
+            Address::Place(Place::File(spec)) => Medium::File(Log::open(spec)?),
+            Address::Place(Place::Stdout) => Medium::shared(&io::stdout())?,
+            Address::Place(Place::Stderr) => Medium::shared(&io::stderr())?,
+            // Facility and sender stand in each datagram.
+            Address::Syslog => Medium::Syslog(Syslog::for_others()),
+        })
+    }
+
     fn shared(stream: &impl AsFd) -> io::Result<Medium> {
         Ok(Medium::Shared(Outlet::to(stream.as_fd().try_clone_to_owned()?)))
     }
