@@ -44,7 +44,7 @@ pub(super) struct Generation {
     pub(super) credentials: Option<Credentials>,
     base: Vec<(OsString, OsString)>,
     /// What was at the program's path when it was looked up.
-    print: Option<u64>,
+    pub(super) print: Option<u64>,
     /// As the plan had it when it was prepared.
     pub(super) launch: Launch,
     pub(super) surroundings: Surroundings,

@@ -352,7 +352,11 @@ impl Driver {
                     if let Err(reason) = self.retrievable(group, from) {
                         self.core.handle(now, Event::Irretrievable { group, generation: from, reason });
                     }
-                    let outcome = self.prepare(group, generation).map_err(|error| error.message);
+                    let outcome = self.prepare(group, generation);
+                    if let Ok(Some(program)) = outcome {
+                        self.core.handle(now, Event::ProgramPrepared { group, program });
+                    }
+                    let outcome = outcome.map(|_| ()).map_err(|error| error.message);
                     self.core.handle(now, Event::Prepared { group, generation, outcome });
                 }
                 Action::CheckGeneration { group, generation } => {
@@ -563,8 +567,9 @@ impl Driver {
         held.map_or_else(|| Err("it is forgotten".to_owned()), |(_, held)| held.retrievable())
     }
 
-    fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<()> {
-        let Some(group) = self.opened.groups.get_mut(&id) else { return Ok(()) };
+    /// Prepares a generation; returns what its program is known by.
+    fn prepare(&mut self, id: GroupId, generation: GenerationId) -> Result<Option<u64>> {
+        let Some(group) = self.opened.groups.get_mut(&id) else { return Ok(None) };
         let prepared = match group.next.take() {
             Some(prepared) => prepared,
             None => {
@@ -574,8 +579,9 @@ impl Driver {
                 prepared
             }
         };
+        let print = prepared.print;
         group.generations.push((generation, prepared));
-        Ok(())
+        Ok(print)
     }
 
     /// Removes what has a name in the file system.

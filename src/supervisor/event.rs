@@ -121,6 +121,14 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
+    /// What the generation that is prepared runs, as [`Event::ProgramRead`] tells it. Before the answer to
+    /// [`Action::Prepare`].
+    ProgramPrepared {
+        /// Of this group.
+        group: GroupId,
+        /// The number of what is there.
+        program: u64,
+    },
     /// The answer to [`Action::ReadProgram`].
     ProgramRead {
         /// The group.

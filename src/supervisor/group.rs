@@ -298,10 +298,12 @@ impl Group {
 
     /// Drops policies that no generation has any more.
     pub(super) fn forget_policies(&mut self) {
-        let Some(oldest) = self.prepared.iter().min() else { return };
-        while self.policies.get(1).is_some_and(|(first, _)| first <= oldest) {
-            self.policies.remove(0);
-        }
+        let ends: Vec<GenerationId> = self.policies.iter().skip(1).map(|(first, _)| *first).collect();
+        let mut ends = ends.iter();
+        // The last one is that of the plan, and of what is to come.
+        self.policies.retain(|(first, _)| {
+            ends.next().is_none_or(|end| self.prepared.iter().any(|known| (first..end).contains(&known)))
+        });
         if self.policies.len() == 1 {
             self.policies.clear();
         }

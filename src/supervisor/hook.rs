@@ -78,30 +78,7 @@ impl Supervisor {
         (slot, index): (u32, u32),
         deadline: Mono,
     ) -> ChildId {
-        let now = self.now;
-        let child = self.next_child;
-        self.next_child = ChildId(child.0 + 1);
-        self.children.push(Child {
-            id: child,
-            group: id,
-            generation,
-            slot,
-            index,
-            pid: 0,
-            phase: Phase::Spawning,
-            since: now,
-            born: now,
-            ready_at: None,
-            deadline: Some(deadline),
-            steps: 0,
-            retired: false,
-            asked: None,
-            failure: None,
-            hook: Some(hook),
-            said: None,
-            finishing: false,
-            alive_every: None,
-        });
+        let child = self.enlist(id, generation, (slot, index), Some(hook), deadline);
         self.act(Action::SpawnHook { child, group: id, generation, slot, index, hook });
         child
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::backoff;
 use super::child::{Child, Phase};
-use super::event::{Action, ChildId, GroupId, Mono};
+use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono};
 use super::group::{Failure, Vacancy};
 use super::note::{Happening, Reason};
 use super::snapshot::LastExit;
@@ -254,14 +254,29 @@ impl Supervisor {
 
     /// Asks for a new worker of the wanted generation.
     pub(super) fn spawn(&mut self, id: GroupId, slot: u32, now: Mono) -> ChildId {
-        let child = self.next_child;
-        self.next_child = ChildId(child.0 + 1);
         let group = &self.groups[id.0];
-        let generation = group.generation_for(slot);
+        let (generation, deadline) = (group.generation_for(slot), now.after(group.policy.ack_deadline));
         let index = self.free_index(id);
+        let child = self.enlist(id, generation, (slot, index), None, deadline);
+        self.groups[id.0].began.get_or_insert(now);
+        self.act(Action::Spawn { child, group: id, generation, slot, index });
+        child
+    }
+
+    /// Adds a child, whose fork has been asked for, to the table.
+    pub(super) fn enlist(
+        &mut self,
+        group: GroupId,
+        generation: GenerationId,
+        (slot, index): (u32, u32),
+        hook: Option<HookKind>,
+        deadline: Mono,
+    ) -> ChildId {
+        let (id, now) = (self.next_child, self.now);
+        self.next_child = ChildId(id.0 + 1);
         self.children.push(Child {
-            id: child,
-            group: id,
+            id,
+            group,
             generation,
             slot,
             index,
@@ -270,19 +285,17 @@ impl Supervisor {
             since: now,
             born: now,
             ready_at: None,
-            deadline: Some(now.after(group.policy.ack_deadline)),
+            deadline: Some(deadline),
             steps: 0,
             retired: false,
             asked: None,
             failure: None,
-            hook: None,
+            hook,
             said: None,
             finishing: false,
             alive_every: None,
         });
-        self.groups[id.0].began.get_or_insert(now);
-        self.act(Action::Spawn { child, group: id, generation, slot, index });
-        child
+        id
     }
 
     /// The smallest number that no living worker of the group has.

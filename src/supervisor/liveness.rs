@@ -43,7 +43,7 @@ impl Supervisor {
     /// By when a worker that is ready now has to show that it lives.
     pub(super) fn life_due(&self, id: ChildId) -> Option<Mono> {
         let child = self.child(id)?;
-        let usual = self.groups[child.group.0].policy.watchdog?;
+        let usual = self.groups[child.group.0].policy_of(child.generation).watchdog?;
         Some(self.now.after(child.alive_every.unwrap_or(usual)))
     }
 
@@ -51,7 +51,7 @@ impl Supervisor {
     /// timer is not its own to say.
     fn extend(&mut self, id: ChildId, until: Mono) {
         let Some(child) = self.child(id) else { return };
-        let manual = self.groups[child.group.0].policy.ready == Readiness::Manual;
+        let manual = self.groups[child.group.0].policy_of(child.generation).ready == Readiness::Manual;
         let waited_for = match child.phase {
             Phase::Starting => manual,
             Phase::Stopping => true,

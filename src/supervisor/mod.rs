@@ -219,6 +219,7 @@ impl Supervisor {
             Event::HookFailed { child, why } => self.hook_failed(child, why),
             Event::Exited { child, exit } => self.exited(child, exit),
             Event::ProgramRead { group, other } => self.program_read(group, other),
+            Event::ProgramPrepared { group, program } => self.program_prepared(group, program),
             Event::ListenerReadable { group } => self.listener_readable(group),
             Event::Ready { child } => {
                 self.acked(child);

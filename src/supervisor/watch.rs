@@ -2,7 +2,8 @@
 //!
 //! The program is looked at once a second. What is there is known by a number, in which nothing but equality counts. An
 //! upgrade begins when two looks in a row see the same other program, so that a file that is being written is left
-//! alone, and once only for each: a program that does not start is not tried again until it has changed.
+//! alone, and once only for each: a program that does not start, or that was taken back by hand, is not tried again until
+//! it has changed.
 
 use std::time::Duration;
 
@@ -60,8 +61,17 @@ impl Supervisor {
         }
     }
 
+    /// A generation is prepared that runs this program. Whoever asked for it, it is tried: if it fails, or is taken back by
+    /// hand, it is not upgraded to by itself.
+    pub(super) fn program_prepared(&mut self, id: GroupId, program: u64) {
+        if let Some(group) = self.groups.get_mut(id.0) {
+            group.watch.tried = Some(program);
+        }
+    }
+
     /// When to look at the program of a group.
     pub(super) fn next_look(&self, group: &Group) -> Option<Mono> {
-        group.watch.next.filter(|_| self.shutdown.is_none() && group.stopped.is_none())
+        let looks = group.policy.auto_upgrade && self.shutdown.is_none() && group.stopped.is_none();
+        group.watch.next.filter(|_| looks)
     }
 }

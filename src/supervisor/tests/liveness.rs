@@ -53,6 +53,27 @@ fn a_worker_may_say_itself_how_often_it_shows_and_that_it_is_lost() {
 }
 
 #[test]
+fn a_worker_shows_itself_as_its_own_plan_wants_it() {
+    let (mut bench, child) = watched();
+    bench.replan(policy(1), true);
+    bench.prepared();
+    let new = bench.spawn();
+    say(&mut bench, child, Word::Alive);
+    bench.ready(new);
+    // The old one is on its way out, and of the new one nobody wants a sign of life.
+    assert_eq!(bench.phase(child), Some(Phase::Stopping));
+    bench.die(child, TERMED);
+    say(&mut bench, new, Word::Alive);
+    assert_eq!((bench.phase(new), bench.wait()), (Some(Phase::Ready), None));
+    bench.replan(Policy { watchdog: Some(secs(7)), ..policy(1) }, true);
+    bench.prepared();
+    // It has no watchdog, whatever comes after it.
+    say(&mut bench, new, Word::AliveEvery(secs(1)));
+    bench.pass(secs(3));
+    assert_eq!(bench.phase(new), Some(Phase::Ready));
+}
+
+#[test]
 fn without_a_watchdog_nobody_is_waited_for() {
     let mut bench = Bench::up(policy(1));
     let child = bench.ids()[0];

@@ -19,8 +19,8 @@ mod watch;
 use std::time::Duration;
 
 use super::child::{Child, Phase};
-use super::command::{ClientId, Origin, Reply, Ticket, Verb, Wait};
-use super::event::{Action, ChildId, Event, GenerationId, GroupId, HookKind, Mono};
+use super::command::{ClientId, Origin, Reload, Reply, Ticket, Verb, Wait};
+use super::event::{Action, Change, ChildId, Event, GenerationId, GroupId, HookKind, Mono, NewPlan};
 use super::note::Note;
 use super::snapshot::{GroupState, GroupStatus, SocketStatus, Status};
 use super::{GroupStart, Identity, Supervisor};
@@ -105,6 +105,20 @@ impl Bench {
         bench.calm();
         bench.forget();
         bench
+    }
+
+    /// The plan is read again, and says something else of the group; `replace` if that takes new workers.
+    fn replan(&mut self, policy: Policy, replace: bool) -> u64 {
+        let request = self.ask(Verb::Reload(Reload::default(), Wait::Done));
+        let reload = self.others.iter().rev().find_map(|action| match action {
+            Action::ReadPlan { reload, .. } => Some(*reload),
+            _ => None,
+        });
+        let change =
+            Change::Changed { policy: Box::new(policy), sockets: Vec::new(), workers: None, replace };
+        let plan = NewPlan { groups: vec![(WEB, change)], ..NewPlan::default() };
+        self.feed(Event::NewPlan { reload: reload.expect("a plan is read"), outcome: Ok(plan) });
+        request
     }
 
     fn feed(&mut self, event: Event) {

@@ -48,6 +48,46 @@ fn a_program_that_fails_is_not_tried_again_until_it_changes() {
 }
 
 #[test]
+fn what_was_tried_by_hand_is_not_tried_again_until_it_changes() {
+    let mut bench = watched();
+    // An upgrade by hand that fails, and one that is taken back.
+    for program in [8, 9] {
+        bench.ask(Verb::Upgrade(None, Wait::No));
+        bench.feed(Event::ProgramPrepared { group: WEB, program });
+        if program == 8 {
+            bench.prepared();
+            let child = bench.spawn();
+            bench.fork(child);
+            bench.feed(Event::SpawnFailed { child, stage: Stage::Exec, errno: libc::ENOENT });
+            bench.die(child, Exit::Code(127));
+        } else {
+            bench.calm();
+            bench.ask(Verb::RollBack(None, Wait::No));
+        }
+        bench.calm();
+        assert_eq!((bench.state(), bench.web().generation), (GroupState::Up, 1));
+        for _ in 0..3 {
+            look(&mut bench, Some(program));
+        }
+        assert!(bench.prepares.is_empty());
+    }
+    look(&mut bench, Some(10));
+    look(&mut bench, Some(10));
+    assert_eq!(bench.prepares, [(WEB, GenerationId(4))]);
+}
+
+#[test]
+fn who_is_told_not_to_look_any_more_does_not() {
+    let mut bench = watched();
+    look(&mut bench, None);
+    bench.replan(Policy { auto_upgrade: false, ..policy(1) }, false);
+    bench.others.clear();
+    assert_eq!(bench.wait(), None);
+    bench.pass(secs(5));
+    assert!(bench.others.is_empty());
+}
+
+#[test]
 fn nobody_looks_at_the_program_of_a_stopped_group_or_unasked() {
     let mut bench = watched();
     bench.ask(Verb::Stop(Some("web".into()), Wait::No));
