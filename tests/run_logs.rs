@@ -422,7 +422,8 @@ fn a_full_disk_costs_output_and_no_worker() {
 
 #[test]
 fn with_block_workers_wait_for_room_on_the_disk() {
-    wait_for_room(|_| ());
+    let Some((manager, shown)) = wait_for_room(|_| ()) else { return };
+    manager.log.line(&format!("{shown} is written to again; nothing was dropped"));
 }
 
 #[test]
@@ -432,20 +433,20 @@ fn what_waits_for_room_is_written_by_another_image() {
     });
 }
 
-/// `meanwhile` while there is none.
-fn wait_for_room(meanwhile: impl Fn(&Manager)) {
+/// `meanwhile` while there is none. Returns the manager, which has ended, and the name of the log.
+fn wait_for_room(meanwhile: impl Fn(&Manager)) -> Option<(Manager, String)> {
     let script = "(read go <DIR/go; rm DIR/small/ballast) & seq 1 20000; wait";
     let setup = once(script).option_path("--stdout-log", "small/log").options("--log-overflow block");
     gate(&setup, "go");
-    let Some(mut manager) = start_on_small_disk(setup) else { return };
+    let Some(mut manager) = start_on_small_disk(setup) else { return None };
     let shown = manager.path("small/log").display().to_string();
     manager.log.line(&format!("cannot write to {shown}: no space left on device; workers wait"));
     assert_eq!(dropped(&manager), 0);
     meanwhile(&manager);
     open_gate(&manager.path("go"));
     assert_eq!(manager.exit().code(), Some(0));
-    manager.log.line(&format!("{shown} is written to again; nothing was dropped"));
     assert!(text(manager.path("copy")) == sequence(20_000));
+    Some((manager, shown))
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Events {
     }
 
     /// Waits for an event that has what is wanted, and returns it.
-    pub(crate) fn until_that(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until_that(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + LIMIT;
         while let Some(event) = self.next() {
             if wanted(&event) {

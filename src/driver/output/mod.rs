@@ -184,16 +184,18 @@ impl Outputs {
                 pipe.writer = None;
             }
         }
-        let Outputs { pipes, sinks, dropped, .. } = self;
-        sinks.retain_mut(|sink| {
+        for sink in &mut self.sinks {
             let mut meant = wanted.iter().flat_map(|(_, output)| [&output.stdout, &output.stderr]);
-            match meant.find(|target| sink.is_for(target)) {
-                Some(target) => sink.follow(target),
-                None => return !sink.is_idle() || pipes.iter().any(|pipe| sink.is_for(&pipe.target)),
-            }
-            true
-        });
-        dropped.retain(|known, _| wanted.iter().any(|(group, _)| group == known));
+            sink.follow(meant.find(|target| sink.is_for(target)));
+        }
+        self.dropped.retain(|known, _| wanted.iter().any(|(group, _)| group == known));
+        self.close_unused();
+    }
+
+    /// Closes what no group wants once nothing more comes for it.
+    fn close_unused(&mut self) {
+        let Outputs { pipes, sinks, .. } = self;
+        sinks.retain(|sink| !sink.is_over() || pipes.iter().any(|pipe| sink.is_for(&pipe.target)));
     }
 
     /// What another image of the manager needs to go on.
@@ -306,6 +308,7 @@ impl Outputs {
             sink.tend(poll, journal);
         }
         self.read_each(journal, |pipe, takes| takes && pipe.at.take().is_some_and(|at| poll.readable(at)));
+        self.close_unused();
     }
 
     /// Reads what is there of what goes into our log, so that it is told before the death of whoever wrote it: also where

@@ -66,6 +66,8 @@ pub(super) struct Sink {
     address: Address,
     medium: Medium,
     queue: Vec<u8>,
+    /// No group has it in its plan any more.
+    unwanted: bool,
     trouble: Option<Trouble>,
     /// Somebody who writes here is to wait.
     awaited: bool,
@@ -117,7 +119,18 @@ impl Sink {
         // How the place is, only an attempt tells; it is made at once.
         let awaited = !queue.is_empty();
         let trouble = awaited.then(|| Trouble::Failing(clock::now_ms()));
-        Sink { address, medium, queue, trouble, awaited, untold: 0, complained: None, told: false, at: None }
+        Sink {
+            address,
+            medium,
+            queue,
+            unwanted: false,
+            trouble,
+            awaited,
+            untold: 0,
+            complained: None,
+            told: false,
+            at: None,
+        }
     }
 
     /// What another image of the manager needs to go on with it.
@@ -140,14 +153,15 @@ impl Sink {
         Ok(Sink::of(state.address, medium, state.queue))
     }
 
-    /// Whether something is still to be written.
-    pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty()
+    /// Whether no group writes here any more, and nothing is left to be written.
+    pub(super) fn is_over(&self) -> bool {
+        self.unwanted && self.queue.is_empty()
     }
 
-    /// Goes by what a target says of the same place from now on.
-    pub(super) fn follow(&mut self, target: &Target) {
-        if let (Medium::File(log), Some(spec)) = (&mut self.medium, target.file()) {
+    /// Goes by what a target says of the same place from now on, if there still is one.
+    pub(super) fn follow(&mut self, target: Option<&Target>) {
+        self.unwanted = target.is_none();
+        if let (Medium::File(log), Some(spec)) = (&mut self.medium, target.and_then(Target::file)) {
             log.rotate_by(spec);
             self.address = Address::Place(Place::File(spec.clone()));
         }
