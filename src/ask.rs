@@ -30,7 +30,7 @@ pub struct Ask {
     pub quiet: bool,
 }
 
-/// A line shell of einhyrningsins: commands go to a manager as they are typed, answers come back as they are told.
+/// A line shell of another program: commands go to a manager as they are typed, answers come back as they are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shell {
     /// The control socket of the manager.

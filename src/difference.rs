@@ -97,7 +97,8 @@ impl Difference {
         self.replaces("stdout_log", old.output.stdout != *stdout);
         self.replaces("stderr_log", old.output.stderr != *stderr);
         self.replaces("log_overflow", old.output.overflow != *overflow);
-        self.replaces("handoff", old.handoff.conventions != handoff.conventions);
+        let told = (&old.handoff.conventions, old.handoff.control_descriptor);
+        self.replaces("handoff", told != (&handoff.conventions, handoff.control_descriptor));
         self.replaces("listen_pid", old.handoff.listen_pid != handoff.listen_pid);
         self.replaces("environment_base_name", old.handoff.base_name != handoff.base_name);
         self.replaces("keep_signals", old.keep_signals != *keep_signals);
@@ -108,6 +109,8 @@ impl Difference {
     fn policy(&mut self, old: &Policy, new: &Policy) {
         let Policy {
             workers,
+            workers_min,
+            shrink,
             ready,
             ready_at_first,
             ack_deadline,
@@ -121,6 +124,8 @@ impl Difference {
             surge,
             max_unacked,
             max_draining,
+            max_extra,
+            spacing,
             upgrade_failures,
             canary,
             upgrade_timeout,
@@ -143,6 +148,7 @@ impl Difference {
             auto_upgrade,
         } = new;
         self.workers = (old.workers != *workers).then_some((old.workers, *workers));
+        self.holds_at_once("numprocesses", (old.workers_min, old.shrink) != (*workers_min, *shrink));
         self.replaces("ack", (old.ready, old.ready_at_first) != (*ready, *ready_at_first));
         let graceful = (old.graceful_signal, old.overdue_signal) != (*graceful_signal, *overdue_signal);
         self.replaces("graceful_signal", graceful || old.stop_steps != *stop_steps);
@@ -162,13 +168,13 @@ impl Difference {
         self.holds_at_once("canary", old.canary != *canary);
         self.holds_at_once("upgrade_timeout", old.upgrade_timeout != *upgrade_timeout);
         self.holds_at_once("when_upgrading", old.meanwhile != *meanwhile);
-        self.holds_at_once("surge", old.surge != *surge);
+        self.holds_at_once("surge", (old.surge, old.max_extra) != (*surge, *max_extra));
         self.holds_at_once("max_unacked", old.max_unacked != *max_unacked);
         self.holds_at_once("max_draining", old.max_draining != *max_draining);
         self.holds_at_once("restart", old.restart != *restart);
         self.holds_at_once("success_exit", old.success != *success);
-        let times = (old.healthy_after, old.stable_after) != (*healthy_after, *stable_after);
-        self.holds_at_once("backoff", old.backoff != *backoff || times);
+        let before = (old.backoff, old.spacing, old.healthy_after, old.stable_after);
+        self.holds_at_once("backoff", before != (*backoff, *spacing, *healthy_after, *stable_after));
         let before = (old.give_up, old.give_up_spawns_only, old.give_up_roll_back);
         self.holds_at_once("giveup", before != (*give_up, *give_up_spawns_only, *give_up_roll_back));
     }

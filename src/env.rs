@@ -200,6 +200,9 @@ impl Template {
         if holds(Convention::Einhorn) {
             entries.set_einhorn(group);
         }
+        if handoff.control_descriptor {
+            entries.set_text("EINHORN_SOCK_FD", &(FIRST_DESCRIPTOR + sockets.len()).to_string());
+        }
         if holds(Convention::ServerStarter) {
             if !sockets.is_empty() {
                 entries.set_text("SERVER_STARTER_PORT", &server_starter_port(sockets));
@@ -450,6 +453,7 @@ mod tests {
             conventions: conventions.iter().copied().collect::<BTreeSet<_>>(),
             listen_pid: true,
             base_name: "FIRESTARTER".into(),
+            control_descriptor: false,
         }
     }
 

@@ -102,6 +102,11 @@ fn perform(outcome: Outcome) -> Result<u8> {
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Shell(shell) => client::shell(&shell),
         Outcome::Ctrl(ctrl) => client::ctrl(&ctrl),
+        Outcome::Einhornsh(shell) => client::einhornsh(&shell),
+        Outcome::CanResume => driver::can_resume_if_asked().and_then(|page| match page {
+            Some(page) => print(Stream::Output, page),
+            None => print(Stream::Error, driver::ABOUT),
+        }),
         Outcome::Print(page) => print(Stream::Output, &page),
         Outcome::Refuse(Refusal { page, stream, status }) => {
             print(stream, &page)?;

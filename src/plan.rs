@@ -48,6 +48,36 @@ pub struct Plan {
     /// Take in orphans of workers, as PID 1 does in any case.
     #[serde(default)]
     pub subreaper: bool,
+    /// What is wanted of the manager's own process.
+    #[serde(default)]
+    pub own: OwnProcess,
+}
+
+/// What is wanted of the manager's own process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnProcess {
+    /// Nice value, -20 to 19; what it was started with if absent. Workers have it too, unless they have one of their own.
+    pub nice: Option<i32>,
+    /// What ps(1) shows.
+    pub title: Option<String>,
+    /// How it replaces its own image.
+    pub reexec: Reexec,
+}
+
+/// How the manager replaces its own image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reexec {
+    /// The command that leads back to the program, looked up in PATH: it gets `--upgrade-check -- TAIL` when it is asked,
+    /// and `--with-state-fd FD -- TAIL` when it is to take over. If empty, the program itself is executed as it was first.
+    #[serde(with = "crate::octets")]
+    pub command: Vec<OsString>,
+    /// The words after `--`.
+    #[serde(with = "crate::octets")]
+    pub tail: Vec<OsString>,
+    /// Names that are dropped from the environment.
+    pub drop: Vec<String>,
 }
 
 /// How the manager itself behaves; the part of the plan beside the groups that the core reads.
@@ -62,6 +92,8 @@ pub struct ManagerPolicy {
     pub exit_when_empty: bool,
     /// End when no worker is left and the restart policies are content with that. Otherwise the groups can be started again.
     pub exit_when_finished: bool,
+    /// An upgrade begins with the manager itself: its image is replaced, and the new one replaces the workers.
+    pub reexec_on_upgrade: bool,
 }
 
 impl Default for ManagerPolicy {
@@ -74,7 +106,13 @@ impl Default for ManagerPolicy {
             (Signal::USR1, Meaning::ReopenLogs),
             (Signal::USR2, Meaning::Nothing),
         ]);
-        ManagerPolicy { signals, exit: ExitPolicy::Worker, exit_when_empty: false, exit_when_finished: true }
+        ManagerPolicy {
+            signals,
+            exit: ExitPolicy::Worker,
+            exit_when_empty: false,
+            exit_when_finished: true,
+            reexec_on_upgrade: false,
+        }
     }
 }
 
@@ -91,6 +129,8 @@ pub enum Meaning {
     Forward,
     /// Stop, and send the workers this signal, each time it comes.
     StopWith(Signal),
+    /// The same, and the manager's exit code is 1.
+    FailWith(Signal),
     /// Send the workers this very signal, without any other consequence.
     Relay,
     /// Upgrade every group that is not stopped.
@@ -277,11 +317,19 @@ pub struct Handoff {
     pub listen_pid: bool,
     /// Prefix of firestarter's names, `FIRESTARTER` if not said otherwise.
     pub base_name: String,
+    /// Give each worker a connection to the manager, by EINHORN_SOCK_FD, behind its sockets.
+    #[serde(default)]
+    pub control_descriptor: bool,
 }
 
 impl Default for Handoff {
     fn default() -> Self {
-        Handoff { conventions: Convention::ALL.into(), listen_pid: true, base_name: "FIRESTARTER".to_owned() }
+        Handoff {
+            conventions: Convention::ALL.into(),
+            listen_pid: true,
+            base_name: "FIRESTARTER".to_owned(),
+            control_descriptor: false,
+        }
     }
 }
 
@@ -341,6 +389,15 @@ impl Share {
     }
 }
 
+/// Whom fewer workers are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Shrink {
+    /// The slots with the highest numbers.
+    LastSlots,
+    /// Those that are not ready, then the oldest.
+    Oldest,
+}
+
 /// Which deaths are answered with a new worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Restart {
@@ -380,6 +437,10 @@ pub struct Backoff {
 pub struct Policy {
     /// Number of workers wanted; it may be changed at run time.
     pub workers: u32,
+    /// Fewer cannot be asked for at run time.
+    pub workers_min: u32,
+    /// Whom fewer workers are taken from.
+    pub shrink: Shrink,
     /// When a worker is ready.
     pub ready: Readiness,
     /// That is asked of those only that replace another in an upgrade; every other is ready as soon as its program runs.
@@ -409,6 +470,12 @@ pub struct Policy {
     pub max_unacked: Option<u32>,
     /// How many workers may be on their way out at a time in an upgrade; the target if absent.
     pub max_draining: Option<u32>,
+    /// How many workers there may be beside the target in a rolling upgrade, those on their way out included; as many as
+    /// the other limits allow if absent.
+    pub max_extra: Option<u32>,
+    /// Least time between the start of two workers, once the first ones were started, all at once. Those of a fleet
+    /// upgrade are started at once, too.
+    pub spacing: Duration,
     /// Deaths or missed deadlines of new workers in a row that end an upgrade.
     pub upgrade_failures: u32,
     /// One worker of a new generation goes before the others, and has to stay ready this long; all follow at once, as
@@ -470,6 +537,8 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             workers: 1,
+            workers_min: 0,
+            shrink: Shrink::LastSlots,
             ready: Readiness::Timer(Duration::from_secs(1)),
             ready_at_first: false,
             ack_deadline: Duration::from_secs(60),
@@ -484,6 +553,8 @@ impl Default for Policy {
             surge: Share::Percent(25),
             max_unacked: None,
             max_draining: None,
+            max_extra: None,
+            spacing: Duration::ZERO,
             upgrade_failures: 3,
             canary: None,
             meanwhile: Meanwhile::Supersede,
@@ -519,6 +590,15 @@ pub enum ControlSpec {
     Default,
     /// At this path.
     Path(#[serde(with = "crate::octets")] PathBuf),
+    /// At this path, owned by whoever holds the lock on a file elsewhere.
+    Locked {
+        /// Of the socket.
+        #[serde(with = "crate::octets")]
+        path: PathBuf,
+        /// Of the lock.
+        #[serde(with = "crate::octets")]
+        lock: PathBuf,
+    },
 }
 
 /// Where firestarter has the socket of the group of this name, and under `control` that of the manager. `variable` looks
@@ -532,7 +612,7 @@ pub fn firestarter_socket(variable: impl Fn(&str) -> Option<OsString>, name: &st
 }
 
 /// What the clients of a control socket speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dialect {
     /// remuda-protocol(7).
     #[default]
@@ -541,6 +621,47 @@ pub enum Dialect {
     Firestarter,
     /// The protocol of einhyrningsins: requests are JSON objects, answers JSON strings, a line each.
     Einhyrningsins,
+    /// The protocol of einhorn: requests and replies are YAML documents, a line each.
+    Einhorn(Box<EinhornManner>),
+}
+
+/// How einhorn was asked to start, as it tells whoever asks for its state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EinhornManner {
+    /// The name that the manager shows.
+    pub command_name: Option<String>,
+    /// The program and its arguments.
+    #[serde(with = "crate::octets")]
+    pub command: Vec<OsString>,
+    /// Host, port and flags of each socket.
+    pub bind: Vec<(String, u16, Vec<String>)>,
+    /// Connections that may wait on each.
+    pub backlog: u32,
+    /// The control socket.
+    #[serde(with = "crate::octets")]
+    pub socket: PathBuf,
+    /// The pid file.
+    #[serde(with = "crate::octets")]
+    pub pidfile: PathBuf,
+    /// The file by which one of two managers is refused.
+    #[serde(with = "crate::octets")]
+    pub lockfile: PathBuf,
+    /// Workers are told when the manager dies.
+    pub kill_children: bool,
+    /// Each worker has a connection to the manager.
+    pub socket_as_fd: bool,
+    /// Niceness of the manager.
+    pub nice_manager: Option<i32>,
+    /// Niceness of workers.
+    pub nice_worker: Option<i32>,
+    /// The command that leads back to the manager when it replaces its own image.
+    #[serde(with = "crate::octets")]
+    pub reexec_as: Vec<OsString>,
+    /// Variables that are dropped then.
+    pub drop: Vec<String>,
+    /// Seconds from the signal that asks a worker to go to SIGKILL.
+    pub signal_timeout: Option<u64>,
 }
 
 /// How the manager speaks about itself.
@@ -634,6 +755,8 @@ pub enum LogFormat {
     Plain,
     /// One JSON object a line.
     Json,
+    /// As einhorn wrote it, its sentences included: `[MASTER 4711] INFO: SENTENCE`.
+    Einhorn,
     /// As socketmaster wrote it, its sentences included: `socketmaster[4711] 2026/11/21 07:11:50 SENTENCE`.
     Socketmaster,
 }

@@ -46,6 +46,43 @@ pub fn split<'v>(line: &str, variable: impl Fn(&str) -> Option<&'v OsStr>) -> Re
     Ok(words)
 }
 
+/// Words as a shell splits them: single and double quotes, backslashes; nothing is expanded. `None` where a quote is not
+/// closed.
+pub fn of_shell(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c.is_ascii_whitespace() {
+            words.extend(word.take());
+            continue;
+        }
+        let word = word.get_or_insert_default();
+        match c {
+            '\\' => word.extend(chars.next()),
+            '\'' => loop {
+                match chars.next()? {
+                    '\'' => break,
+                    inner => word.push(inner),
+                }
+            },
+            '"' => loop {
+                match chars.next()? {
+                    '"' => break,
+                    '\\' => match chars.next()? {
+                        escaped @ ('"' | '\\' | '$' | '`') => word.push(escaped),
+                        other => word.extend(['\\', other]),
+                    },
+                    inner => word.push(inner),
+                }
+            },
+            plain => word.push(plain),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
 /// The part that begins `rest`, and how many bytes it takes there.
 fn part<'a, 'v: 'a>(
     rest: &'a str,
@@ -102,6 +139,19 @@ mod tests {
             "A1_" => Some(OsStr::new("$HOME")),
             _ => None,
         }
+    }
+
+    #[test]
+    fn splits_as_a_shell_does() {
+        for (line, words) in [
+            ("", &[][..]),
+            ("  a  b\n", &["a", "b"]),
+            ("signal 'a b' \"c d\" e\\ f", &["signal", "a b", "c d", "e f"]),
+            (r#"a"b"'c' "" "\"\x" $HOME"#, &["abc", "", "\"\\x", "$HOME"]),
+        ] {
+            assert_eq!(of_shell(line).unwrap(), words, "{line}");
+        }
+        assert_eq!((of_shell("'a"), of_shell("a\"")), (None, None));
     }
 
     #[test]

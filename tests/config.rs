@@ -267,7 +267,7 @@ fn in_firestarters_manner_sockets_and_signals_are_its_own_and_unknown_keys_are_p
     assert!(unlike.is_empty());
     assert_eq!(plan.groups[0].launch.env.set, [("B".into(), "1".into())]);
     assert_eq!(plan.groups[0].policy.restart, Restart::Never);
-    assert_eq!((plan.dialect, plan.manager.exit_when_finished), (Dialect::Firestarter, false));
+    assert_eq!((&plan.dialect, plan.manager.exit_when_finished), (&Dialect::Firestarter, false));
     assert_eq!(plan.manager.signals[&Signal::QUIT], Meaning::Stop);
     let sockets = |plan: &Plan| -> Vec<PathBuf> {
         let Some(ControlSpec::Path(main)) = plan.control.clone() else { panic!("no path") };

@@ -75,6 +75,7 @@ impl Case {
             conventions: [Convention::Systemd].into(),
             listen_pid: true,
             base_name: "FIRESTARTER".to_owned(),
+            control_descriptor: false,
         };
         let worker = WorkerContext { slot: 0, index: 0, generation: 1, notify: None, watchdog: None };
         Case {

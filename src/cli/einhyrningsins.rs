@@ -14,7 +14,8 @@ use crate::addr;
 use crate::error::{Error, Result};
 use crate::plan::{
     Address, Backoff, ControlSpec, Dialect, EnvSpec, ExitPolicy, Facility, GroupSpec, Host, Launch, Level,
-    LogFormat, LogSpec, LogTarget, ManagerPolicy, Meaning, Plan, Policy, Readiness, Share, SocketSpec, Stdin,
+    LogFormat, LogSpec, LogTarget, ManagerPolicy, Meaning, OwnProcess, Plan, Policy, Readiness, Share,
+    SocketSpec, Stdin,
 };
 use crate::signame::Signal;
 use crate::values;
@@ -217,6 +218,7 @@ impl Given {
             pidfile: None,
             source: None,
             subreaper: false,
+            own: OwnProcess::default(),
         })))
     }
 

@@ -16,7 +16,7 @@ use crate::output::{self, Output};
 use crate::plan::init::Init;
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
-    LogTarget, ManagerPolicy, Plan, Policy, SocketSpec, Stdin,
+    LogTarget, ManagerPolicy, OwnProcess, Plan, Policy, SocketSpec, Stdin,
 };
 use crate::values;
 
@@ -243,6 +243,7 @@ impl Given {
             pidfile: self.pidfile,
             source: None,
             subreaper: self.init.subreaper,
+            own: OwnProcess::default(),
         })
     }
 

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::init::Init;
 
+mod einhorn;
+mod einhornsh;
 mod einhyrningsins;
 mod einhyrningsinsctl;
 mod firestarter;
@@ -23,6 +25,7 @@ pub mod help;
 mod init;
 pub mod native;
 pub mod options;
+mod optparse;
 mod socketmaster;
 pub mod table;
 
@@ -41,10 +44,14 @@ pub enum Outcome {
     Decline(Box<Plan>, Error),
     /// Ask a running one.
     Ask(Ask),
-    /// Hand commands on to a running one.
+    /// Hand commands on to a running one, as einhyrningsinsctl does.
     Shell(Shell),
     /// Ask one as firestarter's client does.
     Ctrl(Ctrl),
+    /// The same as einhornsh does.
+    Einhornsh(Shell),
+    /// Say whether this program could go on from the state of another.
+    CanResume,
     /// Write this to standard output, and that is all.
     Print(String),
     /// The line is refused, in the words, at the place and with the status of the program whose door it is.
@@ -85,6 +92,8 @@ type Parse = fn(Vec<OsString>) -> Result<Outcome>;
 
 /// The doors beside remuda's own, by name.
 const DOORS: &[(&str, Parse)] = &[
+    ("einhorn", einhorn::parse),
+    ("einhornsh", einhornsh::parse),
     ("einhyrningsins", einhyrningsins::parse),
     ("einhyrningsinsctl", einhyrningsinsctl::parse),
     ("firestarter", firestarter::parse),

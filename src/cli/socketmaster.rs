@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::output::{Output, Target};
 use crate::plan::{
     Address, Argv0, Dialect, ExitPolicy, Facility, Family, GroupSpec, Host, Launch, Level, LogFormat,
-    LogSpec, LogTarget, ManagerPolicy, Meaning, Plan, Policy, Readiness, Restart, Share, SocketOptions,
-    SocketSpec, Stdin, UpgradeMode,
+    LogSpec, LogTarget, ManagerPolicy, Meaning, OwnProcess, Plan, Policy, Readiness, Restart, Share,
+    SocketOptions, SocketSpec, Stdin, UpgradeMode,
 };
 use crate::signame::Signal;
 use crate::values;
@@ -242,6 +242,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
         pidfile: None,
         source: None,
         subreaper: false,
+        own: OwnProcess::default(),
     }
 }
 

@@ -9,6 +9,7 @@
 //! too: then its name and its sockets are free again.
 
 mod connection;
+mod einhornsh;
 mod einhyrningsinsctl;
 mod find;
 mod firestarter;
@@ -25,6 +26,7 @@ use crate::error::{Code, Error};
 use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, request_line};
 use crate::wire::{GenerationId, Reload, Scale, Status, Verb, Wait};
 use connection::{Connection, Received};
+pub use einhornsh::einhornsh;
 pub use einhyrningsinsctl::shell;
 pub use firestarter::ctrl;
 use progress::Progress;
@@ -249,6 +251,7 @@ fn takes_time(verb: &Verb) -> bool {
         | Verb::Signal(..)
         | Verb::LogLevel(_)
         | Verb::Reopen
+        | Verb::Foreign(_)
         | Verb::Ack(_) => false,
     }
 }

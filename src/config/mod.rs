@@ -31,8 +31,8 @@ use value::Value;
 use crate::addr;
 use crate::nearest::nearest;
 use crate::plan::{
-    ControlSpec, Dialect, ExitPolicy, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Meaning, Plan,
-    firestarter_socket,
+    ControlSpec, Dialect, ExitPolicy, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Meaning,
+    OwnProcess, Plan, firestarter_socket,
 };
 pub use crate::reading::{Manner, Overrides, Source};
 use crate::signame::Signal;
@@ -163,6 +163,7 @@ pub fn read(
         pidfile: said.pidfile,
         source: Some(source.clone()),
         subreaper: said.subreaper.unwrap_or(false),
+        own: OwnProcess::default(),
     };
     Ok(Contents { plan, warnings: reader.warnings.into_list(), unlike, faults: faults.into_list() })
 }

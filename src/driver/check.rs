@@ -23,6 +23,9 @@ use crate::sys::stream;
 /// The only argument of an image that is asked.
 pub const CAN_RESUME: &str = "--can-resume";
 
+/// The same where a command of the user's leads to the image.
+pub(super) const UPGRADE_CHECK: &str = "--upgrade-check";
+
 /// What it says if it can.
 pub const RESUMABLE: &str = "remuda: can resume\n";
 
@@ -42,17 +45,15 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// Starts the child. `null` is its standard input.
+    /// Starts the child as the arguments of the image have it. `null` is its standard input.
     pub(super) fn begin(number: u64, image: &Image, state: &[u8], null: BorrowedFd<'_>) -> io::Result<Check> {
         let state = reexec::memfd(state)?;
         let (said, output) = UnixStream::pair()?;
         let path = CString::new(image.path.as_os_str().as_bytes())?;
-        let name = image.argv.first().cloned().unwrap_or_default();
-        let argument = CString::new(CAN_RESUME)?;
         let child = spawn::spawn(Spawn {
             path: &path,
             file: None,
-            argv: &[name, argument],
+            argv: &image.argv,
             env: &EnvBlock::plain(&image.environment),
             descriptors: &[null, output.as_fd(), output.as_fd(), state.as_fd()],
             process_group: true,
@@ -107,6 +108,20 @@ impl Check {
     }
 }
 
+/// What a program of this kind says of itself where no manager asks.
+pub const ABOUT: &str = concat!("remuda ", env!("CARGO_PKG_VERSION"), ", in the manner of einhorn 1.1.1\n");
+
+/// The other side, where it is not certain that somebody asks: what to say if somebody does.
+///
+/// # Errors
+/// As for [`can_resume`].
+pub fn can_resume_if_asked() -> Result<Option<&'static str>> {
+    match reexec::state_at(STATE) {
+        None => Ok(None),
+        Some(state) => may_resume(&state).map(|()| Some(RESUMABLE)),
+    }
+}
+
 /// The other side: whether we can go on from the state that we are asked about.
 ///
 /// # Errors
@@ -116,5 +131,9 @@ pub fn can_resume() -> Result<()> {
     let state = reexec::state_at(STATE).ok_or_else(|| {
         refused(format!("descriptor {STATE} is no state; {CAN_RESUME} is what a manager asks its successor"))
     })?;
-    Document::read(&state).map(drop).map_err(refused)
+    may_resume(&state)
+}
+
+fn may_resume(state: &[u8]) -> Result<()> {
+    Document::read(state).map(drop).map_err(|message| Error { code: Code::Refused, message })
 }

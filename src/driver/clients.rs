@@ -22,7 +22,7 @@ use crate::plan::{ControlSpec, Dialect, GroupSpec};
 use crate::supervisor::command::{ClientId, Origin, Reply, Ticket};
 use crate::supervisor::event::{Event, GroupId};
 use crate::sys::control::{Control, ControlState, is_trusted};
-use crate::sys::creds::Peer;
+use crate::sys::creds::{self, Peer};
 use crate::sys::endpoint::{Endpoint, endpoint};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Inherited, Keeper};
@@ -196,7 +196,7 @@ impl Clients {
         };
         let doors = self.doors.iter().map(door).collect();
         let table = self.table.iter().map(|(&id, client)| client.hand_over(id, keeper)).collect();
-        ClientsState { doors, dialect: self.dialect, table, next: self.next }
+        ClientsState { doors, dialect: self.dialect.clone(), table, next: self.next }
     }
 
     /// Those of the image before this one.
@@ -288,6 +288,24 @@ impl Clients {
                 complain(&format!("cannot remove a control socket: {error}"));
             }
         }
+    }
+
+    /// Takes a connection that a worker was born with.
+    pub(super) fn adopt(&mut self, pid: i32, uid: u32, socket: OwnedFd, now: u64) {
+        let client = Client {
+            socket,
+            peer: Peer { pid, uid, gid: uid },
+            owner: Owner::Worker(pid),
+            trusted: uid == creds::our_uid(),
+            input: LineBuffer::new(REQUEST_LINE_MAX),
+            codec: Codec::new(&self.dialect, super::own_pid(), None).lasting(),
+            output: Vec::new(),
+            heard: now,
+            silent: false,
+            closing: false,
+        };
+        self.table.insert(ClientId(self.next), client);
+        self.next += 1;
     }
 
     /// Puts doors and connections into the poll set. A door is left out while newcomers have to wait.
@@ -401,7 +419,7 @@ impl Clients {
                 owner,
                 trusted,
                 input: LineBuffer::new(REQUEST_LINE_MAX),
-                codec: Codec::new(self.dialect, super::own_pid(), group),
+                codec: Codec::new(&self.dialect, super::own_pid(), group),
                 output: Vec::new(),
                 heard: now,
                 silent: false,

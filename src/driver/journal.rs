@@ -11,6 +11,7 @@ use crate::supervisor::note::Note;
 use crate::sys::clock;
 use crate::sys::log::StderrLog;
 use crate::sys::syslog::{Sent, Syslog};
+use crate::wire::einhorn::story;
 use crate::wire::event::EventObject;
 
 /// The log.
@@ -41,6 +42,7 @@ impl Journal {
         let missing = match spec.format {
             LogFormat::Plain => |count| plain(Level::Warn, &missing(count)),
             LogFormat::Json => |count| json(Level::Warn, &missing(count)),
+            LogFormat::Einhorn => |count| einhorn(Level::Warn, &missing(count)),
             LogFormat::Socketmaster => |count| socketmaster(&missing(count)),
         };
         let syslog = match &spec.target {
@@ -96,6 +98,11 @@ impl Journal {
             LogFormat::Json if note.level < self.level => {}
             LogFormat::Json => {
                 self.write(note.level, &EventObject::new(note).at(&clock::wall()).to_line());
+            }
+            LogFormat::Einhorn => {
+                for sentence in story::lines(note) {
+                    self.line(story::level(note), &sentence);
+                }
             }
             LogFormat::Socketmaster => {
                 if let Some((level, sentence)) = self.wording.of(note) {
@@ -159,6 +166,9 @@ impl Journal {
             }
             (None, LogFormat::Plain) => {
                 self.stderr.queue(&[format!("remuda: info: [{pid}] ").as_bytes(), line].concat());
+            }
+            (None, LogFormat::Einhorn) => {
+                self.stderr.queue(&[format!("[WORKER {pid}] ").as_bytes(), line].concat());
             }
             (None, LogFormat::Socketmaster) => {
                 self.stderr.queue(&[socketmaster(&format!("[{pid}] ")).as_bytes(), line].concat());
@@ -227,8 +237,9 @@ impl Journal {
     fn shaped(&self, level: Level, sentence: &str) -> String {
         match (&self.syslog, self.format) {
             (_, LogFormat::Json) => json(level, sentence),
-            (Some(_), LogFormat::Plain | LogFormat::Socketmaster) => sentence.to_owned(),
+            (Some(_), LogFormat::Plain | LogFormat::Einhorn | LogFormat::Socketmaster) => sentence.to_owned(),
             (None, LogFormat::Plain) => plain(level, sentence),
+            (None, LogFormat::Einhorn) => einhorn(level, sentence),
             (None, LogFormat::Socketmaster) => socketmaster(sentence),
         }
     }
@@ -266,6 +277,7 @@ impl Journal {
         let shape = match self.format {
             LogFormat::Plain => plain,
             LogFormat::Json => json,
+            LogFormat::Einhorn => einhorn,
             LogFormat::Socketmaster => |_, sentence: &str| socketmaster(sentence),
         };
         if let Some(why) = why {
@@ -274,7 +286,9 @@ impl Journal {
         }
         match self.format {
             LogFormat::Json => self.stderr.line(line),
-            LogFormat::Plain | LogFormat::Socketmaster => self.stderr.queue(shape(level, line).as_bytes()),
+            LogFormat::Plain | LogFormat::Einhorn | LogFormat::Socketmaster => {
+                self.stderr.queue(shape(level, line).as_bytes())
+            }
         }
     }
 }
@@ -285,6 +299,15 @@ fn missing(count: u64) -> String {
 
 fn plain(level: Level, sentence: &str) -> String {
     format!("remuda: {}: {sentence}", level.name())
+}
+
+fn einhorn(level: Level, sentence: &str) -> String {
+    let name = match level {
+        Level::Debug => "DEBUG",
+        Level::Info => "INFO",
+        Level::Warn | Level::Error => "ERROR",
+    };
+    format!("[MASTER {}] {name}: {sentence}", std::process::id())
 }
 
 fn socketmaster(sentence: &str) -> String {

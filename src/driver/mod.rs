@@ -41,7 +41,7 @@ use std::path::Path;
 
 use crate::addr;
 use crate::error::{Code, Error, Result};
-use crate::plan::{Address, GroupSpec, Level, Plan, SocketSpec};
+use crate::plan::{Address, GroupSpec, Level, OwnProcess, Plan, SocketSpec};
 use crate::reading::{Reading, Source};
 use crate::signame::Signal;
 use crate::supervisor::command::Reply;
@@ -53,8 +53,8 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
 use crate::sys::service::Passed;
 use crate::sys::signals::Signals;
-use crate::sys::{clock, family, reason, start};
-pub use check::{CAN_RESUME, RESUMABLE, can_resume};
+use crate::sys::{clock, family, reason, start, title};
+pub use check::{ABOUT, CAN_RESUME, RESUMABLE, can_resume, can_resume_if_asked};
 use clients::Clients;
 use generation::Generation;
 use group::Group;
@@ -133,6 +133,7 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Le
             format!("workers may inherit descriptors that the manager was started with: {}", reason(error));
         driver.journal.line(Level::Warn, &sentence);
     }
+    driver.present();
     driver.core.handle(Mono(clock::now_ms()), Event::Start);
     let outcome = driver.serve();
     driver.close();
@@ -217,6 +218,8 @@ struct Driver {
     image: Image,
     /// Our own manager.
     service: Service,
+    /// What is wanted of this process itself.
+    own: OwnProcess,
     poll: PollSet,
 }
 
@@ -265,7 +268,7 @@ impl Base {
         let workers = Workers::new(specs, *signals.saved(), own_pid()).map_err(other)?;
         let control =
             plan.control.as_ref().map(|spec| Control::open(spec, &plan.name)).transpose().map_err(other)?;
-        let clients = Clients::new(control, plan.dialect);
+        let clients = Clients::new(control, plan.dialect.clone());
         let mut opened = Opened { groups: BTreeMap::new(), clients, pidfile: None };
         if let Err(obstacle) =
             opened.open(firsts, &mut passed, plan.pidfile.as_deref(), keep_going.then_some(&mut *journal))
@@ -305,7 +308,10 @@ impl Driver {
         // Only for the jitter of delays: two managers started at once shall not retry in step.
         let seed = now.0.rotate_left(32) ^ u64::from(pid.unsigned_abs());
         Driver {
-            core: Supervisor::new(identity, starts, now, seed).with_policy(base.plan.manager.clone()),
+            core: Supervisor::new(identity, starts, now, seed)
+                .with_policy(base.plan.manager.clone())
+                .with_log(journal.spec().level, clock::epoch_ms()),
+            own: base.plan.own.clone(),
             plan: Some(base.plan),
             reader,
             opened: base.opened,
@@ -316,6 +322,16 @@ impl Driver {
             image: base.image,
             service: base.service,
             poll: PollSet::new(),
+        }
+    }
+
+    /// Makes the process look as it is wanted to. What cannot be had is no reason not to run.
+    fn present(&mut self) {
+        if let Some(error) = self.own.nice.and_then(|nice| start::renice(nice).err()) {
+            self.journal.complain(&format!("cannot change the nice value: {}", reason(error)));
+        }
+        if let Some(error) = self.own.title.as_ref().and_then(|title| title::set(title).err()) {
+            self.journal.complain(&format!("cannot change the title of the process: {}", reason(error)));
         }
     }
 
@@ -377,6 +393,9 @@ impl Driver {
                     if let Some(group) = self.opened.groups.get_mut(&group) {
                         let event =
                             self.workers.spawn(child, group, generation, (slot, index), &mut self.journal);
+                        for (pid, uid, socket) in self.workers.take_connections() {
+                            self.opened.clients.adopt(pid, uid, socket, now.0);
+                        }
                         self.core.handle(now, event);
                     }
                 }

@@ -5,19 +5,23 @@
 //! knows every worker before it looks for the dead, and looks once before its first wait.
 
 use std::collections::BTreeMap;
+use std::ffi::{CString, OsString};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::plan::Reexec;
 use crate::signame::Signal;
 use crate::supervisor::event::{Event, GroupId, Mono};
 use crate::sys::pidfile::PidFile;
 use crate::sys::poll::PollSet;
-use crate::sys::reexec::{self, Inherited, Keeper};
+use crate::sys::reexec::{self, Image, Inherited, Keeper};
 use crate::sys::signals::{self, SignalSet, Signals};
 use crate::sys::socket::{Listener, ListenerState};
-use crate::sys::{clock, reap, start};
+use crate::sys::{clock, program, reap, start};
 
+use super::check::{CAN_RESUME, UPGRADE_CHECK};
 use super::clients::Clients;
 use super::generation::Generation;
 use super::group::Group;
@@ -66,10 +70,10 @@ impl Resumption {
 impl Driver {
     /// Asks the image that would take our place.
     pub(super) fn check_image(&mut self, check: u64) -> Option<Event> {
-        let begun = self
-            .document(&mut Keeper::default(), SignalSet::default())
-            .bytes()
-            .and_then(|state| self.workers.begin_check(check, &self.image, &state));
+        let begun = self.document(&mut Keeper::default(), SignalSet::default()).bytes().and_then(|state| {
+            let image = self.successor(&[UPGRADE_CHECK], CAN_RESUME)?;
+            self.workers.begin_check(check, &image, &state)
+        });
         begun.err().map(|why| Event::ImageChecked { check, outcome: Err(why) })
     }
 
@@ -85,10 +89,13 @@ impl Driver {
                 received = self.signals.drain();
                 let mut keeper = Keeper::default();
                 match self.document(&mut keeper, received).bytes() {
-                    Ok(state) => {
-                        let error = reexec::execute(&self.image, &state, &keeper);
-                        format!("cannot execute {}: {}", self.image.path.display(), crate::sys::reason(error))
-                    }
+                    Ok(state) => match self.successor(&[reexec::STATE_OPTION, reexec::STATE_PLACE], "") {
+                        Ok(image) => {
+                            let error = reexec::execute(&image, &state, &keeper);
+                            format!("cannot execute {}: {}", image.path.display(), crate::sys::reason(error))
+                        }
+                        Err(why) => why,
+                    },
                     Err(why) => why,
                 }
             }
@@ -101,6 +108,34 @@ impl Driver {
         for signal in received {
             core.handle(now, super::received(signal, self.terminal));
         }
+    }
+
+    /// The image that is to follow, and its arguments: `marks` where a command leads there, else the argument of our own,
+    /// or those we were started with.
+    fn successor(&self, marks: &[&str], own: &str) -> Result<Image, String> {
+        let Reexec { command, tail, .. } = &self.own.reexec;
+        let environment = self.lasting_environment();
+        let Some(program) = command.first() else {
+            let mut image = Image { environment, ..self.image.clone() };
+            if !own.is_empty() {
+                image.argv.truncate(1);
+                image.argv.extend(CString::new(own));
+            }
+            return Ok(image);
+        };
+        let path = program::find(program, None, program::search_path(&environment))
+            .map_err(|error| error.message)?;
+        let marks = marks.iter().chain(&["--"]).map(OsString::from);
+        let words = command.iter().cloned().chain(marks).chain(tail.iter().cloned());
+        let argv = words.map(|word| CString::new(word.into_vec())).collect::<Result<Vec<CString>, _>>();
+        let argv = argv.map_err(|_| "a word of the command has a NUL byte in it".to_owned())?;
+        Ok(Image { path, argv, environment })
+    }
+
+    /// The environment without what is dropped when the image is replaced.
+    fn lasting_environment(&self) -> Vec<(OsString, OsString)> {
+        let kept = |name: &OsString| !self.own.reexec.drop.iter().any(|dropped| name == dropped.as_str());
+        self.image.environment.iter().filter(|(name, _)| kept(name)).cloned().collect()
     }
 
     fn document(&self, keeper: &mut Keeper, received: SignalSet) -> Document {
@@ -123,7 +158,8 @@ impl Driver {
             format: FORMAT,
             version: VERSION.to_owned(),
             pid: own_pid(),
-            image: self.image.clone(),
+            image: Image { environment: self.lasting_environment(), ..self.image.clone() },
+            own: self.own.clone(),
             descriptors: keeper.numbers().to_vec(),
             signals: SignalsState {
                 saved: *self.signals.saved(),
@@ -149,6 +185,7 @@ impl Driver {
     fn resume(document: Document, reader: Reader) -> Result<Driver> {
         let Document {
             image,
+            own,
             descriptors,
             signals: told,
             core,
@@ -212,8 +249,10 @@ impl Driver {
             terminal: told.terminal,
             image,
             service,
+            own,
             poll: PollSet::new(),
         };
+        driver.present();
         if let Err(error) = start::seal_inherited(&[]) {
             driver.journal.complain(&format!("workers may inherit descriptors: {error}"));
         }

@@ -13,7 +13,7 @@ use super::clients::ClientsState;
 use super::generation::GenerationState;
 use super::service::Told;
 use super::workers::WorkersState;
-use crate::plan::{GroupSpec, LogSpec, Plan};
+use crate::plan::{GroupSpec, LogSpec, OwnProcess, Plan};
 use crate::signame::Signal;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{GenerationId, GroupId};
@@ -36,6 +36,8 @@ pub(super) struct Document {
     /// Of the manager: the same before and after.
     pub(super) pid: i32,
     pub(super) image: Image,
+    #[serde(default)]
+    pub(super) own: OwnProcess,
     /// All descriptors that are kept.
     pub(super) descriptors: Vec<i32>,
     pub(super) signals: SignalsState,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,8 @@ pub(super) struct Workers {
     strangers: u64,
     /// What they write, where that goes into our log.
     pub(super) outputs: Outputs,
+    /// Our ends of connections that new workers were given, by pid and uid.
+    connections: Vec<(i32, u32, OwnedFd)>,
 }
 
 /// Every process on its way to another image of the manager.
@@ -121,6 +124,7 @@ impl Workers {
             manager,
             strangers: 0,
             outputs: Outputs::open(groups)?,
+            connections: Vec::new(),
         })
     }
 
@@ -173,6 +177,7 @@ impl Workers {
             strangers: state.strangers,
             outputs: Outputs::take_over(state.outputs, inherited)
                 .map_err(|error| Error::failed(format!("the output of workers: {error}")))?,
+            connections: Vec::new(),
         })
     }
 
@@ -271,7 +276,10 @@ impl Workers {
         let [output, errors] = streams.descriptors();
         journal.starting(&argv);
         let sockets = around.listeners.iter().map(|listener| listener.as_fd());
-        let descriptors: Vec<BorrowedFd<'_>> = [input, output, errors].into_iter().chain(sockets).collect();
+        let connection = launch.handoff.control_descriptor.then(UnixStream::pair).transpose()?;
+        let theirs = connection.as_ref().map(|(_, theirs)| theirs.as_fd());
+        let descriptors: Vec<BorrowedFd<'_>> =
+            [input, output, errors].into_iter().chain(sockets).chain(theirs).collect();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
             file: prepared.held(),
@@ -298,6 +306,10 @@ impl Workers {
             warned: false,
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
         };
+        if let Some((ours, _)) = connection {
+            ours.set_nonblocking(true)?;
+            self.connections.push((spawned.pid, process.uid, ours.into()));
+        }
         self.keep(spawned.pid, process);
         Ok(spawned.pid)
     }
@@ -321,6 +333,11 @@ impl Workers {
     /// The oom_score_adj of what is started like this, if it is not that of the manager.
     pub(super) fn oom_score_adj(&self, launch: &Launch) -> Option<i32> {
         launch.attributes.oom_score_adj.or(self.oom_score_adj)
+    }
+
+    /// Our ends of connections that workers were given since this was last asked: pid and uid of the worker, and the end.
+    pub(super) fn take_connections(&mut self) -> Vec<(i32, u32, OwnedFd)> {
+        std::mem::take(&mut self.connections)
     }
 
     /// Signals a worker, or its process group where it leads one. A worker that is reaped is left alone, and so is

@@ -93,7 +93,7 @@ impl Supervisor {
             Deed::Stop | Deed::Kill => self.stop_groups(ticket, selector, Wait::Done),
             Deed::End => self.stop_all(ticket, Wait::Done),
             Deed::Restart => self.restart_groups(ticket, selector, Wait::Done),
-            Deed::Upgrade => self.upgrade_groups(ticket, selector, Wait::Done),
+            Deed::Upgrade => self.upgrade_groups(ticket, selector, None, Wait::Done),
             Deed::Inc => self.scale_groups(ticket, selector, Scale::Up(1), Wait::Done),
             Deed::Dec => self.scale_groups(ticket, selector, Scale::Down(1), Wait::Done),
         }

@@ -94,6 +94,8 @@ impl Supervisor {
             exited,
             // Without jitter it decides nothing.
             random: _,
+            level: _,
+            epoch_ms: _,
             actions,
         } = self;
         let mut form = Form { now: *now, words: Vec::with_capacity(64) };
@@ -101,20 +103,23 @@ impl Supervisor {
         form.count(subscribers.len());
         form.flag(*exited);
         form.flag(shutdown.is_some());
-        if let Some(Shutdown { since, signal, interrupted, at_once, killed }) = shutdown {
+        if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed }) = shutdown {
             let longest = groups.iter().map(|group| group.policy.stop_timeout).max().unwrap_or_default();
             form.age(*since, longest);
             form.count(signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
             form.flag(*interrupted);
             form.flag(*at_once);
             form.flag(*killed);
+            form.flag(*failed);
         }
         form.flag(reexec.is_some());
-        if let Some(Reexec { phase, check: _, deadline, waiting, upgrade }) = reexec {
+        if let Some(Reexec { phase, check: _, deadline, waiting, upgrade, mode, upgrading }) = reexec {
             form.count(*phase as usize);
             form.ahead(Some(*deadline));
             form.count(waiting.len());
             form.flag(*upgrade);
+            form.count(mode.map_or(0, |mode| 1 + mode as usize));
+            form.count(upgrading.len());
         }
         form.count(queue.len());
         for Request { ticket, reload, wait, reading } in queue {
@@ -230,6 +235,7 @@ impl Form {
             preparing,
             preflight,
             next_preflight,
+            preparing_mode,
             restart_mark,
             waits,
             watch,
@@ -245,6 +251,8 @@ impl Form {
             rank: _,
             sockets_since,
             presence,
+            last_spawn: _,
+            last_upgrade: _,
             dirty,
         } = group;
         let own: Vec<&Child> = children.iter().filter(|child| child.group == *id).collect();
@@ -291,6 +299,7 @@ impl Form {
                 self.ahead(Some(*at));
             }
         }
+        self.count(preparing_mode.map_or(0, |mode| 1 + mode as usize));
         self.count(older(restart_mark));
         self.flag(rollout.is_some());
         if let Some(Rollout { serial, purpose, mode, failures, proven, until }) = rollout {
@@ -316,6 +325,7 @@ impl Form {
         self.words.push(u64::from((*length).min(limit)));
         self.words.push(u64::from((*hopeless).min(policy.give_up.unwrap_or(0))));
         self.ahead(Some(*not_before));
+        self.ahead(Some(group.paced_until()));
         self.count(older(mark));
         self.flag(*probation);
         self.flag(*gave_up);
@@ -351,6 +361,7 @@ impl Form {
                 said: _,
                 finishing,
                 alive_every,
+                heartbeat: _,
             } = child;
             self.flag(*finishing);
             self.count(alive_every.map_or(0, |span| usize::try_from(span.as_millis()).unwrap_or(usize::MAX)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
+use super::foreign::Heartbeat;
 use super::note::Worker;
 use super::snapshot::WorkerPhase;
 use crate::process::Stage;
@@ -90,6 +91,9 @@ pub(super) struct Child {
     /// How often it shows that it lives, where that is not what the policy says.
     #[serde(default)]
     pub(super) alive_every: Option<Duration>,
+    /// The last time that it said it is alive.
+    #[serde(default)]
+    pub(super) heartbeat: Option<Heartbeat>,
 }
 
 impl Child {

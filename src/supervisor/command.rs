@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Deed};
 use super::event::GenerationId;
+use super::foreign::{Foreign, Inspection};
 use super::note::Note;
 use super::snapshot::Status;
 use crate::error::Code;
@@ -46,6 +47,8 @@ pub enum Wait {
     Done,
     /// And until the workers that were replaced are gone.
     Drained,
+    /// Until it is so, or what has taken its place is; every state change on the way is told.
+    Told,
 }
 
 /// A new number of workers.
@@ -113,6 +116,8 @@ pub enum Verb {
     /// A worker of this group is ready: the one that asks or, where that is not known, the one waited for longest. The old
     /// worker whose place it takes may be sent another signal.
     AckIn(String, Option<Signal>),
+    /// What only the protocols of other programs have.
+    Foreign(Foreign),
 }
 
 /// An answer.
@@ -153,6 +158,10 @@ pub enum Reply {
     Version(String),
     /// The answer to [`Verb::Account`], a group each, unless it was refused.
     Accounts(Vec<Account>),
-    /// One state change, for [`Verb::Events`].
+    /// From this level on is logged by now.
+    Level(Level),
+    /// The answer to [`Foreign::Inspect`].
+    Inspection(Box<Inspection>),
+    /// One state change, for [`Verb::Events`] and [`Wait::Told`].
     Event(Box<Note>),
 }

@@ -135,6 +135,9 @@ pub(super) struct Group {
     /// When the preflight runs by itself.
     #[serde(default)]
     pub(super) next_preflight: Option<Mono>,
+    /// How that rollout replaces workers, if not as the policy has it.
+    #[serde(default)]
+    pub(super) preparing_mode: Option<UpgradeMode>,
     /// Workers older than this are to be replaced, whatever their generation.
     pub(super) restart_mark: ChildId,
     pub(super) rollout: Option<Rollout>,
@@ -169,6 +172,12 @@ pub(super) struct Group {
     /// Whether the plan still has it.
     #[serde(default)]
     pub(super) presence: Presence,
+    /// When a worker was last started.
+    #[serde(default)]
+    pub(super) last_spawn: Option<Mono>,
+    /// When an upgrade last began.
+    #[serde(default)]
+    pub(super) last_upgrade: Option<Mono>,
     /// Something has changed since the last look.
     pub(super) dirty: bool,
 }
@@ -219,6 +228,7 @@ impl Group {
             preparing: None,
             preflight: None,
             next_preflight: None,
+            preparing_mode: None,
             restart_mark: ChildId(0),
             rollout: None,
             rollouts: 0,
@@ -233,6 +243,8 @@ impl Group {
             rank: id.0,
             sockets_since: GenerationId::default(),
             presence: Presence::Planned,
+            last_spawn: None,
+            last_upgrade: None,
             dirty: true,
         };
         group.waits = if group.policy.warmup.is_zero() {
@@ -355,6 +367,16 @@ impl Group {
     /// Workers that may be on their way out at a time before the next old one is asked to go.
     pub(super) fn max_draining(&self) -> u32 {
         self.policy.max_draining.unwrap_or_else(|| self.target()).max(1)
+    }
+
+    /// Until when no worker is started, as one was started just now; a moment that has passed means nothing.
+    pub(super) fn paced_until(&self) -> Mono {
+        match self.last_spawn {
+            Some(at) if !self.policy.spacing.is_zero() && self.mode() != UpgradeMode::Fleet => {
+                at.after(self.policy.spacing)
+            }
+            _ => Mono(0),
+        }
     }
 
     /// Whether a slot may get a worker now as far as the history of failures goes.

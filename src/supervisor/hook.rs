@@ -252,7 +252,7 @@ impl Supervisor {
             // By its period.
             (None, None) => {
                 // Nobody waits for the upgrade: the log tells how it ends.
-                let _serial = self.request_upgrade(id);
+                let _serial = self.request_upgrade(id, None);
             }
             _ => {}
         }

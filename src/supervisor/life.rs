@@ -259,6 +259,7 @@ impl Supervisor {
         let index = self.free_index(id);
         let child = self.enlist(id, generation, (slot, index), None, deadline);
         self.groups[id.0].began.get_or_insert(now);
+        self.groups[id.0].last_spawn = Some(now);
         self.act(Action::Spawn { child, group: id, generation, slot, index });
         child
     }
@@ -294,6 +295,7 @@ impl Supervisor {
             said: None,
             finishing: false,
             alive_every: None,
+            heartbeat: None,
         });
         id
     }

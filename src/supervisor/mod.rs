@@ -58,6 +58,7 @@ mod canonical;
 mod child;
 pub mod command;
 pub mod event;
+pub mod foreign;
 mod group;
 mod history;
 mod hook;
@@ -138,8 +139,18 @@ pub struct Supervisor {
     checks: u64,
     exited: bool,
     random: Random,
+    /// Least important level that is logged.
+    #[serde(default = "info")]
+    level: Level,
+    /// When the clock of [`Mono`] began, in milliseconds since 1970.
+    #[serde(default)]
+    epoch_ms: u64,
     #[serde(skip)]
     actions: Actions,
+}
+
+fn info() -> Level {
+    Level::Info
 }
 
 /// Actions not taken yet; not part of what makes two states equal, since none are left between two events.
@@ -182,6 +193,8 @@ impl Supervisor {
             checks: 0,
             exited: false,
             random: Random::new(seed),
+            level: info(),
+            epoch_ms: 0,
             actions: Actions::default(),
         }
     }
@@ -190,6 +203,13 @@ impl Supervisor {
     #[must_use]
     pub fn with_policy(mut self, policy: ManagerPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// The same machine, which logs from this level on, and whose clock began that many milliseconds after 1970.
+    #[must_use]
+    pub fn with_log(mut self, level: Level, epoch_ms: u64) -> Self {
+        (self.level, self.epoch_ms) = (level, epoch_ms);
         self
     }
 
@@ -270,20 +290,23 @@ impl Supervisor {
 
     /// When a slot that waits for the end of the back-off may be filled.
     fn next_attempt(&self, group: &Group) -> Option<Mono> {
+        let held = [group.streak.not_before, group.paced_until()];
         let waits = self.shutdown.is_none()
             && !self.is_settling()
             && group.stopped.is_none()
             && !group.gave_up
-            && group.streak.not_before > self.now;
-        let open = || {
-            let views = group.views(&self.children);
-            group
-                .slots
-                .iter()
-                .zip(&views)
-                .any(|(slot, view)| slot.vacancy == Vacancy::Open && view.modern.is_none())
+            && held.iter().any(|&until| until > self.now);
+        if !waits {
+            return None;
+        }
+        let views = group.views(&self.children);
+        let lacking = |vacancies: &[Vacancy]| {
+            let mut slots = group.slots.iter().zip(&views);
+            slots.any(|(slot, view)| vacancies.contains(&slot.vacancy) && view.modern.is_none())
         };
-        (waits && open()).then_some(group.streak.not_before)
+        let failing = lacking(&[Vacancy::Open]).then_some(held[0]);
+        let paced = lacking(&[Vacancy::Open, Vacancy::Urgent]).then_some(held[1]);
+        failing.into_iter().chain(paced).filter(|&until| until > self.now).max()
     }
 
     /// Moves the time on. The end of a back-off is no deadline once it has passed, so the groups that wait for it are
@@ -292,7 +315,9 @@ impl Supervisor {
         let before = self.now;
         self.now = before.max(now);
         for group in &mut self.groups {
-            group.dirty |= before < group.streak.not_before && group.streak.not_before <= self.now;
+            for until in [group.streak.not_before, group.paced_until()] {
+                group.dirty |= before < until && until <= self.now;
+            }
             group.dirty |= group.rollout.is_some();
         }
     }

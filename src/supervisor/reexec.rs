@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use super::Supervisor;
 use super::child::Phase as ChildPhase;
 use super::command::{ClientId, Reply, Ticket, Wait};
-use super::event::{Action, Mono};
+use super::event::{Action, GroupId, Mono};
 use super::note::Happening;
+use super::waiter::{Goal, Part, Waiter};
 use crate::error::Code;
-use crate::plan::Level;
+use crate::plan::{Level, UpgradeMode};
 
 /// How long the new image may take to say whether it can read the state.
 const CHECK_TIME: Duration = Duration::from_secs(5);
@@ -46,6 +47,12 @@ pub(super) struct Reexec {
     /// The new image begins with an upgrade.
     #[serde(default)]
     pub(super) upgrade: bool,
+    /// In this mode, if not in that of the policy.
+    #[serde(default)]
+    pub(super) mode: Option<UpgradeMode>,
+    /// Who is to hear how that upgrade ends.
+    #[serde(default)]
+    pub(super) upgrading: Vec<(Ticket, Wait)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,6 +79,8 @@ impl Supervisor {
                 deadline: self.now.after(CHECK_TIME),
                 waiting: Vec::new(),
                 upgrade: false,
+                mode: None,
+                upgrading: Vec::new(),
             });
             self.note_manager(Level::Info, Happening::ReexecStarted);
             self.act(Action::CheckImage { check: self.checks });
@@ -80,20 +89,41 @@ impl Supervisor {
     }
 
     /// The same, with an upgrade of everything as the first thing that the new image does. Nobody waits for it.
-    pub(super) fn request_reexec_and_upgrade(&mut self) {
+    pub(super) fn request_reexec_and_upgrade(&mut self, mode: Option<UpgradeMode>) {
         // Not refused, as nothing stops.
         let _ = self.request_reexec();
         if let Some(reexec) = &mut self.reexec {
-            reexec.upgrade = true;
+            (reexec.upgrade, reexec.mode) = (true, mode);
         }
     }
 
     /// The same for a client.
+    pub(super) fn reexec_and_upgrade_for(
+        &mut self,
+        ticket: Ticket,
+        mode: Option<UpgradeMode>,
+        wait: Wait,
+        accepted: Reply,
+    ) {
+        let last = wait == Wait::No;
+        if matches!(wait, Wait::No | Wait::Told) {
+            self.act(Action::Reply { ticket, reply: accepted, last });
+        }
+        if wait == Wait::Told {
+            self.subscribers.push((ticket, None));
+        }
+        self.request_reexec_and_upgrade(mode);
+        if let Some(reexec) = self.reexec.as_mut().filter(|_| !last) {
+            reexec.upgrading.push((ticket, wait));
+        }
+    }
+
+    /// Replaces this image for a client.
     pub(super) fn reexec_for(&mut self, ticket: Ticket, wait: Wait) {
         let reply = match (self.request_reexec(), wait) {
             (Err(refusal), _) => refusal,
             (Ok(()), Wait::No) => Reply::Done("re-executing".into()),
-            (Ok(()), Wait::Done | Wait::Drained) => {
+            (Ok(()), Wait::Done | Wait::Drained | Wait::Told) => {
                 if let Some(reexec) = &mut self.reexec {
                     reexec.waiting.push(ticket);
                 }
@@ -131,8 +161,17 @@ impl Supervisor {
             let reply = Reply::Done(format!("re-executed: {version}"));
             self.act(Action::Reply { ticket, reply, last: true });
         }
-        if reexec.upgrade {
-            self.upgrade_all();
+        if !reexec.upgrade {
+            return;
+        }
+        let goals: Vec<(GroupId, Goal)> = self
+            .upgrade_running(reexec.mode)
+            .into_iter()
+            .map(|(id, serial)| (id, Goal::Rollout(serial)))
+            .collect();
+        for (ticket, wait) in reexec.upgrading {
+            let parts = goals.iter().map(|&(group, goal)| Part { group, goal, outcome: None }).collect();
+            self.waiters.push(Waiter { ticket, wait, parts });
         }
     }
 
@@ -201,6 +240,7 @@ impl Supervisor {
     pub(super) fn forget_reexec_client(&mut self, client: ClientId) {
         if let Some(reexec) = &mut self.reexec {
             reexec.waiting.retain(|ticket| ticket.client != client);
+            reexec.upgrading.retain(|(ticket, _)| ticket.client != client);
         }
     }
 
@@ -215,8 +255,10 @@ impl Supervisor {
         // What was not started meanwhile is due.
         self.touch_all();
         self.note_manager(Level::Error, Happening::ReexecFailed(reason.clone()));
-        for ticket in reexec.waiting {
+        for ticket in reexec.waiting.into_iter().chain(reexec.upgrading.into_iter().map(|(ticket, _)| ticket))
+        {
             let reply = Reply::Failed(code, format!("not re-executed: {reason}"));
+            self.subscribers.retain(|(subscriber, _)| *subscriber != ticket);
             self.act(Action::Reply { ticket, reply, last: true });
         }
     }

@@ -253,7 +253,7 @@ impl Supervisor {
         // A preflight that runs by itself has its new period from here on.
         group.next_preflight = None;
         let stopped = group.stopped.is_some();
-        let serial = replace.then(|| self.request_upgrade(id));
+        let serial = replace.then(|| self.request_upgrade(id, None));
         if let Some(workers) = workers {
             self.resize(id, workers);
         }

@@ -7,12 +7,13 @@ use super::backoff::Streak;
 use super::child::Phase;
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
+use super::foreign::Foreign;
 use super::group::{Group, Presence, Slot};
 use super::note::Happening;
 use super::snapshot::{FailureStatus, GroupStatus, Status, VacantSlot, WorkerStatus};
 use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
-use crate::plan::{Level, Readiness};
+use crate::plan::{Level, Readiness, Shrink, UpgradeMode};
 use crate::wildcard;
 
 /// Most workers a group may be scaled to at run time.
@@ -24,6 +25,10 @@ impl Supervisor {
             Verb::Ack(pid) => self.ack(origin, pid),
             Verb::AckIn(group, signal) => self.ack_in(origin, &group, signal),
             Verb::Ping => Ok(Reply::Done("pong".into())),
+            Verb::Foreign(Foreign::Heartbeat(pid, said)) => self.meant(origin, pid).map(|child| {
+                self.heartbeat(child, said);
+                Reply::Done("pong".into())
+            }),
             _ if !origin.trusted => Err(Reply::Failed(
                 Code::Refused,
                 "only worker:ack and worker:ping may be asked on this socket".into(),
@@ -32,7 +37,7 @@ impl Supervisor {
             Verb::Version => Ok(Reply::Version(concat!("remuda ", env!("CARGO_PKG_VERSION")).into())),
             Verb::Events(selector) => return self.subscribe(ticket, selector),
             Verb::LogLevel(level) => {
-                self.act(Action::SetLevel(level));
+                let _level = self.change_level(level);
                 Ok(Reply::Done(format!("the log level is {}", level.name())))
             }
             // Whoever opens them knows how that went.
@@ -40,7 +45,7 @@ impl Supervisor {
             Verb::Stop(None, wait) => return self.stop_all(ticket, wait),
             Verb::Stop(selector, wait) => return self.stop_groups(ticket, &selector, wait),
             Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
-            Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, wait),
+            Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, None, wait),
             Verb::RollBack(selector, wait) => return self.roll_back_groups(ticket, &selector, wait),
             Verb::Drain(selector, generation, at_once, wait) => {
                 return self.drain_groups(ticket, &selector, generation, at_once, wait);
@@ -51,6 +56,7 @@ impl Supervisor {
             }
             Verb::Reexec(wait) => return self.reexec_for(ticket, wait),
             Verb::Reload(reload, wait) => return self.request_reload(Some(ticket), reload, wait),
+            Verb::Foreign(request) => return self.foreign(ticket, request),
             Verb::Scale(selector, scale, wait) => return self.scale_groups(ticket, &selector, scale, wait),
             Verb::Signal(selector, signal) => self.select(&selector).map(|groups| {
                 let ids: Vec<ChildId> = self
@@ -143,7 +149,11 @@ impl Supervisor {
     ) {
         match wait {
             Wait::No => self.act(Action::Reply { ticket, reply: accepted, last: true }),
-            Wait::Done | Wait::Drained => {
+            Wait::Done | Wait::Drained | Wait::Told => {
+                if wait == Wait::Told {
+                    self.act(Action::Reply { ticket, reply: accepted, last: false });
+                    self.subscribers.push((ticket, None));
+                }
                 let parts =
                     goals.into_iter().map(|(group, goal)| Part { group, goal, outcome: None }).collect();
                 self.waiters.push(Waiter { ticket, wait, parts });
@@ -156,6 +166,13 @@ impl Supervisor {
     }
 
     fn ack(&mut self, origin: Origin, pid: Option<i32>) -> Result<Reply, Reply> {
+        let child = self.meant(origin, pid)?;
+        self.acked(child);
+        Ok(Reply::Done("acknowledged".into()))
+    }
+
+    /// The worker that speaks for itself, or that a trusted client speaks for.
+    fn meant(&self, origin: Origin, pid: Option<i32>) -> Result<ChildId, Reply> {
         let find = |pid: i32| self.workers().find(|child| pid > 0 && child.pid == pid).map(|child| child.id);
         let sender = find(origin.pid).or_else(|| find(origin.process_group));
         let child = match pid.filter(|&pid| pid != 0) {
@@ -168,13 +185,7 @@ impl Supervisor {
                 None => Err(format!("pid {pid} is no living worker")),
             },
         };
-        match child {
-            Ok(child) => {
-                self.acked(child);
-                Ok(Reply::Done("acknowledged".into()))
-            }
-            Err(reason) => Err(Reply::Failed(Code::Refused, reason)),
-        }
+        child.map_err(|reason| Reply::Failed(Code::Refused, reason))
     }
 
     /// A worker says that it is ready.
@@ -257,7 +268,13 @@ impl Supervisor {
         self.promise(ticket, wait, groups.into_iter().map(|id| (id, Goal::Filled)).collect(), accepted);
     }
 
-    pub(super) fn upgrade_groups(&mut self, ticket: Ticket, selector: &Selector, wait: Wait) {
+    pub(super) fn upgrade_groups(
+        &mut self,
+        ticket: Ticket,
+        selector: &Selector,
+        mode: Option<UpgradeMode>,
+        wait: Wait,
+    ) {
         let groups = match self.select_running(selector) {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
@@ -266,8 +283,12 @@ impl Supervisor {
             return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
         }
         let names = self.names(&groups);
+        if self.policy.reexec_on_upgrade {
+            let accepted = Reply::Done(format!("upgrading {names}"));
+            return self.reexec_and_upgrade_for(ticket, mode, wait, accepted);
+        }
         let serials: Vec<(GroupId, u64)> =
-            groups.into_iter().map(|id| (id, self.upgrade_or_queue(id))).collect();
+            groups.into_iter().map(|id| (id, self.upgrade_or_queue(id, mode))).collect();
         let queued = serials.iter().any(|&(id, serial)| self.groups[id.0].queued == Some(serial));
         let after = if queued { ": queued until what is under way has ended" } else { "" };
         let accepted = Reply::Done(format!("upgrading {names}{after}"));
@@ -303,12 +324,16 @@ impl Supervisor {
         };
         let mut targets = Vec::with_capacity(groups.len());
         for &id in &groups {
-            let now = self.groups[id.0].target();
+            let (now, least) = (self.groups[id.0].target(), self.groups[id.0].policy.workers_min);
             let target = match scale {
                 Scale::To(count) => count,
                 Scale::Up(count) => now.saturating_add(count),
-                Scale::Down(count) => now.saturating_sub(count),
+                Scale::Down(count) => now.saturating_sub(count).max(least.min(now)),
             };
+            if target < least && target < now {
+                let reason = format!("{target} workers are fewer than {least}");
+                return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
+            }
             if target > MAX_WORKERS {
                 let reason = format!("{target} workers are more than {MAX_WORKERS}");
                 return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
@@ -329,8 +354,11 @@ impl Supervisor {
     /// Changes the number of workers that a group is to have, at most [`MAX_WORKERS`].
     pub(super) fn resize(&mut self, id: GroupId, target: u32) {
         let next_child = self.next_child;
+        let before = self.groups[id.0].target();
+        if target < before && self.groups[id.0].policy.shrink == Shrink::Oldest {
+            self.move_oldest_last(id, target);
+        }
         let group = &mut self.groups[id.0];
-        let before = group.target();
         if target > before && std::mem::take(&mut group.gave_up) {
             // Who wants more workers wants them tried.
             group.streak = Streak::none(next_child);
@@ -338,6 +366,37 @@ impl Supervisor {
         if before != target {
             group.slots.resize_with(target as usize, Slot::new);
             self.note(id, Level::Info, Happening::Scaled(before, target));
+        }
+    }
+
+    /// Changes the places of workers so that those who are to go first stand in the slots from `target` on: who is not
+    /// ready, then who is oldest.
+    fn move_oldest_last(&mut self, id: GroupId, target: u32) {
+        let group = &self.groups[id.0];
+        let views = group.views(&self.children);
+        let mut order: Vec<(bool, Option<ChildId>, u32)> = (0..)
+            .zip(&views)
+            .map(|(slot, view)| {
+                let modern = view.modern.map(|(child, _)| child);
+                let oldest = modern.or_else(|| view.old.first().map(|&(child, _)| child));
+                (view.any_ready(), oldest, slot)
+            })
+            .collect();
+        order.sort_unstable();
+        let leaving = order.len().saturating_sub(target as usize);
+        let (going, staying) = order.split_at(leaving);
+        let misplaced = going.iter().map(|&(_, _, slot)| slot).filter(|&slot| slot < target);
+        let free = staying.iter().map(|&(_, _, slot)| slot).filter(|&slot| slot >= target);
+        let swaps: Vec<(u32, u32)> = misplaced.zip(free).collect();
+        for (one, other) in swaps {
+            self.groups[id.0].slots.swap(one as usize, other as usize);
+            for child in self.children.iter_mut().filter(|child| child.group == id) {
+                if child.slot == one {
+                    child.slot = other;
+                } else if child.slot == other {
+                    child.slot = one;
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::note::Happening;
 use super::upgrade::Purpose;
 use super::waiter::{Goal, Outcome};
 use crate::error::Code;
-use crate::plan::{Level, Meanwhile};
+use crate::plan::{Level, Meanwhile, UpgradeMode};
 
 impl Supervisor {
     /// Why an upgrade of a group cannot be asked for at this moment.
@@ -18,11 +18,12 @@ impl Supervisor {
         refused.then(|| format!("{}: an upgrade or restart is under way", group.name))
     }
 
-    /// Asks for a new generation, or has the request wait for the end of what is under way.
-    pub(super) fn upgrade_or_queue(&mut self, id: GroupId) -> u64 {
+    /// Asks for a new generation, or has the request wait for the end of what is under way. `mode` is that of the policy,
+    /// if absent, and in any case for a request that waits: several may have become one.
+    pub(super) fn upgrade_or_queue(&mut self, id: GroupId, mode: Option<UpgradeMode>) -> u64 {
         let group = &mut self.groups[id.0];
         if group.policy.meanwhile != Meanwhile::Queue || !group.is_changing() {
-            return self.request_upgrade(id);
+            return self.request_upgrade(id, mode);
         }
         if let Some(serial) = group.queued {
             return serial;
@@ -41,7 +42,7 @@ impl Supervisor {
         let busy = group.preparing.is_some()
             || group.rollout.as_ref().is_some_and(|r| r.purpose == Purpose::Upgrade || r.failures < attempts);
         if let Some(serial) = group.queued.take_if(|_| !busy) {
-            self.prepare(id, serial);
+            self.prepare(id, serial, None);
         }
     }
 
@@ -96,6 +97,7 @@ impl Supervisor {
                 group.rollouts += 1;
                 let serial = group.rollouts;
                 group.preparing = Some((previous, serial));
+                group.preparing_mode = None;
                 group.history.begin(serial, committed, previous, self.now);
                 self.act(Action::CheckGeneration { group: id, generation: previous });
                 Goal::Rollout(serial)

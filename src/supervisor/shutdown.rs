@@ -10,7 +10,7 @@ use super::event::{Action, ChildId, GroupId, Mono};
 use super::group::{Group, Slot, Vacancy};
 use super::note::Happening;
 use super::{Supervisor, is_success};
-use crate::plan::{ExitPolicy, Level, Meaning};
+use crate::plan::{ExitPolicy, Level, Meaning, UpgradeMode};
 use crate::process::Exit;
 use crate::signame::Signal;
 
@@ -25,6 +25,9 @@ pub(super) struct Shutdown {
     pub(super) at_once: bool,
     /// A worker did not go by itself.
     pub(super) killed: bool,
+    /// The manager is to end as if it had failed.
+    #[serde(default)]
+    pub(super) failed: bool,
 }
 
 impl Supervisor {
@@ -45,10 +48,19 @@ impl Supervisor {
             Meaning::StopNow => self.kill_all(Some(signal)),
             Meaning::Forward => self.stop_with(signal, signal),
             Meaning::StopWith(other) => self.stop_with(signal, other),
+            Meaning::FailWith(other) => {
+                self.stop_with(signal, other);
+                if let Some(shutdown) = &mut self.shutdown {
+                    shutdown.failed = true;
+                }
+            }
             Meaning::Relay => {
                 for child in self.all_workers() {
                     self.act(Action::Signal { child, signal, to_group: false });
                 }
+            }
+            Meaning::Upgrade if !stopping && self.policy.reexec_on_upgrade => {
+                self.request_reexec_and_upgrade(None);
             }
             Meaning::Upgrade if !stopping => self.upgrade_all(),
             Meaning::ReopenLogs => self.act(Action::ReopenLogs { ticket: None }),
@@ -56,7 +68,7 @@ impl Supervisor {
                 // Not refused, as nothing stops; and nobody waits for it: the log tells how it ends.
                 let _ = self.request_reexec();
             }
-            Meaning::ReexecAndUpgrade if !stopping => self.request_reexec_and_upgrade(),
+            Meaning::ReexecAndUpgrade if !stopping => self.request_reexec_and_upgrade(None),
             Meaning::Reload if !stopping => self.request_reload(None, Reload::default(), Wait::No),
             Meaning::Upgrade
             | Meaning::Reload
@@ -81,22 +93,29 @@ impl Supervisor {
 
     /// Upgrades every group that is not stopped. Nobody waits for it: the log tells how it ends.
     pub(super) fn upgrade_all(&mut self) {
+        let _serials = self.upgrade_running(None);
+    }
+
+    /// The same in this mode, if not in that of the policy; returns the rollouts to wait for.
+    pub(super) fn upgrade_running(&mut self, mode: Option<UpgradeMode>) -> Vec<(GroupId, u64)> {
+        let mut serials = Vec::new();
         let running: Vec<GroupId> =
             self.planned().filter(|group| group.stopped.is_none()).map(|group| group.id).collect();
         for id in running {
             if self.refusal_to_upgrade(id).is_some() {
                 self.note(id, Level::Warn, Happening::UpgradeRefused);
             } else {
-                let _serial = self.upgrade_or_queue(id);
+                serials.push((id, self.upgrade_or_queue(id, mode)));
             }
         }
+        serials
     }
 
     fn planned(&self) -> impl Iterator<Item = &Group> {
         self.groups.iter().filter(|group| group.is_planned())
     }
 
-    fn all_workers(&self) -> Vec<ChildId> {
+    pub(super) fn all_workers(&self) -> Vec<ChildId> {
         self.workers().map(|child| child.id).collect()
     }
 
@@ -109,6 +128,7 @@ impl Supervisor {
                 interrupted: false,
                 at_once: false,
                 killed: false,
+                failed: false,
             });
             self.note_manager(Level::Info, Happening::ShuttingDown(signal));
         }
@@ -117,6 +137,11 @@ impl Supervisor {
     /// Stops everything with a signal of its own; those who are stopping already get it too, each time.
     fn stop_with(&mut self, received: Signal, signal: Signal) {
         self.begin_shutdown(Some(received));
+        self.forward_stop(signal);
+    }
+
+    /// From here on this is the signal that asks workers to go, also those that were asked before.
+    pub(super) fn forward_stop(&mut self, signal: Signal) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.signal = Some(signal);
         }
@@ -151,7 +176,8 @@ impl Supervisor {
             return None;
         }
         if let Some(shutdown) = &self.shutdown {
-            return Some(u8::from(shutdown.killed && self.policy.exit == ExitPolicy::Worker));
+            let killed = shutdown.killed && self.policy.exit == ExitPolicy::Worker;
+            return Some(u8::from(killed || shutdown.failed));
         }
         if self.planned().next().is_none() || !self.planned().all(|group| self.is_over(group)) {
             return None;

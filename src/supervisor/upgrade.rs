@@ -61,22 +61,24 @@ pub(super) enum Purpose {
 
 impl Supervisor {
     /// Asks for a new generation of a group; whoever waits for the rollout `serial` hears of its end.
-    pub(super) fn request_upgrade(&mut self, id: GroupId) -> u64 {
+    /// `mode` is that of the policy, if absent.
+    pub(super) fn request_upgrade(&mut self, id: GroupId, mode: Option<UpgradeMode>) -> u64 {
         let group = &mut self.groups[id.0];
         group.drain_signal = None;
         group.rollouts += 1;
         let serial = group.rollouts;
-        self.prepare(id, serial);
+        self.prepare(id, serial, mode);
         serial
     }
 
     /// Has a new generation prepared for the rollout `serial`.
-    pub(super) fn prepare(&mut self, id: GroupId, serial: u64) {
+    pub(super) fn prepare(&mut self, id: GroupId, serial: u64, mode: Option<UpgradeMode>) {
         let group = &mut self.groups[id.0];
         group.newest = GenerationId(group.newest.0 + 1);
         let generation = group.newest;
         let from = group.committed;
         group.history.begin(serial, from, generation, self.now);
+        group.preparing_mode = mode;
         if let Some((given_up, earlier)) = group.preparing.replace((generation, serial)) {
             self.supersede(id, earlier, given_up, generation);
         }
@@ -89,6 +91,7 @@ impl Supervisor {
 
     /// The new generation can be run, or why it cannot.
     pub(super) fn prepared(&mut self, id: GroupId, generation: GenerationId, outcome: Result<(), String>) {
+        let now = self.now;
         let group = &mut self.groups[id.0];
         // It was prepared long ago, and is gone back to.
         let again = group.prepared.contains(&generation);
@@ -121,10 +124,12 @@ impl Supervisor {
             return self.adopt_at_rest(id, serial, generation);
         }
         let wanted = group.generation;
+        let mode = group.preparing_mode.take();
+        group.last_upgrade = Some(now);
         let policy = group.policy_of(generation);
-        let until = policy.upgrade_timeout.map(|span| self.now.after(span)).filter(|_| !again);
-        let rollout =
-            Rollout { until, proven: again, ..Rollout::new(serial, Purpose::Upgrade, policy.upgrade) };
+        let mode = mode.unwrap_or(policy.upgrade);
+        let until = policy.upgrade_timeout.map(|span| now.after(span)).filter(|_| !again);
+        let rollout = Rollout { until, proven: again, ..Rollout::new(serial, Purpose::Upgrade, mode) };
         self.begin(id, rollout, generation);
         self.groups[id.0].want(generation);
         self.groups[id.0].forgive(self.next_child);
@@ -160,6 +165,7 @@ impl Supervisor {
                     "the upgrade to generation {} failed: {reason}; that to generation {} took the place of its roll-back",
                     failed.0, generation.0
                 );
+                self.pass_on(id, serial);
                 self.conclude(id, serial, Outcome::Failed(Code::UpgradeFailed, sentence));
             }
             Some(earlier) => self.supersede(id, earlier.serial, given_up, generation),
@@ -172,6 +178,7 @@ impl Supervisor {
         } else {
             format!("the upgrade to generation {} took its place", generation.0)
         };
+        self.pass_on(id, serial);
         self.conclude(id, serial, Outcome::Failed(Code::Superseded, sentence));
         self.note(id, Level::Warn, Happening::Superseded(given_up.0, generation.0));
     }
@@ -348,6 +355,14 @@ impl Supervisor {
         let mut in_flight = count(&views[..tried.min(views.len())], unready);
         let mut extra = count(views, |view| view.modern.is_some() && !view.old.is_empty());
         let (max_unready, surge) = (group.max_unready(), group.surge());
+        // A limit on how fast workers follow one another is none for the first ones.
+        let paced = !group.policy.spacing.is_zero() && group.mode() != UpgradeMode::Fleet;
+        let first = group.last_spawn.is_none();
+        let mut hold = paced && group.paced_until() > now;
+        let living = self.workers_of(id).count();
+        let limit = group.policy.max_extra.filter(|_| group.mode() == UpgradeMode::Rolling);
+        let limit = limit.map_or(u32::MAX, |extra| group.target().saturating_add(extra));
+        let mut room = limit.saturating_sub(u32::try_from(living).unwrap_or(u32::MAX));
         if group.rollout.is_some() && self.draining(id) > group.max_draining() {
             return;
         }
@@ -355,9 +370,10 @@ impl Supervisor {
             let group = &mut self.groups[id.0];
             let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };
             let beside_old = !view.old.is_empty();
-            let limited = in_flight >= max_unready
+            let limited = hold
+                || in_flight >= max_unready
                 || (stop_first && (beside_old || view.leaving > 0))
-                || (beside_old && (extra >= surge || view.old.len() > 1));
+                || (beside_old && (extra >= surge || room == 0 || view.old.len() > 1));
             let blocked = match canary && slot != CANARY {
                 // Beside a canary only who has died healthy is followed, by one of its own kind.
                 true => view.modern.is_some() || beside_old || vacancy != Vacancy::Urgent,
@@ -372,6 +388,8 @@ impl Supervisor {
             let child = self.spawn(id, slot, now);
             view.modern = Some((child, Phase::Spawning));
             in_flight += 1;
+            room = room.saturating_sub(1);
+            hold = paced && !first;
             extra += u32::from(beside_old);
         }
     }

@@ -55,6 +55,17 @@ impl Supervisor {
         }
     }
 
+    /// Something else has taken the place of the rollout `serial`: those who are told of everything wait for that.
+    pub(super) fn pass_on(&mut self, group: GroupId, serial: u64) {
+        let next = self.groups[group.0].rollouts;
+        let told = self.waiters.iter_mut().filter(|waiter| waiter.wait == Wait::Told);
+        for part in told.flat_map(|waiter| &mut waiter.parts) {
+            if part.group == group && part.goal == Goal::Rollout(serial) && part.outcome.is_none() {
+                part.goal = Goal::Rollout(next);
+            }
+        }
+    }
+
     /// Looks whether what is waited for in a group is so.
     pub(super) fn settle(&mut self, id: GroupId, views: &[SlotView], now: Mono) {
         let group = &self.groups[id.0];
@@ -105,6 +116,7 @@ impl Supervisor {
         waiting.retain(|waiter| match self.verdict(waiter) {
             Some(reply) => {
                 let reply = self.accounted(waiter, reply);
+                self.subscribers.retain(|(ticket, _)| *ticket != waiter.ticket);
                 self.act(Action::Reply { ticket: waiter.ticket, reply, last: true });
                 false
             }

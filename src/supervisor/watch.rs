@@ -57,7 +57,7 @@ impl Supervisor {
             group.dirty = true;
             self.note(id, Level::Info, Happening::ProgramChanged);
             // Nobody waits for it: the log tells how it ends.
-            let _serial = self.request_upgrade(id);
+            let _serial = self.request_upgrade(id, None);
         }
     }
 

@@ -26,6 +26,11 @@ pub fn wall_ms() -> i64 {
     milliseconds(&read(CLOCK_REALTIME))
 }
 
+/// When [`now_ms`] was 0, in milliseconds since 1970, by the present time of day.
+pub fn epoch_ms() -> u64 {
+    u64::try_from(milliseconds(&read(CLOCK_REALTIME))).unwrap_or(0).saturating_sub(now_ms())
+}
+
 /// The time of day as RFC 3339 writes it, in UTC with milliseconds: `2026-03-01T23:59:59.999Z`.
 pub fn wall() -> String {
     rfc3339(wall_ms())

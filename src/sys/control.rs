@@ -96,13 +96,17 @@ impl Control {
         let in_runtime_directory = *spec == ControlSpec::Default;
         let (fd, path, lock) = match &endpoint {
             Endpoint::Path(path) => {
-                let lock =
-                    Lock::take(&lock_path(path, in_runtime_directory)).map_err(|refusal| match refusal {
-                        Refusal::Held { pid } if in_runtime_directory => already_running(name, pid),
-                        // Whoever has the path need not have our name.
-                        Refusal::Held { pid } => running_at(path, pid),
-                        Refusal::Failed(error) => error.within("cannot open the control socket"),
-                    })?;
+                let beside = lock_path(path, in_runtime_directory);
+                let lock = match spec {
+                    ControlSpec::Locked { lock, .. } => lock,
+                    ControlSpec::Default | ControlSpec::Path(_) => &beside,
+                };
+                let lock = Lock::take(lock).map_err(|refusal| match refusal {
+                    Refusal::Held { pid } if in_runtime_directory => already_running(name, pid),
+                    // Whoever has the path need not have our name.
+                    Refusal::Held { pid } => running_at(path, pid),
+                    Refusal::Failed(error) => error.within("cannot open the control socket"),
+                })?;
                 match listen_at(path, owner) {
                     Ok((fd, path)) => (fd, Some(path), Some(lock)),
                     Err(error) => {

@@ -81,7 +81,7 @@ pub fn endpoint(spec: &ControlSpec, name: &str) -> Result<Endpoint> {
                 None => abstract_name(creds::our_uid(), name),
             })
         }
-        ControlSpec::Path(path) => match path.as_os_str().as_bytes() {
+        ControlSpec::Path(path) | ControlSpec::Locked { path, .. } => match path.as_os_str().as_bytes() {
             [b'@', name @ ..] if !name.is_empty() => Ok(Endpoint::Abstract(name.to_vec())),
             _ => std::path::absolute(path).map(Endpoint::Path).map_err(|error| {
                 Error::failed(format!("bad control socket {:?}: {}", path.display(), reason(error)))

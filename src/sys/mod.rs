@@ -36,6 +36,7 @@ pub mod start;
 pub mod stream;
 pub mod syslog;
 pub mod terminal;
+pub mod title;
 pub mod unix;
 pub mod vfork;
 

@@ -24,6 +24,12 @@ use crate::env::EnvBlock;
 /// Names the descriptor of the state to the new image.
 pub const STATE_VARIABLE: &str = "REMUDA_STATE_FD";
 
+/// The option that names it where a command leads to the new image: that may have changed the environment.
+pub const STATE_OPTION: &str = "--with-state-fd";
+
+/// Stands in the arguments of an image for the number of that descriptor, which is known at the last moment.
+pub const STATE_PLACE: &str = "{state}";
+
 /// The lowest descriptor that can be inherited in this way: 0-2 have a meaning of their own, and stay anyway.
 const FIRST: RawFd = 3;
 
@@ -195,10 +201,18 @@ pub fn state_at(number: RawFd) -> Option<Vec<u8>> {
 /// The state that the image before this one has left, if there was one. To be called first thing: it removes the
 /// variable, which is for nobody else.
 pub fn state_left() -> Option<Vec<u8>> {
-    let value = std::env::var_os(STATE_VARIABLE)?;
+    let variable = std::env::var_os(STATE_VARIABLE);
     // SAFETY: the program has one thread, and nothing of it has read the environment yet.
     unsafe { std::env::remove_var(STATE_VARIABLE) };
+    let value = variable.or_else(state_option)?;
     state_at(value.to_str()?.parse().ok()?)
+}
+
+/// What follows [`STATE_OPTION`] among our own options.
+fn state_option() -> Option<OsString> {
+    let mut options = std::env::args_os().skip(1).take_while(|word| word != "--");
+    options.find(|word| word == STATE_OPTION)?;
+    options.next()
 }
 
 /// Replaces the image. Call it with all signals blocked: the mask survives, so that no signal meets the new image before
@@ -213,12 +227,17 @@ pub fn execute(image: &Image, state: &[u8], keeper: &Keeper) -> io::Error {
     };
     let kept: Vec<RawFd> = keeper.numbers.iter().copied().chain([state.as_raw_fd()]).collect();
     let number = OsString::from(state.as_raw_fd().to_string());
+    let text = CString::new(state.as_raw_fd().to_string()).unwrap_or_default();
     let told = (OsString::from(STATE_VARIABLE), number);
     let environment = EnvBlock::plain(image.environment.iter().chain([&told]));
+    let place = |argument: &CString| {
+        if argument.as_bytes() == STATE_PLACE.as_bytes() { text.clone() } else { argument.clone() }
+    };
+    let argv: Vec<CString> = image.argv.iter().map(place).collect();
     let error = kept
         .iter()
         .try_for_each(|&number| set_flags(number, 0))
-        .map_or_else(|error| error, |()| exec(image, &environment));
+        .map_or_else(|error| error, |()| exec(image, &argv, &environment));
     for number in kept {
         // It had this flag before, so it cannot be refused.
         let _ = set_flags(number, FD_CLOEXEC);
@@ -226,13 +245,12 @@ pub fn execute(image: &Image, state: &[u8], keeper: &Keeper) -> io::Error {
     error
 }
 
-fn exec(image: &Image, environment: &EnvBlock) -> io::Error {
+fn exec(image: &Image, argv: &[CString], environment: &EnvBlock) -> io::Error {
     let path = match CString::new(image.path.as_os_str().as_bytes()) {
         Ok(path) => path,
         Err(error) => return error.into(),
     };
-    let argv: Vec<_> =
-        image.argv.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
+    let argv: Vec<_> = argv.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
     let envp = environment.pointers();
     if let Err(error) = fault::hit("execve") {
         return error;

@@ -192,6 +192,13 @@ pub fn raise_nofile() -> io::Result<Limit> {
     Ok(Limit { resource: Resource::RLIMIT_NOFILE, soft, hard })
 }
 
+/// Changes the nice value of this process.
+pub fn renice(nice: i32) -> io::Result<()> {
+    fault::hit("setpriority")?;
+    // SAFETY: numbers only. The type of the first one depends on the C library.
+    cvt(unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, nice) }).map(drop)
+}
+
 /// The oom_score_adj that this process was started with; absent where nobody tells (no `/proc`).
 pub fn oom_score_adj() -> Option<i32> {
     fault::hit("open").ok()?;

@@ -81,6 +81,7 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
         Verb::Version => (command("version"), &None, Wait::Done),
         Verb::Ack(pid) => (Request { pid: *pid, ..command("worker:ack") }, &None, Wait::Done),
         Verb::Ping => (command("worker:ping"), &None, Wait::Done),
+        Verb::Foreign(_) => return Vec::new(),
     };
     let request = Request {
         group: selector.as_deref(),

@@ -218,6 +218,9 @@ fn sentence(asked: Asked, reply: &Reply) -> String {
         // Nothing of this protocol asks for it.
         (_, Reply::Accounts(_)) => String::new(),
         (_, Reply::Event(note)) => note.what.to_string(),
+        (_, Reply::Level(level)) => level.name().to_owned(),
+        // Nothing of this protocol asks for it.
+        (_, Reply::Inspection(_)) => String::new(),
     }
 }
 

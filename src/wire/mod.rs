@@ -8,14 +8,18 @@
 //! ids that clients choose. Each connection has one codec, which remembers what its pending requests want echoed.
 //!
 //! `native` is the manager's side of remuda's own protocol, `ask` the client's side, `event` the object that both the
-//! event stream and `--log-format json` are made of. `einhyrningsins` and `firestarter` are both sides of these protocols.
+//! event stream and `--log-format json` are made of. `einhyrningsins`, `firestarter` and `einhorn` are both sides of these
+//! protocols, `yaml` and `ruby` how the last one is read and written.
 
 pub mod ask;
+pub mod einhorn;
 pub mod einhyrningsins;
 pub mod event;
 pub mod firestarter;
 mod line;
 pub mod native;
+mod ruby;
+mod yaml;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,18 +67,21 @@ pub enum Codec {
     Einhyrningsins(einhyrningsins::Einhyrningsins),
     /// One JSON object, answered by another one.
     Firestarter(firestarter::Firestarter),
+    /// A YAML document a line.
+    Einhorn(Box<einhorn::Einhorn>),
 }
 
 impl Codec {
     /// The codec of a new connection to a control socket where this is spoken: that of the manager with this pid, or of one
     /// of its groups.
-    pub fn new(dialect: Dialect, pid: i32, group: Option<&str>) -> Self {
+    pub fn new(dialect: &Dialect, pid: i32, group: Option<&str>) -> Self {
         match dialect {
             Dialect::Native => Codec::native(),
             Dialect::Einhyrningsins => Codec::Einhyrningsins(einhyrningsins::Einhyrningsins::default()),
             Dialect::Firestarter => {
                 Codec::Firestarter(firestarter::Firestarter::new(pid, group.map(str::to_owned)))
             }
+            Dialect::Einhorn(manner) => Codec::Einhorn(Box::new(einhorn::Einhorn::new(manner, pid))),
         }
     }
 
@@ -89,6 +96,7 @@ impl Codec {
             Codec::Native(native) => native.decode(line),
             Codec::Einhyrningsins(codec) => codec.decode(line),
             Codec::Firestarter(codec) => codec.decode(line),
+            Codec::Einhorn(codec) => codec.decode(line),
         }
     }
 
@@ -100,6 +108,7 @@ impl Codec {
             Codec::Einhyrningsins(codec) => codec.encode(request, reply, last, out),
             // It has one request only.
             Codec::Firestarter(codec) => codec.encode(reply, last, out),
+            Codec::Einhorn(codec) => codec.encode(request, reply, last, out),
         }
     }
 
@@ -109,6 +118,7 @@ impl Codec {
             Codec::Native(_) => native::too_long(),
             Codec::Einhyrningsins(_) => einhyrningsins::too_long(),
             Codec::Firestarter(_) => Vec::new(),
+            Codec::Einhorn(_) => einhorn::too_long(),
         }
     }
 
@@ -118,6 +128,7 @@ impl Codec {
             Codec::Native(_) => native::crowded(connections),
             Codec::Einhyrningsins(_) => einhyrningsins::crowded(connections),
             Codec::Firestarter(_) => Vec::new(),
+            Codec::Einhorn(_) => einhorn::crowded(connections),
         }
     }
 
@@ -127,6 +138,7 @@ impl Codec {
             Codec::Native(native) => native.pending(),
             Codec::Einhyrningsins(codec) => codec.pending(),
             Codec::Firestarter(codec) => codec.pending(),
+            Codec::Einhorn(codec) => codec.pending(),
         }
     }
 
@@ -135,6 +147,16 @@ impl Codec {
         match self {
             Codec::Native(_) | Codec::Einhyrningsins(_) => false,
             Codec::Firestarter(codec) => codec.is_over(),
+            Codec::Einhorn(codec) => codec.is_over(),
+        }
+    }
+
+    /// The same codec for a connection that belongs to one worker and is to last as long as that.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        match self {
+            Codec::Native(_) | Codec::Einhyrningsins(_) | Codec::Firestarter(_) => self,
+            Codec::Einhorn(codec) => Codec::Einhorn(Box::new(codec.lasting())),
         }
     }
 }

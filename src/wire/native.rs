@@ -168,6 +168,8 @@ fn reply_line(id: Option<&RawValue>, reply: &Reply, last: bool) -> String {
         Reply::Status(status) => {
             to_json(&Answer { event: Some("status"), done: None, status: Some(status), ..answer })
         }
+        // Answers to what only other protocols ask.
+        Reply::Level(_) | Reply::Inspection(_) => to_json(&Answer { ok: Some(true), ..answer }),
         Reply::Version(version) => to_json(&Answer { ok: Some(true), version: Some(version), ..answer }),
         // The answer to what only other protocols ask.
         Reply::Accounts(_) => to_json(&Answer { ok: Some(true), ..answer }),

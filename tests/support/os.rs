@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use remuda::plan::{
-    Dialect, Level, LogFormat, LogSpec, ManagerPolicy, Plan, Policy, Readiness, Restart, UpgradeMode,
+    Dialect, Level, LogFormat, LogSpec, ManagerPolicy, OwnProcess, Plan, Policy, Readiness, Restart,
+    UpgradeMode,
 };
 use remuda::process::{Exit, Stage};
 use remuda::reading::Reading;
@@ -101,6 +102,7 @@ fn nothing_read() -> Reading {
         pidfile: None,
         source: None,
         subreaper: false,
+        own: OwnProcess::default(),
         activation: false,
     };
     Reading { plan, left_out: Vec::new(), warnings: Vec::new(), hosts: Vec::new() }

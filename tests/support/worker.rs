@@ -14,6 +14,7 @@
 //! | `note:PATH` | appends its pid to a file |
 //! | `grandchild` | starts a process that ignores every signal it can; the pid is appended to the file `grandchildren` |
 //! | `ack`, `ack:0`, `ack:self` | says that it is ready, in JSON: without pid, with 0, with its own |
+//! | `ack-einhorn` | says so as Einhorn::Worker does, and waits until the manager hangs up |
 //! | `ack-by-child` | lets a child of its own say so |
 //! | `ack-in-passing` | says so to FIRESTARTER_SOCK_PATH, as those who do not wait for an answer |
 //! | `notify:TEXT` | sends a datagram to NOTIFY_SOCKET |
@@ -94,6 +95,12 @@ fn perform(word: &str) {
         ("ack", None, None) => ack(""),
         ("ack", Some("0"), None) => ack(r#","pid":0"#),
         ("ack", Some("self"), None) => ack(&format!(r#","pid":{}"#, std::process::id())),
+        ("ack-einhorn", None, None) => {
+            if let Err(error) = ack_einhorn() {
+                eprintln!("worker {}: ack lost: {error}", std::process::id());
+                exit(1);
+            }
+        }
         ("ack-by-child", None, None) => {
             let status = this_program_again("ack").status().unwrap();
             assert!(status.success());
@@ -204,6 +211,14 @@ fn ack(pid: &str) {
         eprintln!("worker {}: ack lost: {error}", std::process::id());
         exit(1);
     }
+}
+
+fn ack_einhorn() -> std::io::Result<()> {
+    let mut stream = UnixStream::connect_addr(&unix_address("EINHORN_SOCK_PATH"))?;
+    stream.write_all(format!("---%0Acommand: worker:ack%0Apid: {}%0A\n", std::process::id()).as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.is_empty() { Ok(()) } else { Err(std::io::Error::other(format!("answered with {answer:?}"))) }
 }
 
 fn try_ack(pid: &str) -> std::io::Result<()> {

@@ -1,6 +1,7 @@
 //! The machine, one rule at a time. A [`Bench`] feeds it events at moments of its own making and files the actions away
 //! by kind, so that a test reads as a short history: what happened, then what was asked for.
 
+mod foreign;
 mod hooks;
 mod idle;
 mod liveness;
