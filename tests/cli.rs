@@ -573,6 +573,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         "quiet",
         "log-format",
         "syslog",
+        "subreaper",
         "keep-going",
         "help",
         "version",

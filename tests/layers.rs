@@ -356,3 +356,39 @@ fn the_reader_of_sources_reads_them_right() {
     assert_eq!(root_of(&module, &path("crate::plan::Plan")).as_deref(), Some("plan"));
     assert_eq!(root_of(&module, &path("self::inner")).as_deref(), Some("sys"));
 }
+
+/// Programs in whose manner remuda can be called.
+const ANCESTORS: [&str; 8] =
+    ["einhorn", "einhyrningsins", "socketmaster", "firestarter", "tini", "dumb", "catatonit", "native"];
+
+#[test]
+fn the_core_and_the_driver_behave_by_the_plan_and_not_by_a_dialect() {
+    // The one place where a codec is made, and it is only handed on there; which lines the log is made of is a field of
+    // the plan that has the name of the program whose lines they are.
+    let makes_codec = |source: &Source| source.module == ["driver", "clients"];
+    let writes_log = |source: &Source| {
+        source.module[0] == "driver" && ["journal", "wording"].contains(&source.module[1].as_str())
+    };
+    let mut wrong = Vec::new();
+    let mut handed_on = 0;
+    let both = |source: &Source| matches!(source.module[0].as_str(), "supervisor" | "driver");
+    for source in sources().into_iter().filter(both) {
+        let words = tokens(&source.code);
+        for (at, (line, word)) in words.iter().enumerate() {
+            let lower = word.to_lowercase();
+            let named = ANCESTORS.iter().find(|name| lower.contains(**name));
+            let dialect = *word == "Dialect";
+            handed_on += usize::from(dialect && makes_codec(&source));
+            let decides = dialect && words.get(at + 1).is_some_and(|(_, next)| *next == "::");
+            if decides || (dialect && !makes_codec(&source)) || (named.is_some() && !writes_log(&source)) {
+                wrong.push(format!("{}:{line}: {word}", source.path.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "what differs from dialect to dialect is a field of the plan:\n{}",
+        wrong.join("\n")
+    );
+    assert!(handed_on > 0, "nobody makes a codec for a dialect");
+}

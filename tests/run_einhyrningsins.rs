@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -274,6 +274,22 @@ fn a_name_is_bound_at_the_address_of_the_family_that_is_wanted() {
     let output = run(&mut command(&setup, POLITE, "-6 -b 127.0.0.1:0"));
     assert_eq!(output.code, Some(255), "{output:?}");
     assert!(output.stdout.starts_with("--bind: ") && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn with_ipv6_only_addresses_of_that_family_are_bound() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return support::skip("there is no IPv6");
+    }
+    for bind in ["[::1]:0", "[::]:0"] {
+        let mut manager = start(POLITE, &format!("-m -6 -b {bind}"));
+        ready(&manager, 1, 1);
+        let bound = address(&manager);
+        assert!(bound.is_ipv6());
+        // The backlog takes it: these workers look at no socket.
+        TcpStream::connect((Ipv6Addr::LOCALHOST, bound.port())).unwrap();
+        stop(&mut manager);
+    }
 }
 
 #[test]
@@ -560,6 +576,38 @@ fn a_worker_that_was_up_is_replaced_at_once_whatever_killed_it() {
 }
 
 // ---- upgrades --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn without_manual_acks_old_workers_go_when_their_successors_have_lived_three_seconds() {
+    let mut manager = start("stop-on:USR2 serve", "-n 2 -b 127.0.0.1:0");
+    ready(&manager, 2, 1);
+    let old = pids(&manager, "ready");
+    let traffic = Traffic {
+        connections: 4,
+        pause: Duration::from_millis(1),
+        limit: Duration::from_secs(10),
+        ..Traffic::to(address(&manager))
+    };
+    let load = Load::start(traffic).unwrap();
+    manager.signal(Signal::SIGHUP);
+    ready(&manager, 2, 2);
+    manager.log.line("all workers are of generation 2");
+    for pid in &old {
+        assert!(wait_gone(*pid));
+    }
+    let report = load.stop();
+    assert!(report.requests() > 0 && report.failed() == 0, "{report}");
+    let new = workers(&manager, "ready");
+    assert!(new.len() == 2 && new.iter().all(|&(pid, generation)| generation == 2 && !old.contains(&pid)));
+    // Each of them had its time, and not one of the old ones was asked to go before a new one was up.
+    let told = manager.log.text();
+    let up: Vec<&str> = told.lines().filter(|line| line.contains("gen 2: ready after")).collect();
+    assert!(up.len() == 2 && up.iter().all(|line| line.contains("ready after 3")), "{told}");
+    let first = |part: &str| told.lines().position(|line| line.contains(part));
+    let asked = first("gen 1: stopping").expect("a line about it");
+    assert!(first("gen 2: ready after").is_some_and(|up| up < asked), "{told}");
+    stop(&mut manager);
+}
 
 #[test]
 fn upgrades_under_load_lose_no_request_also_if_the_new_version_dies() {

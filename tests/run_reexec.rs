@@ -347,6 +347,51 @@ fn a_stop_in_the_midst_of_re_executions_is_graceful() {
     }
 }
 
+/// In a script: kills a worker, and when it is dead sends the manager USR2 and HUP.
+///
+/// A process that was killed dies when its turn comes: only then is the order of things known. The shell starts nothing
+/// to see it, since it would reap the dead one together with what it has started.
+fn strike(victim: i32, manager: &str) -> String {
+    let lives = format!(
+        "{{ read -r stat </proc/{victim}/stat; }} 2>/dev/null && case $stat in *') Z '*) false;; esac"
+    );
+    format!(
+        "{{ kill -KILL {victim}; while {lives}; do :; done; kill -USR2 {manager}; kill -HUP {manager}; }}"
+    )
+}
+
+#[test]
+fn what_happens_while_the_new_image_is_asked_is_known_afterwards() {
+    // PITFALLS 1, 2: the old image hears of it, and has to hand it on to the new one, or to act upon it itself.
+    let manager = start_by_link(setup("pause").options("-n 2 --ack none"));
+    manager.up();
+    for (generation, end, code) in [(2, "true", 0), (3, "exit 4", 4)] {
+        let mut events = manager.events();
+        let victim = manager.pids("ready")[0];
+        // There `$PPID` is the manager.
+        let blow = strike(victim, "$PPID");
+        lead_to_script(&manager, &format!("[ \"$1\" != --can-resume ] || {{ {blow}; {end}; }}"));
+        let output = manager.verb(&["reexec"]);
+        assert_eq!(output.code, Some(code), "{output:?}");
+        let done = if code == 0 { "reexec-done" } else { "reexec-failed" };
+        // Which of the two ends first, is open.
+        for _ in 0..2 {
+            events.until_that(done, |event| event["event"] == done || event["event"] == "upgrade-done");
+        }
+        assert_eq!(events.seen("upgrade-done")[0]["to"], generation, "{}", events.story());
+        let died = events.seen("died");
+        assert!(died.iter().any(|died| pid_of(died) == victim && died["slot"] == 0), "{}", events.story());
+        assert_eq!(events.seen("signal-ignored").len(), 1, "{}", events.story());
+        assert_eq!(events.seen(done).len(), 1, "{}", events.story());
+        manager.up();
+        let (workers, mut children) = (manager.pids("ready"), children_of(manager.pid()));
+        children.retain(|&pid| lives(pid));
+        assert!(workers.len() == 2 && children.iter().all(|pid| workers.contains(pid)), "{children:?}");
+    }
+    lead_back(&manager);
+    manager.done(&["reexec"]);
+}
+
 #[test]
 fn what_happens_in_the_gap_is_known_afterwards() {
     // PITFALLS 2: a death while another program runs in the manager's process.
@@ -354,12 +399,7 @@ fn what_happens_in_the_gap_is_known_afterwards() {
     manager.up();
     let mut events = manager.events();
     let victim = manager.pids("ready")[1];
-    // A process that was killed dies when its turn comes: only then is the order of things known. The shell starts nothing
-    // to see it, since it would reap the dead one together with what it has started.
-    let lives = format!("read -r stat </proc/{victim}/stat && case $stat in *') Z '*) false;; esac");
-    let strike =
-        format!("{{ kill -KILL {victim}; while {lives}; do :; done; kill -USR2 $$; kill -HUP $$; }}");
-    lead_to_script(&manager, &in_the_gap(&strike));
+    lead_to_script(&manager, &in_the_gap(&strike(victim, "$$")));
     manager.done(&["reexec"]);
     lead_back(&manager);
     events.until("reexec-done");

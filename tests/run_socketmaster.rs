@@ -121,10 +121,7 @@ fn replace(path: &std::path::Path, lines: &str) {
 /// Pids of its workers, in the order in which they were started.
 fn children(manager: &Manager) -> Vec<i32> {
     let path = format!("/proc/{0}/task/{0}/children", manager.pid());
-    let mut pids: Vec<i32> =
-        fs::read_to_string(path).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-    pids.sort_unstable();
-    pids
+    fs::read_to_string(path).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Where a worker finds its socket, if it is one by now, and still is.
@@ -371,6 +368,23 @@ fn an_inherited_descriptor_is_served() {
     assert_eq!(manager.stop(), Some(0));
 }
 
+#[test]
+fn a_socket_of_one_family_is_what_it_says() {
+    let mut families = vec![("tcp4://127.0.0.1:0", true)];
+    if TcpListener::bind("[::1]:0").is_ok() {
+        families.push(("tcp6://[::1]:0", false));
+    } else {
+        support::skip("there is no IPv6");
+    }
+    for (uri, is_ipv4) in families {
+        let program = Program::worker("serve");
+        let app = program.path();
+        let mut manager = program.start_as(command(&["-command", &app, "-listen", uri]));
+        assert_eq!(serving(&manager).1.is_ipv4(), is_ipv4);
+        assert_eq!(manager.stop(), Some(0));
+    }
+}
+
 // ---- the worker ------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -434,6 +448,23 @@ fn another_user_has_its_own_groups_and_nothing_is_bound_without_the_right() {
     let output = run(&["-command", &app, "-listen", "tcp://127.0.0.1:0", "-user", "nobody"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stderr.contains("] uid=65534(nobody) gid=65534("), "{output:?}");
+
+    // The user is a member of a second group, as far as this one can see.
+    let groups = program.setup.path("group");
+    fs::write(&groups, "root:x:0:\nnogroup:x:65534:\nherd:x:4711:other,nobody\n").unwrap();
+    let members = Program::sh("id -G");
+    let bind = "mount --bind \"$1\" /etc/group || exit; shift; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", bind, "sh"]).arg(&groups).args([support::REMUDA, "socketmaster"]);
+    command.args(["-command", &members.path(), "-listen", "tcp://127.0.0.1:0", "-user", "nobody"]);
+    if support::tool("unshare") {
+        let output = process::run(&mut command);
+        if output.stderr.contains("unshare:") || output.stderr.contains("mount:") {
+            support::skip("no mount namespace can be had");
+        } else {
+            assert!(output.stderr.contains("] 65534 4711\n"), "{output:?}");
+        }
+    }
 
     let path = program.setup.path("never.sock");
     let uri = format!("unix://{}", path.display());
@@ -522,6 +553,44 @@ fn usr1_replaces_the_manager_then_the_worker_and_loses_nothing() {
     let report = load.stop();
     assert!(report.requests() > 100 && report.failed() == 0, "{report}");
     assert_eq!(manager.stop(), Some(0));
+}
+
+#[test]
+fn usr1_executes_what_is_at_the_path_by_then_and_leaves_all_as_it_is_if_that_refuses() {
+    let program = Program::worker("stop-on:HUP serve");
+    let link = program.setup.path("remuda");
+    symlink(support::REMUDA, &link).unwrap();
+    let app = program.path();
+    let mut start = Command::new(&link);
+    start.args(["socketmaster", "-command", &app, "-listen", "tcp://127.0.0.1:0", "-start", "50"]);
+    let mut manager = program.start_as(start);
+    let (old, address) = serving(&manager);
+
+    // Another image, which leaves a trace when it is executed in the place of the manager.
+    let trace = manager.path("trace");
+    let lead_to = |name: &str, lines: &str| {
+        let script = manager.path(name);
+        write_program(&script, &format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", support::REMUDA));
+        support::replace_by_link(&link, &script);
+    };
+    lead_to("traced", &format!("[ \"$1\" = --can-resume ] || echo $$ >>{}", trace.display()));
+    manager.signal(Signal::SIGUSR1);
+    assert!(wait_gone(old), "the old one stays");
+    let (new, same) = serving(&manager);
+    assert!(new != old && same == address);
+    assert_eq!(fs::read_to_string(&trace).unwrap(), format!("{}\n", manager.pid()));
+
+    // One that cannot go on: neither is it executed, nor is the worker replaced.
+    lead_to("refusing", "[ \"$1\" != --can-resume ] || { echo 'remuda: never heard of it' >&2; exit 4; }");
+    manager.signal(Signal::SIGUSR1);
+    manager.log.line("never heard of it");
+    assert_eq!(serving(&manager), (new, address));
+    // The one after it is by HUP.
+    manager.signal(Signal::SIGHUP);
+    assert!(wait_gone(new));
+    let (last, _) = serving(&manager);
+    assert_eq!(manager.log.text().matches(" Starting ").count(), 3);
+    assert!(last != new && manager.stop() == Some(0));
 }
 
 #[test]
@@ -623,22 +692,16 @@ fn it_ends_with_the_last_one_also_in_the_midst_of_a_swap() {
 
 #[test]
 fn old_ones_that_take_their_time_do_not_hold_up_the_next_swap() {
-    let program = Program::sh("trap '' HUP; echo up $$; exec sleep 1000");
+    let program = Program::sh("trap 'echo asked' HUP; echo up; while :; do sleep 0.05; done");
     let mut manager = program.start(&["-start", "50"]);
-    for count in 1..=3 {
-        let pids = loop {
-            match children(&manager) {
-                pids if pids.len() == count => break pids,
-                _ => pass(Duration::from_millis(5)),
-            }
-        };
-        manager.log.line(&format!("] up {}", pids[count - 1]));
-        // Ready after its time: only then it is the next one's turn to replace it.
-        pass(Duration::from_millis(100));
-        if count < 3 {
-            manager.signal(Signal::SIGHUP);
-        }
+    manager.log.lines("workers", 1, |line| line.ends_with("] up"));
+    // Each swap is over when the one before has been asked to go, which is done once.
+    for (count, asked) in [(2, 1), (3, 2)] {
+        manager.signal(Signal::SIGHUP);
+        manager.log.lines("workers", count, |line| line.ends_with("] up"));
+        manager.log.lines("workers that were asked to go", asked, |line| line.ends_with("] asked"));
     }
+    assert_eq!(children(&manager).len(), 3);
     manager.signal(Signal::SIGTERM);
     assert_eq!(manager.exit().code(), Some(0), "all three have it");
 }
@@ -725,7 +788,6 @@ fn what_a_grandchild_writes_after_its_parent_is_told_while_somebody_lives() {
     let mut manager = program.start(&["-start", "50"]);
     manager.log.line("] up");
     let first = children(&manager)[0];
-    pass(Duration::from_millis(100));
     replace(&app, "echo second; exec sleep 1000");
     manager.signal(Signal::SIGHUP);
     assert!(wait_gone(first));

@@ -269,7 +269,7 @@ impl Given {
             pidfile: self.pidfile.take(),
             level: self.level()?,
             format: self.format,
-            subreaper: None,
+            subreaper: self.init.subreaper.then_some(true),
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };
@@ -405,6 +405,7 @@ fn contradiction(id: Id) -> Option<&'static Opt> {
         Id::Quiet,
         Id::LogFormat,
         Id::Syslog,
+        Id::Subreaper,
         Id::KeepGoing,
     ];
     RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))
