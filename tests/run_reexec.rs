@@ -349,8 +349,9 @@ fn a_stop_in_the_midst_of_re_executions_is_graceful() {
 
 /// In a script: kills a worker, and when it is dead sends the manager USR2 and HUP.
 ///
-/// A process that was killed dies when its turn comes: only then is the order of things known. The shell starts nothing
-/// to see it, since it would reap the dead one together with what it has started.
+/// A process that was killed dies when its turn comes: only then is the order of things known. That is for workers of
+/// one thread: others look like zombies before their last thread has ended and the manager is told. The shell starts
+/// nothing to see it, since it would reap the dead one together with what it has started.
 fn strike(victim: i32, manager: &str) -> String {
     let lives = format!(
         "{{ read -r stat </proc/{victim}/stat; }} 2>/dev/null && case $stat in *') Z '*) false;; esac"
@@ -363,7 +364,7 @@ fn strike(victim: i32, manager: &str) -> String {
 #[test]
 fn what_happens_while_the_new_image_is_asked_is_known_afterwards() {
     // PITFALLS 1, 2: the old image hears of it, and has to hand it on to the new one, or to act upon it itself.
-    let manager = start_by_link(setup("pause").options("-n 2 --ack none"));
+    let manager = start_by_link(setup("").options("-n 2 --ack none").program(&["sleep", "1000"]));
     manager.up();
     for (generation, end, code) in [(2, "true", 0), (3, "exit 4", 4)] {
         let mut events = manager.events();
@@ -395,7 +396,7 @@ fn what_happens_while_the_new_image_is_asked_is_known_afterwards() {
 #[test]
 fn what_happens_in_the_gap_is_known_afterwards() {
     // PITFALLS 2: a death while another program runs in the manager's process.
-    let manager = start_by_link(setup("pause").options("-n 2 --ack none"));
+    let manager = start_by_link(setup("").options("-n 2 --ack none").program(&["sleep", "1000"]));
     manager.up();
     let mut events = manager.events();
     let victim = manager.pids("ready")[1];
