@@ -64,7 +64,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !so() {
         assert!(Instant::now() < deadline, "{what}: not in time");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::yield_now();
     }
 }
 
@@ -438,7 +438,7 @@ fn wait_for_room(meanwhile: impl Fn(&Manager)) -> Option<(Manager, String)> {
     let script = "(read go <DIR/go; rm DIR/small/ballast) & seq 1 20000; wait";
     let setup = once(script).option_path("--stdout-log", "small/log").options("--log-overflow block");
     gate(&setup, "go");
-    let Some(mut manager) = start_on_small_disk(setup) else { return None };
+    let mut manager = start_on_small_disk(setup)?;
     let shown = manager.path("small/log").display().to_string();
     manager.log.line(&format!("cannot write to {shown}: no space left on device; workers wait"));
     assert_eq!(dropped(&manager), 0);

@@ -200,16 +200,16 @@ fn what_only_the_kernel_can_refuse_is_told_by_its_stage() {
     assert_eq!(manager.exit().code(), Some(127));
     let log = manager.log.all();
     assert!(log.contains("unable to execute the program: exec format error"), "{log}");
+    manager.leaves_nobody();
+}
 
-    // A script whose interpreter is not there.
-    let setup = support::setup("").options("--ack none --give-up 1");
+#[test]
+fn a_script_whose_interpreter_is_not_there_is_refused_before_anything_is_started() {
+    let setup = setup("").options("--ack none --give-up 1");
     let script = setup.path("script");
     write_program(&script, "#!/no/such/interpreter\n");
-    let mut manager = setup.program(&[&script]).start();
-    assert_eq!(manager.exit().code(), Some(127));
-    let log = manager.log.all();
-    assert!(log.contains("unable to execute the program: no such file or directory"), "{log}");
-    manager.leaves_nobody();
+    let setup = setup.program(&[&script]);
+    refused(&setup, 1, &["/script: its interpreter /no/such/interpreter: no such file or directory"]);
 }
 
 #[test]

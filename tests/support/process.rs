@@ -5,11 +5,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{self, SigHandler, Signal};
 
 use super::LIMIT;
 
@@ -20,6 +21,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Process {
+        heed_signals();
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Process { child }
     }
@@ -43,6 +45,18 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Lets what tests start have the signals at their default that a shell ignores for what it runs in the background, and
+/// nohup(1) for everything.
+fn heed_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: the default runs no code of ours.
+            unsafe { signal::signal(signal, SigHandler::SigDfl) }.unwrap();
+        }
+    });
 }
 
 impl Drop for Process {
