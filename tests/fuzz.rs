@@ -53,6 +53,11 @@ fn no_file_makes_it_panic_or_leaves_a_fault_without_a_place() {
 }
 
 #[test]
+fn no_request_makes_it_panic_or_has_an_answer_that_cannot_be_read() {
+    replay("einhorn", properties::einhorn);
+}
+
+#[test]
 fn no_command_line_makes_it_panic_or_leaves_a_fault_without_a_place() {
     replay("words", properties::words);
 }

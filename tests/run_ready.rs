@@ -43,6 +43,11 @@ fn an_ack_by_a_child_of_the_worker_is_for_the_worker() {
 }
 
 #[test]
+fn an_ack_of_einhorns_clients_is_one_and_ends_its_connection() {
+    becomes_ready("ack-einhorn pause");
+}
+
+#[test]
 fn a_ready_notification_is_an_ack() {
     // PITFALLS 55: known by the credentials of the sender. (A line feed cannot stand in the script.)
     becomes_ready("notify:READY=1 pause");

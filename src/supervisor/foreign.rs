@@ -209,7 +209,7 @@ impl Supervisor {
                 generation: child.generation.0,
                 index: child.index,
                 acked: child.ready_at.is_some(),
-                signaled_at: (!signals.is_empty()).then(|| self.wall(child.since)),
+                signaled_at: (!signals.is_empty()).then(|| self.wall(child.asked_at(self.now))),
                 signals,
                 born: self.wall(child.born),
                 heartbeat: child

@@ -145,7 +145,8 @@ impl Codec {
     /// By its own rules this connection ends once everything is sent: nothing that comes is read any more.
     pub fn is_over(&self) -> bool {
         match self {
-            Codec::Native(_) | Codec::Einhyrningsins(_) => false,
+            Codec::Native(native) => native.is_over(),
+            Codec::Einhyrningsins(_) => false,
             Codec::Firestarter(codec) => codec.is_over(),
             Codec::Einhorn(codec) => codec.is_over(),
         }

@@ -2,12 +2,16 @@
 //!
 //! Known fields must have their type; unknown ones are ignored, so that an older manager understands a newer client.
 //! An error names the field and costs the client nothing but that line.
+//!
+//! The clients of einhorn speak YAML, wherever EINHORN_SOCK_PATH leads: their acks and pings are understood, too. As there,
+//! they end the connection without an answer.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::einhorn;
 use super::event::EventObject;
 use super::{Decoded, PENDING_MAX, REQUEST_LINE_MAX, Reload, Reply, Scale, Status, Verb, Wait};
 use crate::error::Code;
@@ -52,6 +56,9 @@ pub struct Native {
     requests: u64,
     /// Those without a last reply, oldest first.
     pending: Vec<Pending>,
+    /// An ack or ping of einhorn's has ended the connection.
+    #[serde(default)]
+    over: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +66,9 @@ struct Pending {
     request: u64,
     /// The client's `"id"` as it wrote it.
     id: Option<String>,
+    /// It is einhorn's, and has no answer.
+    #[serde(default)]
+    silent: bool,
 }
 
 /// Any line of an answer but an event. Fields stand in this order.
@@ -95,6 +105,11 @@ impl Native {
         if text.is_empty() {
             return Decoded::Nothing;
         }
+        if text[0] != b'{'
+            && let Some(said) = einhorn::of_worker(text)
+        {
+            return self.hear(said);
+        }
         let fields = match Fields::parse(text) {
             Ok(fields) => fields,
             Err(error) => return Decoded::Reply(refusal(None, Code::Usage, &error)),
@@ -112,8 +127,23 @@ impl Native {
                 format!("{PENDING_MAX} requests of this connection are waiting: let some finish first");
             return Decoded::Reply(refusal(id, Code::Refused, &error));
         }
+        self.await_reply(verb, id.map(|id| id.get().to_owned()), false)
+    }
+
+    /// What a worker says in einhorn's manner, after which the connection ends.
+    fn hear(&mut self, said: Option<Verb>) -> Decoded {
+        match said {
+            Some(verb) if self.pending.len() < PENDING_MAX => self.await_reply(verb, None, true),
+            Some(_) | None => {
+                self.over = true;
+                Decoded::Nothing
+            }
+        }
+    }
+
+    fn await_reply(&mut self, verb: Verb, id: Option<String>, silent: bool) -> Decoded {
         self.requests += 1;
-        self.pending.push(Pending { request: self.requests, id: id.map(|id| id.get().to_owned()) });
+        self.pending.push(Pending { request: self.requests, id, silent });
         Decoded::Request { request: self.requests, verb }
     }
 
@@ -122,12 +152,21 @@ impl Native {
         let Some(at) = self.pending.iter().position(|pending| pending.request == request) else {
             return;
         };
-        let line = reply_line(self.pending[at].id(), reply, last);
-        out.extend_from_slice(line.as_bytes());
-        out.push(b'\n');
+        if self.pending[at].silent {
+            self.over |= last;
+        } else {
+            let line = reply_line(self.pending[at].id(), reply, last);
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+        }
         if last {
             self.pending.remove(at);
         }
+    }
+
+    /// See [`super::Codec::is_over`].
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     /// See [`super::Codec::pending`].

@@ -3,6 +3,10 @@
 use std::ffi::{OsStr, OsString};
 
 use remuda::config::{self, Manner, Source};
+use remuda::plan::Dialect;
+use remuda::supervisor::command::Reply;
+use remuda::wire::einhorn::client;
+use remuda::wire::{Codec, Decoded};
 use remuda::words;
 
 /// A groups file, in either manner: a plan, or faults that have a place in the text and stay on one line. What firestarter
@@ -46,5 +50,31 @@ pub(crate) fn words(bytes: &[u8]) {
     if !text.contains(['\'', '\0']) {
         let line = format!("x '{text}'");
         assert_eq!(words::split(&line, variable), Ok(vec!["x".into(), text.into()]), "{line:?}");
+    }
+}
+
+/// What comes on a connection where einhorn's protocol is spoken, and where our own is: every line is a request that can
+/// be answered, or has its answer, or ends the connection; and einhornsh can read every answer of einhorn's.
+pub(crate) fn einhorn(bytes: &[u8]) {
+    let manner = Dialect::Einhorn(Box::default());
+    for (mut codec, theirs) in [(Codec::new(&manner, 1, None), true), (Codec::native(), false)] {
+        for line in bytes.split(|&byte| byte == b'\n').take_while(|line| line.len() <= 65_536) {
+            let mut answer = Vec::new();
+            match codec.decode(line) {
+                Decoded::Request { request, .. } => {
+                    codec.encode(request, &Reply::Done("done\n100%".into()), true, &mut answer);
+                }
+                Decoded::Reply(bytes) => answer = bytes,
+                Decoded::Nothing => {}
+            }
+            assert_eq!(codec.pending(), 0, "{}", line.escape_ascii());
+            let Some(text) = answer.strip_suffix(b"\n") else {
+                assert!(answer.is_empty(), "{}: {}", line.escape_ascii(), answer.escape_ascii());
+                continue;
+            };
+            for line in text.split(|&byte| byte == b'\n').filter(|_| theirs) {
+                assert!(client::parse_reply(line).is_ok(), "{}", line.escape_ascii());
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::yaml::{self, Yaml};
-use super::{Decoded, PENDING_MAX, REQUEST_LINE_MAX, Reply, ruby};
+use super::{Decoded, PENDING_MAX, REQUEST_LINE_MAX, Reply, Verb, ruby};
 use crate::plan::{EinhornManner, Level};
 use request::{Asked, Order};
 
@@ -184,6 +184,12 @@ pub(super) fn too_long() -> Vec<u8> {
 pub(super) fn crowded(connections: usize) -> Vec<u8> {
     let style = Style { json: false, id: None };
     style.reply(&format!("{connections} connections wait for answers: no room for another"), false)
+}
+
+/// What a worker says of itself in a line, as einhorn's clients write it wherever EINHORN_SOCK_PATH leads; the inner `None`
+/// if it cannot be told which worker. The outer one is any other line.
+pub(super) fn of_worker(line: &[u8]) -> Option<Option<Verb>> {
+    read(line).and_then(|(message, _)| request::of_worker(&message))
 }
 
 /// Reads a line: the mapping in it, and whether it was JSON.

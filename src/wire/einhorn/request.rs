@@ -56,6 +56,9 @@ pub(super) fn order(message: &Yaml, identified: bool, codec: &Einhorn) -> Order 
     let Some(command) = message.get("command").filter(|command| !command.is_falsy()) else {
         return say("No \"command\" parameter provided; not sure what you want me to do.");
     };
+    if let Some(said) = of_worker(message) {
+        return said.map_or(Order::End, |verb| ask(Asked::Silent, verb));
+    }
     let command = match command {
         Yaml::Scalar { text, .. } if command.as_text().is_some() => text.as_str(),
         Yaml::Scalar { text, .. } => return Order::Say(manner::unknown(text)),
@@ -72,14 +75,6 @@ pub(super) fn order(message: &Yaml, identified: bool, codec: &Einhorn) -> Order 
         "upgrade" => ask(Asked::Upgrade, Verb::Upgrade(None, wait)),
         "upgrade_fleet" => ask(Asked::UpgradeFleet, Verb::Foreign(Foreign::UpgradeFleet(wait))),
         "state" => ask(Asked::State, Verb::Foreign(Foreign::Inspect)),
-        "worker:ack" => pid(message).map_or(Order::End, |pid| ask(Asked::Silent, Verb::Ack(pid))),
-        "worker:ping" => pid(message).map_or(Order::End, |pid| {
-            let said = match message.get("request_id") {
-                Some(Yaml::Scalar { text, .. }) => text.clone(),
-                Some(Yaml::List(_) | Yaml::Map(_)) | None => String::new(),
-            };
-            ask(Asked::Silent, Verb::Foreign(Foreign::Heartbeat(pid, said)))
-        }),
         "signal" | "die" | "set_workers" | "config" => {
             let args = match message.get("args").filter(|args| !args.is_nothing()) {
                 Some(Yaml::List(args)) => args.as_slice(),
@@ -97,6 +92,21 @@ pub(super) fn order(message: &Yaml, identified: bool, codec: &Einhorn) -> Order 
             order.unwrap_or_else(Order::Say)
         }
         unknown => Order::Say(manner::unknown(&format!("{unknown:?}"))),
+    }
+}
+
+/// What a worker says of itself; the inner `None` if it cannot be told which worker. The outer one is anything else.
+pub(super) fn of_worker(message: &Yaml) -> Option<Option<Verb>> {
+    match message.get("command")?.as_text()? {
+        "worker:ack" => Some(pid(message).map(Verb::Ack)),
+        "worker:ping" => {
+            let said = match message.get("request_id") {
+                Some(Yaml::Scalar { text, .. }) => text.clone(),
+                Some(Yaml::List(_) | Yaml::Map(_)) | None => String::new(),
+            };
+            Some(pid(message).map(|pid| Verb::Foreign(Foreign::Heartbeat(pid, said))))
+        }
+        _ => None,
     }
 }
 
