@@ -8,11 +8,13 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpgid};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getpgid, mkfifo};
 use support::process::{Output, descriptors, environment, lives, run, wait_gone};
 use support::{LIMIT, Manager, REMUDA, Setup, replace_by_link, setup, worker, write_program};
 
@@ -287,6 +289,178 @@ fn acks_by_hand_end_their_connection_without_a_word() {
     stop(&mut manager);
 }
 
+// ---- recorded exchanges ----------------------------------------------------------------------------------------------
+
+fn recorded(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/einhorn").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// One reply, written in either way.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    /// Every number in it is `N`: pids, versions and times are of their day.
+    message: String,
+    id: Option<String>,
+    wait: bool,
+}
+
+/// Replies as they were recorded, which is Ruby's YAML, or as we write them to who asks in JSON.
+fn told(answer: &str) -> Vec<Told> {
+    answer.lines().map(|line| if line.starts_with('{') { from_json(line) } else { from_yaml(line) }).collect()
+}
+
+fn from_json(line: &str) -> Told {
+    let object: serde_json::Value = serde_json::from_str(line).unwrap();
+    let id = object.get("request_id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+    let message = numberless(object["message"].as_str().unwrap());
+    Told { message, id, wait: object.get("wait") == Some(&true.into()) }
+}
+
+fn from_yaml(line: &str) -> Told {
+    let text = line.replace("%0A", "\n").replace("%25", "%");
+    let (message, rest) =
+        text.strip_prefix("---\nmessage: ").unwrap().split_once("\nrequest_id: ").map_or_else(
+            || (text.strip_prefix("---\nmessage: ").unwrap().trim_end().to_owned(), String::new()),
+            |(message, rest)| (message.to_owned(), rest.to_owned()),
+        );
+    let message = match message.strip_prefix("|\n") {
+        Some(block) => {
+            block.lines().map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n").collect()
+        }
+        None => message.trim_matches(['"', '\'']).to_owned(),
+    };
+    let id = rest.lines().next().filter(|id| !id.is_empty()).map(str::to_owned);
+    Told { message: numberless(&message), id, wait: rest.contains("\nwait: true\n") }
+}
+
+fn numberless(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().map(|c| if c.is_ascii_digit() { 'N' } else { c }) {
+        if c != 'N' || !out.ends_with('N') {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// What is told to the end of a stream.
+fn stream(manager: &Manager, request: &str) -> Vec<Told> {
+    told(&exchange(manager, recorded(request).as_bytes()))
+}
+
+#[test]
+fn recorded_upgrades_are_told_in_the_recorded_words() {
+    let mut manager = start(POLITE, "-m manual -n 2 -s 0.01");
+    alive(&manager, 2);
+    for name in ["json-upgrade", "json-upgrade_fleet"] {
+        let (ours, theirs) =
+            (stream(&manager, &format!("{name}.req")), told(&recorded(&format!("{name}.resp"))));
+        assert_eq!((ours.first(), ours.last()), (theirs.first(), theirs.last()), "{ours:?}");
+        let (last, on_the_way) = ours.split_last().unwrap();
+        assert!(!last.wait && on_the_way.iter().all(|told| told.wait && told.id == last.id), "{ours:?}");
+        let mut rest = ours.clone();
+        // Nobody writes the state into a pipe here, and when an old worker is gone is its own affair.
+        for line in theirs.iter().filter(|told| !told.message.starts_with("===> Exited")) {
+            let Some(at) = rest.iter().position(|told| told == line) else { panic!("{line:?} in {ours:?}") };
+            rest.remove(at);
+        }
+    }
+    let words = stream(&manager, "json-upgrade-noid.req");
+    assert_eq!(words, told(&recorded("json-upgrade-noid.resp")));
+    stop(&mut manager);
+}
+
+#[test]
+fn recorded_requests_are_answered_across_a_new_image() {
+    let mut manager = start(POLITE, "-m manual");
+    alive(&manager, 1);
+    let answer = stream(&manager, "json-reload.req");
+    assert_eq!(answer, told(&recorded("json-reload.resp")));
+    manager.log.line("re-executed");
+    stop(&mut manager);
+}
+
+#[test]
+fn recorded_refusals_begin_as_they_did_and_end_with_the_reason() {
+    let mut manager = start_wrapped("exit 3", "-m manual");
+    alive(&manager, 1);
+    for name in ["reload", "upgrade", "upgrade_fleet", "upgrade-noid"] {
+        let mut ours = stream(&manager, &format!("reload-refused-{name}.req"));
+        let theirs = told(&recorded(&format!("reload-refused-{name}.resp")));
+        if let Some(end) = ours.pop_if(|told| told.message.starts_with("Upgrade failed: not re-executed: ")) {
+            assert_eq!((&end.id, end.wait), (&theirs[0].id, false), "{name}");
+        } else {
+            assert!(!theirs[0].wait, "{name}: {ours:?}");
+        }
+        ours.retain(|told| !told.message.contains("Reloading einhorn master"));
+        assert_eq!(ours, theirs, "{name}");
+    }
+    stop(&mut manager);
+}
+
+/// The state that is told to this recorded request, and that which was told then, both without what is of their day.
+fn states(manager: &Manager, name: &str) -> (String, String) {
+    let message = |told: &[Told]| told[0].message.clone();
+    let ours = message(&stream(manager, &format!("{name}.req")));
+    let ours = ours
+        .replace(&numberless(&manager.path("").display().to_string()), "/tmp/")
+        // We tell the limit that holds where nobody has set one, too.
+        .replace("    :max_unacked: N\n", "");
+    // Ruby names a moment the first time it writes it, and refers to it afterwards; and it looks the program up first.
+    let theirs = message(&told(&recorded(&format!("{name}.resp"))))
+        .replace(": &N N", ": N")
+        .replace("*N", "N-N-N N:N:N.N +N:N")
+        .replace("/usr/bin/sleep", "sleep")
+        .replace("\"sleep\"", "sleep");
+    (ours, theirs)
+}
+
+#[test]
+fn the_recorded_states_are_told() {
+    let setup = setup("");
+    let mut command = Command::new(REMUDA);
+    command.current_dir(setup.path("")).args(["einhorn", "-m", "manual"]);
+    for (option, name) in [("-d", "x.sock"), ("-e", "x.pid"), ("-f", "x.lock")] {
+        command.arg(option).arg(setup.path(name));
+    }
+    command.args(["--", "sleep", "1000"]);
+    let mut manager = setup.start_as(command);
+    manager.control = manager.path("x.sock");
+    manager.log.line("===> Launched");
+    let (ours, theirs) = states(&manager, "manual-state");
+    assert_eq!(ours, theirs);
+    let (pid, _) = workers(&manager)[0];
+    for name in ["manual-ack-goji", "manual-ping"] {
+        let request = recorded(&format!("{name}.req")).replace("22763", &pid.to_string());
+        assert_eq!(exchange(&manager, request.as_bytes()), recorded(&format!("{name}.resp")), "{name}");
+    }
+    let (ours, theirs) = states(&manager, "manual-state-after");
+    assert_eq!(ours, theirs);
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(manager.exit().code(), Some(0));
+}
+
+#[test]
+fn the_recorded_state_of_sockets_and_options_is_told() {
+    let setup = setup("");
+    write_program(&setup.path("envdump.py"), "#!/bin/sh\nexec sleep 1000\n");
+    let mut command = Command::new(REMUDA);
+    command.current_dir(setup.path("")).args(["einhorn", "-b", "127.0.0.1:0,r,n", "-b", "127.0.0.1:0"]);
+    command.args(["-g", "-c", "myapp", "--drop-env-var", "DROPME"]);
+    for (option, name) in [("-d", "x.sock"), ("-e", "x.pid"), ("-f", "x.lock")] {
+        command.arg(option).arg(setup.path(name));
+    }
+    command.args(["--", "./envdump.py", "-x", "a", "--verbose"]);
+    let mut manager = setup.start_as(command);
+    manager.control = manager.path("x.sock");
+    alive(&manager, 1);
+    let (ours, theirs) = states(&manager, "state-bind-g-c");
+    assert_eq!(ours, theirs);
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(manager.exit().code(), Some(0));
+}
+
 // ---- upgrades --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -400,9 +574,49 @@ fn a_wrapper_that_fails_or_leads_elsewhere_costs_nothing_but_the_upgrade() {
         assert!(last.starts_with("Upgrade failed: not re-executed: "), "{lines}: {told:?}");
         assert_eq!(workers(&manager), before, "{lines}");
     }
-    // One that takes its time is waited for.
-    rewrite(&manager, &format!("shift\nsleep 1\nexec {REMUDA} einhorn \"$@\""));
-    assert!(sh(&manager, "upgrade").stdout.ends_with("Upgrade done\n"), "{}", manager.log.text());
+    stop(&mut manager);
+}
+
+#[test]
+fn a_wrapper_that_takes_its_time_is_waited_for_and_loses_nobody() {
+    let lines = format!("shift\nexec {REMUDA} einhorn \"$@\"");
+    let mut manager = start_wrapped(&lines, "-m manual");
+    alive(&manager, 1);
+    let (worker, _) = workers(&manager)[0];
+    for name in ["asked", "gap"] {
+        mkfifo(&manager.path(name), Mode::from_bits_truncate(0o600)).unwrap();
+    }
+    let directory = manager.path("").display().to_string();
+    let wait = format!(
+        "case $1 in --upgrade-check) read go <{directory}/asked;; *) read go <{directory}/gap;; esac"
+    );
+    rewrite(&manager, &format!("shift\n{wait}\nexec {REMUDA} einhorn \"$@\""));
+    // Open as soon as the wrapper waits there.
+    let gate = |name: &str| fs::OpenOptions::new().write(true).open(manager.path(name)).unwrap();
+    let mut half = UnixStream::connect(&manager.control).unwrap();
+    half.set_read_timeout(Some(LIMIT)).unwrap();
+    half.write_all(b"---%0Acommand: qui").unwrap();
+    let mut told = UnixStream::connect(&manager.control).unwrap();
+    told.set_read_timeout(Some(LIMIT)).unwrap();
+    told.write_all(b"{\"command\":\"upgrade\",\"id\":\"u\"}\n").unwrap();
+    let mut asked = gate("asked");
+    assert_eq!(workers(&manager), [(worker, 0)], "who waits for the wrapper does everything else");
+    asked.write_all(b"\n").unwrap();
+    let mut gap = gate("gap");
+    assert!(lives(worker));
+    // Nobody is there to read it at this moment.
+    half.write_all(b"eter%0Aid: 7%0A\n").unwrap();
+    gap.write_all(b"\n").unwrap();
+    for (stream, end) in [
+        (&mut half, "---%0Amessage: Verbosity set to 2%0Arequest_id: 7%0A\n"),
+        (&mut told, "{\"message\":\"Upgrade done\",\"request_id\":\"u\"}\n"),
+    ] {
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with(end), "{answer}");
+    }
+    assert!(wait_gone(worker));
     stop(&mut manager);
 }
 
