@@ -70,6 +70,7 @@ impl Difference {
             attributes,
             umask,
             stdin,
+            watch_file,
             output,
             handoff,
             placeholders,
@@ -93,6 +94,7 @@ impl Difference {
         self.replaces("pdeathsig", old.attributes.parent_death_signal != *parent_death_signal);
         self.replaces("umask", old.umask != *umask);
         self.replaces("stdin", old.stdin != *stdin);
+        self.replaces("live_check_timeout", old.watch_file != *watch_file);
         let Output { stdout, stderr, overflow } = output;
         self.replaces("stdout_log", old.output.stdout != *stdout);
         self.replaces("stderr_log", old.output.stderr != *stderr);

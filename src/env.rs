@@ -118,6 +118,8 @@ pub struct WorkerContext<'a> {
     pub notify: Option<&'a OsStr>,
     /// How often it is to show that it lives, by WATCHDOG=1 there.
     pub watchdog: Option<Duration>,
+    /// The file that it may change for that.
+    pub watch_file: Option<&'a OsStr>,
 }
 
 /// Whether a variable of the manager's own environment is meant for its workers. Those are not by which its own
@@ -263,6 +265,9 @@ impl Template {
                 // That it is meant for this very process: the client takes it so where there is none.
                 entries.remove(b"WATCHDOG_PID");
             }
+        }
+        if let Some(file) = worker.watch_file {
+            entries.set(b"FIRESTARTER_WATCH_FILE", file.as_bytes());
         }
         EnvBlock { entries, listen_pid: self.listen_pid.then(|| Box::new(LISTEN_PID.map(Cell::new))) }
     }
@@ -478,6 +483,7 @@ mod tests {
             generation: 7,
             notify: notify.map(OsStr::new),
             watchdog: None,
+            watch_file: None,
         };
         Template::new(&pairs(base), &group, handoff).worker(&worker)
     }

@@ -206,6 +206,10 @@ pub struct Launch {
     pub umask: Option<u32>,
     /// What workers find at descriptor 0.
     pub stdin: Stdin,
+    /// Workers get a file, FIRESTARTER_WATCH_FILE, whose change is a sign of life; [`Policy::watchdog`] says how often one
+    /// is wanted.
+    #[serde(default)]
+    pub watch_file: Option<WatchFile>,
     /// What becomes of what they write to descriptors 1 and 2.
     #[serde(default)]
     pub output: Output,
@@ -237,6 +241,7 @@ impl Launch {
             attributes: Attributes::default(),
             umask: None,
             stdin: Stdin::default(),
+            watch_file: None,
             output: Output::default(),
             handoff: Handoff::default(),
             placeholders: true,
@@ -269,6 +274,15 @@ pub enum Stdin {
     Null,
     /// The manager's own.
     Inherit,
+}
+
+/// Where the file lies by whose change a worker may show that it lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WatchFile {
+    /// In the directory of the control socket that the worker is told of.
+    BesideControl,
+    /// In this directory.
+    In(#[serde(with = "crate::octets")] PathBuf),
 }
 
 /// What a program is told as its own name, `argv[0]`.

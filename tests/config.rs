@@ -317,11 +317,10 @@ fn every_option_of_run_is_a_key_too() {
 }
 
 #[test]
-fn the_table_names_nothing_twice_and_nothing_that_is_for_later() {
+fn the_table_names_nothing_twice() {
     let mut seen = BTreeSet::new();
     for key in KEYS {
         assert!(seen.insert((key.table == Table::Group, key.name)), "{}", key.name);
-        assert!(key.table == Table::Manager || !keys::LATER.contains(&key.name), "{}", key.name);
     }
 }
 
@@ -338,16 +337,6 @@ fn a_value_of_another_type_is_told_what_is_wanted() {
         let nul =
             if matches!(key.kind, Kind::List | Kind::Exits) { "[\"a\\u0000\"]" } else { "\"a\\u0000\"" };
         assert_eq!(faults(&file_with(key, nul)).len(), 1, "{}", key.name);
-    }
-}
-
-#[test]
-fn keys_of_firestarter_that_cannot_be_honoured_are_refused() {
-    for name in keys::LATER {
-        let told = faults(&group(&format!("{name} = 1")));
-        let why =
-            format!("3:1: web.{name}: this key of firestarter is not supported by this version of remuda");
-        assert_eq!(told, [why]);
     }
 }
 
@@ -518,14 +507,4 @@ fn the_page_has_every_key_as_the_table_has_it_and_no_other() {
         found.push(format!("{name}: {}", head.join(" ")));
     }
     assert_eq!(found, KEYS.iter().map(told).collect::<Vec<_>>());
-    let refused = page.split(".Ss Keys of firestarter that are refused").nth(1).unwrap();
-    let refused: BTreeSet<&str> = refused
-        .lines()
-        .skip(1)
-        .take_while(|line| !line.starts_with(".Sh"))
-        .filter_map(|line| line.strip_prefix(".Ic "))
-        .flat_map(|line| line.split([' ', ',', '.']))
-        .filter(|name| !name.is_empty())
-        .collect();
-    assert_eq!(refused, keys::LATER.iter().copied().collect());
 }

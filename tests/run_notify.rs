@@ -6,10 +6,11 @@ use std::io::{IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Instant;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
-use support::process::{descriptors, environment};
-use support::{setup, worker};
+use support::process::{descriptors, environment, wait_gone};
+use support::{LIMIT, setup, site, worker};
 
 #[test]
 fn worker_entry() {
@@ -108,4 +109,34 @@ fn hostile_datagrams_cost_nothing() {
     // And it still listens.
     send(b"READY=1").unwrap();
     assert_eq!(support::pid_of(&events.until("ready")), pid);
+}
+
+#[test]
+fn a_worker_that_leaves_its_watch_file_alone_is_replaced() {
+    let script =
+        "(echo $FIRESTARTER_WATCH_FILE; cat $FIRESTARTER_WATCH_FILE; echo) >>DIR/told; exec sleep 1000";
+    let group =
+        format!("[web]\nexec_start = ['sh', '-c', '{script}']\nack = 'none'\nlive_check_timeout = '100ms'\n");
+    let mut manager = site::start("pause", &group);
+    manager.done(&["reexec"]);
+    let mut events = manager.events();
+    let dead =
+        support::pid_of(&events.until_that("a silent worker", |event| event["reason"] == "no sign of life"));
+    assert!(wait_gone(dead));
+    let told = || std::fs::read_to_string(manager.path("told")).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while told().lines().count() < 4 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    let told = told();
+    assert_eq!(manager.stop(), Some(0));
+    // Each has had a file of its own, which is gone with it.
+    let files: Vec<&str> = told.lines().filter(|line| line.starts_with('/')).collect();
+    assert!(files.len() >= 2 && files[0] != files[1], "{told}");
+    assert!(told.contains("\nweb-0"), "{told}");
+    let beside = manager.path("firestarter-process-web-").display().to_string();
+    assert!(
+        files.iter().all(|file| file.starts_with(&beside) && !std::path::Path::new(file).exists()),
+        "{told}"
+    );
 }

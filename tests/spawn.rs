@@ -77,7 +77,14 @@ impl Case {
             base_name: "FIRESTARTER".to_owned(),
             control_descriptor: false,
         };
-        let worker = WorkerContext { slot: 0, index: 0, generation: 1, notify: None, watchdog: None };
+        let worker = WorkerContext {
+            slot: 0,
+            index: 0,
+            generation: 1,
+            notify: None,
+            watchdog: None,
+            watch_file: None,
+        };
         Case {
             argv: argv.iter().map(|argument| CString::new(*argument).unwrap()).collect(),
             env: Template::new(&base, &group, &handoff).worker(&worker),

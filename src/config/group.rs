@@ -129,7 +129,20 @@ impl Draft {
             Id::Ack => self.ack = value.read(|text| values::choice(text, &ACKS))?,
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
-            Id::Watchdog => policy.watchdog = Some(value.amount(values::positive)?),
+            Id::Watchdog | Id::LiveCheck => {
+                let span = value.amount(duration::parse)?;
+                let off = id == Id::LiveCheck && span.is_zero();
+                if !off && policy.watchdog.is_some() {
+                    let why = "'watchdog' and 'live_check_timeout' contradict each other";
+                    return Err(Wrong::new(value.at(), why.to_owned()).into());
+                }
+                if !off {
+                    policy.watchdog = Some(value.amount(values::positive)?);
+                }
+                if !off && id == Id::LiveCheck {
+                    launch.watch_file = Some(around.watch_file());
+                }
+            }
             Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
             Id::StopTimeout => policy.stop_timeout = value.amount(duration::parse)?,
             Id::AutoUpgrade => policy.auto_upgrade = value.flag()?,

@@ -38,6 +38,8 @@ pub enum Id {
     AckDeadline,
     /// `watchdog`
     Watchdog,
+    /// `live_check_timeout`
+    LiveCheck,
     /// `graceful_signal`
     GracefulSignal,
     /// `stop_timeout`
@@ -479,6 +481,14 @@ pub const KEYS: &[Key] = &[
     )
     .option("watchdog"),
     row(
+        Id::LiveCheck,
+        "live_check_timeout",
+        Kind::Duration,
+        Usual::Absent("30"),
+        "a ready worker that does not change its FIRESTARTER_WATCH_FILE this often is replaced; 0: none",
+    )
+    .theirs(None),
+    row(
         Id::GracefulSignal,
         "graceful_signal",
         Kind::Text,
@@ -771,6 +781,3 @@ pub const KEYS: &[Key] = &[
     )
     .theirs(None),
 ];
-
-/// Keys that firestarter's files may have and that this version refuses, because it cannot do what they ask for.
-pub const LATER: &[&str] = &["live_check_timeout"];

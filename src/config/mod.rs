@@ -32,7 +32,7 @@ use crate::addr;
 use crate::nearest::nearest;
 use crate::plan::{
     ControlSpec, Dialect, ExitPolicy, GroupSpec, Level, LogFormat, LogSpec, ManagerPolicy, Meaning,
-    OwnProcess, Plan, firestarter_socket,
+    OwnProcess, Plan, WatchFile, firestarter_socket,
 };
 pub use crate::reading::{Manner, Overrides, Source};
 use crate::signame::Signal;
@@ -88,6 +88,17 @@ impl<'a> Surroundings<'a> {
     /// Where firestarter has a socket of this name if nobody says another place.
     fn temporary(&self, name: &str) -> PathBuf {
         firestarter_socket(|variable| self.variable(OsStr::new(variable)).map(OsStr::to_owned), name)
+    }
+
+    /// Where the files lie by which workers show that they live.
+    fn watch_file(&self) -> WatchFile {
+        match self.manner {
+            Manner::Remuda => WatchFile::BesideControl,
+            Manner::Firestarter => {
+                let directory = self.variable(OsStr::new("TMPDIR")).filter(|directory| !directory.is_empty());
+                WatchFile::In(directory.unwrap_or(OsStr::new("/tmp")).into())
+            }
+        }
     }
 
     /// The level that the last directive of RUST_LOG names, by which firestarter's log is set.
@@ -281,7 +292,7 @@ impl<'a> Reader<'a> {
             let path = format!("{name}.{}", written.get_ref());
             let outcome = match keys::key(kind, written.get_ref()) {
                 Some(key) => set(key, &Value::new(self.text, value, key.kind), &self.around),
-                None if self.passes_over(kind, written.get_ref()) => {
+                None if self.around.manner == Manner::Firestarter => {
                     let why = format!("{}, passed over", unknown(kind, written.get_ref()));
                     self.warnings.add(Some(&path), Wrong::new(written.span().start, why));
                     Ok(())
@@ -292,12 +303,6 @@ impl<'a> Reader<'a> {
                 self.faults.add_all(&path, wrongs);
             }
         }
-    }
-
-    /// firestarter knew nothing of keys that are none of its own. What is, and cannot be honoured, is no less an error.
-    fn passes_over(&self, kind: Table, name: &str) -> bool {
-        let honoured = kind == Table::Manager || !keys::LATER.contains(&name);
-        self.around.manner == Manner::Firestarter && honoured
     }
 
     /// Complains of keys that must be there and are not.
@@ -369,7 +374,7 @@ fn tables<'a>(root: &'a DeTable<'a>) -> impl Iterator<Item = (&'a Spanned<DeStri
 
 /// The error for a key at the top that is no table.
 fn outside(name: &str, value: &DeValue<'_>) -> String {
-    let of_group = keys::key(Table::Group, name).is_some() || keys::LATER.contains(&name);
+    let of_group = keys::key(Table::Group, name).is_some();
     match value {
         _ if of_group => "this key belongs to a group: the line [NAME] is missing before it".to_owned(),
         DeValue::Array(_) => format!("a group is one table, [{name}], not a list"),
@@ -380,9 +385,6 @@ fn outside(name: &str, value: &DeValue<'_>) -> String {
 /// The error for a key that is not in the table of keys.
 fn unknown(table: Table, name: &str) -> String {
     let here = || keys::KEYS.iter().filter(|key| key.table == table);
-    if table == Table::Group && keys::LATER.contains(&name) {
-        return "this key of firestarter is not supported by this version of remuda".to_owned();
-    }
     // Somebody who knows the command line may write its words.
     let option = name.replace('_', "-");
     if let Some(key) = here().find(|key| key.option == Some(&option)) {

@@ -87,6 +87,7 @@ impl Workers {
             generation: order.generation.0,
             notify: None,
             watchdog: None,
+            watch_file: None,
         });
         let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(Target::Log))?;
         let [output, errors] = streams.descriptors();

@@ -23,6 +23,7 @@ mod generation;
 mod group;
 mod hook;
 mod journal;
+mod lifesign;
 mod notified;
 mod obstacle;
 mod output;
@@ -513,6 +514,7 @@ impl Driver {
             self.core.next_deadline().map(|deadline| deadline.0),
             clients_at.reopen,
             self.workers.outputs.deadline(),
+            self.workers.next_look(),
             self.service.deadline(),
             more.then_some(0),
         ];
@@ -529,6 +531,7 @@ impl Driver {
         self.workers.outputs.heard(&self.poll, &mut self.journal);
         let core = &mut self.core;
         self.workers.heard(&self.poll, workers_at, &mut self.journal, |event| core.handle(now, event));
+        self.workers.look(now, |event| core.handle(now, event));
         let mut died = false;
         self.workers.reap(&mut self.journal, |event| {
             died |= matches!(event, Event::Exited { .. });

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Check;
 use super::group::Group;
 use super::journal::Journal;
+use super::lifesign::{self, LifeSign};
 use super::notified;
 use super::output::{Outputs, OutputsState};
 use crate::env::WorkerContext;
@@ -19,7 +20,7 @@ use crate::plan::{Convention, GroupSpec, Launch, Level, Stdin};
 use crate::process::{Exit, Stage};
 use crate::reading::Reading;
 use crate::signame::Signal;
-use crate::supervisor::event::{ChildId, Event, GenerationId};
+use crate::supervisor::event::{ChildId, Event, GenerationId, Mono, Word};
 use crate::supervisor::note::Ending;
 use crate::sys::notify::{NotifySocket, NotifyState};
 use crate::sys::offload::{self, Offloaded};
@@ -46,6 +47,7 @@ pub(super) struct Process {
     /// That a stranger has sent something there was told.
     warned: bool,
     uid: u32,
+    life_sign: Option<LifeSign>,
 }
 
 /// Every process that is ours and not reaped, by pid.
@@ -93,6 +95,8 @@ struct ProcessState {
     #[serde(default)]
     notify: Option<NotifyState>,
     uid: u32,
+    #[serde(default)]
+    life_sign: Option<LifeSign>,
 }
 
 impl WorkersState {
@@ -138,6 +142,7 @@ impl Workers {
             status: process.status.as_ref().map(|status| keeper.keep(status.as_fd())),
             notify: process.notify.as_ref().map(|notify| notify.hand_over(keeper)),
             uid: process.uid,
+            life_sign: process.life_sign.clone(),
         };
         let processes = self.by_pid.iter().map(process).collect();
         WorkersState {
@@ -258,12 +263,27 @@ impl Workers {
         let (launch, around) = (&prepared.launch, &prepared.surroundings);
         let listens = around.notify && launch.handoff.conventions.contains(&Convention::Notify);
         let notify = if listens { Some(NotifySocket::open()?) } else { None };
+        let life_sign = match (&launch.watch_file, around.watchdog) {
+            (Some(place), Some(span)) => {
+                let name = &group.spec.name;
+                let place =
+                    lifesign::place(place, around.control_path.as_deref(), name, (child, self.manager))?;
+                let shown = place.0.clone();
+                let created = LifeSign::create(place, span, prepared.credentials.as_ref());
+                Some(created.inspect_err(|error| {
+                    let why = format!("cannot create {}: {error}", shown.display());
+                    journal.line(Level::Error, &format!("{name}: {why}"));
+                })?)
+            }
+            (_, _) => None,
+        };
         let context = WorkerContext {
             slot,
             index,
             generation: generation.0,
             notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
             watchdog: around.watchdog,
+            watch_file: life_sign.as_ref().map(|sign| sign.path().as_os_str()),
         };
         let environment = prepared.template.worker(&context);
         let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
@@ -305,6 +325,7 @@ impl Workers {
             notify,
             warned: false,
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
+            life_sign,
         };
         if let Some((ours, _)) = connection {
             ours.set_nonblocking(true)?;
@@ -402,6 +423,20 @@ impl Workers {
         }
     }
 
+    /// When to look whether workers have shown that they live, in milliseconds of [`clock::now_ms`].
+    pub(super) fn next_look(&self) -> Option<u64> {
+        self.by_pid.values().filter_map(|process| process.life_sign.as_ref().map(LifeSign::deadline)).min()
+    }
+
+    /// Looks where it is time to.
+    pub(super) fn look(&mut self, now: Mono, mut tell: impl FnMut(Event)) {
+        for process in self.by_pid.values_mut() {
+            if process.life_sign.as_mut().is_some_and(|sign| sign.seen(now.0)) {
+                tell(Event::Said { child: process.child, word: Word::Alive });
+            }
+        }
+    }
+
     /// Takes in every dead child.
     pub(super) fn reap(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
         loop {
@@ -445,6 +480,9 @@ impl Workers {
             match self.by_pid.remove(&pid) {
                 Some(process) => {
                     self.pids.remove(&process.child);
+                    if let Some(Err(error)) = process.life_sign.as_ref().map(LifeSign::remove) {
+                        journal.complain(&format!("cannot remove a watch file: {}", reason(error)));
+                    }
                     tell(Event::Exited { child: process.child, exit });
                 }
                 None => {
@@ -472,7 +510,16 @@ impl Process {
     /// A hook: what it leaves in its process group dies with it.
     pub(super) fn hook(child: ChildId, status: OwnedFd, uid: u32) -> Process {
         let status = Some(status);
-        Process { child, leads_group: true, kill_group: true, status, notify: None, warned: false, uid }
+        Process {
+            child,
+            leads_group: true,
+            kill_group: true,
+            status,
+            notify: None,
+            warned: false,
+            uid,
+            life_sign: None,
+        }
     }
 
     fn take_over(state: ProcessState, inherited: &mut Inherited) -> io::Result<Process> {
@@ -484,6 +531,7 @@ impl Process {
             notify: state.notify.map(|notify| NotifySocket::take_over(notify, inherited)).transpose()?,
             warned: false,
             uid: state.uid,
+            life_sign: state.life_sign,
         })
     }
 
@@ -585,6 +633,7 @@ mod tests {
             notify: Some(socket),
             warned: false,
             uid: creds::our_uid(),
+            life_sign: None,
         };
         let mut journal = Journal::new(&LogSpec::stderr(Level::Error, LogFormat::Plain));
         let mut heard = |process: &mut Process| {

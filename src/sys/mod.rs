@@ -39,6 +39,7 @@ pub mod terminal;
 pub mod title;
 pub mod unix;
 pub mod vfork;
+pub mod watchfile;
 
 /// The result of a system call as a `Result`: -1 stands for what `errno` says.
 pub fn cvt<T: From<i8> + PartialEq>(ret: T) -> io::Result<T> {
