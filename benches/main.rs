@@ -6,7 +6,7 @@
 //! the pairs. The exit status is 1 if a figure is worse than what is accepted.
 //!
 //! `BENCH_ROUNDS` sets the number of pairs. `cargo bench --bench manager -- start memory` takes some measures only:
-//! start, deaths, death, memory, idle, size.
+//! start, deaths, death, capture, memory, idle, size.
 //!
 //! On a machine that has other work to do, `nice -n -15 make bench` as root keeps the others from taking the processor
 //! at the moment of a wake-up.
@@ -66,10 +66,11 @@ fn run() -> io::Result<bool> {
 
 type Measure = fn(&Stage, usize, &mut Table) -> io::Result<()>;
 
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("start", start),
     ("deaths", deaths),
     ("death", death),
+    ("capture", capture),
     ("memory", memory),
     ("idle", idle),
     ("size", size),
@@ -108,6 +109,15 @@ fn death(stage: &Stage, rounds: usize, table: &mut Table) -> io::Result<()> {
     );
     let beside_vfork = measures::death_of_one(stage, rounds, "vfork")?;
     table.ratio("  beside kill, wait, vfork, exec", &beside_vfork, Wanted::nothing());
+    Ok(())
+}
+
+fn capture(stage: &Stage, rounds: usize, table: &mut Table) -> io::Result<()> {
+    println!("capturing the output of a worker, {rounds} pairs");
+    let [time, processor] = measures::capture(stage, rounds)?;
+    // 0.9 of the floor's throughput.
+    table.ratio("256 MB from a worker to a file, ms", &time, Wanted::ratio(1.11, 1.11));
+    table.ratio("  processor ms for 100 MB", &processor, Wanted::nothing());
     Ok(())
 }
 

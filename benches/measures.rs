@@ -201,6 +201,59 @@ pub(crate) fn death_of_one(stage: &Stage, rounds: usize, how: &str) -> io::Resul
     Ok(pairs)
 }
 
+/// Megabytes of output in one round.
+const CAPTURED_MB: usize = 256;
+
+/// What a worker writes as fast as it can, into a file: milliseconds until it is there, and milliseconds of processor time
+/// for each 100 MB.
+pub(crate) fn capture(stage: &Stage, rounds: usize) -> io::Result<[Pairs; 2]> {
+    let per_100_mb = |ms: f64| ms * 100.0 / CAPTURED_MB as f64;
+    // Wall and processor time by turns.
+    let both = alternate(
+        rounds,
+        || {
+            let path = stage.captured()?;
+            let start = now_ns();
+            let used = stage.copy(CAPTURED_MB, &path)?;
+            Ok(vec![ms(start, now_ns()), per_100_mb(used)])
+        },
+        || {
+            let path = stage.captured()?;
+            let log = path.display().to_string();
+            let options = ["--restart", "never", "--ack", "none", "--name", "bench", "--stdout-log", &log];
+            let start = now_ns();
+            let mut manager = Manager::launch(&options, &stage.writer(CAPTURED_MB))?;
+            let deadline = Instant::now() + LIMIT;
+            while fs::metadata(&path).map_or(0, |found| found.len()) < (CAPTURED_MB as u64) << 20 {
+                if Instant::now() > deadline {
+                    return Err(manager.complaint("the output does not arrive"));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            let taken = ms(start, now_ns());
+            let used = processor_ms(manager.pid())?;
+            manager.wait_for_answer()?;
+            stop(manager)?;
+            Ok(vec![taken, per_100_mb(used)])
+        },
+    )?;
+    let every_other = |values: &[f64], first: usize| values.iter().copied().skip(first).step_by(2).collect();
+    Ok([0, 1].map(|first| Pairs {
+        floor: every_other(&both.floor, first),
+        remuda: every_other(&both.remuda, first),
+    }))
+}
+
+/// Processor time of a process without its children, to the hundredth of a second.
+fn processor_ms(pid: Pid) -> io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold anything.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    let used = ticks(11).zip(ticks(12)).map(|(user, system)| (user + system) * 10.0);
+    used.ok_or_else(|| io::Error::other("/proc/PID/stat without times"))
+}
+
 /// Kilobytes of one manager, from /proc/PID/smaps_rollup.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {

@@ -51,6 +51,33 @@ impl Stage {
         self.directory.join(name)
     }
 
+    /// Where output is captured; empty, or not there.
+    pub(crate) fn captured(&self) -> io::Result<PathBuf> {
+        let path = self.directory.join("captured");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(path),
+        }
+    }
+
+    /// The program that writes so many megabytes to standard output.
+    pub(crate) fn writer(&self, megabytes: usize) -> [PathBuf; 3] {
+        [self.program("floor"), "write".into(), megabytes.to_string().into()]
+    }
+
+    /// Has the floor program copy so many megabytes from a pipe to a file. Returns the processor time that took it, in
+    /// milliseconds.
+    pub(crate) fn copy(&self, megabytes: usize, to: &Path) -> io::Result<f64> {
+        let output = Command::new(self.program("floor"))
+            .args(["copy", &megabytes.to_string()])
+            .arg(to)
+            .stdin(Stdio::null())
+            .output()?;
+        let told = String::from_utf8_lossy(&output.stdout).trim().parse::<f64>();
+        told.map(|us| us / 1000.0)
+            .map_err(|_| io::Error::other(format!("floor copy ended with {}", output.status)))
+    }
+
     /// The command line of a worker, and the file for its stamps, which is empty now. Two that run at the same time
     /// have files of different names.
     pub(crate) fn worker(&self, stamps: &str) -> io::Result<([PathBuf; 2], Stamps)> {

@@ -38,6 +38,16 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
+/// Lets a pipe hold so many bytes, for a program that writes much: fcntl(2), F_SETPIPE_SZ.
+///
+/// # Errors
+/// EPERM beyond what pipe(7) allows to this user; the pipe is as it was.
+pub fn widen(pipe: &OwnedFd, bytes: i32) -> io::Result<()> {
+    fault::hit("fcntl")?;
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes))?;
+    Ok(())
+}
+
 /// Takes what is in a pipe, at most a buffer full; 0 when nobody has its writing end any more.
 ///
 /// # Errors

@@ -262,6 +262,10 @@ impl Outputs {
             return Ok(Some(End::Other(writer)));
         }
         let (reader, writer) = stream::pipe()?;
+        if shared {
+            // Where that is not allowed, there are more and smaller pieces.
+            let _ = stream::widen(&reader, PIECE as i32);
+        }
         let writer = Rc::new(writer);
         pipes.push(Pipe {
             group: group.to_owned(),
