@@ -18,7 +18,7 @@ compat_pages = $(wildcard $(compat:%=man/%.1))
 # Pages are named PAGE.SECTION; the section is the directory.
 pages = $(filter-out $(compat_pages),$(wildcard man/*.[1-8]))
 
-.PHONY: all test test-servers demo bench soak gallery mutants check install install-compat uninstall clean
+.PHONY: all test test-servers test-upgrade-from demo bench soak gallery mutants check install install-compat uninstall clean
 
 all:
 	$(CARGO) build --release --locked
@@ -53,6 +53,10 @@ soak: all
 # New versions that fail in every way there is, upgraded to under load with fifty workers.
 gallery:
 	$(CARGO) test --locked --test run_gallery -- --ignored --nocapture
+
+# Starts the program of an earlier commit, REV, and has it go over to the present one.
+test-upgrade-from:
+	sh tests/upgrade_from.sh '$(REV)'
 
 # Breaks the core in known ways, one after the other, and wants the tests to notice each.
 mutants:

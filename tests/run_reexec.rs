@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -262,6 +262,47 @@ fn two_hundred_re_executions_lose_no_request() {
     assert_eq!(manager.pids("ready"), workers);
     let report = load.stop();
     assert!(report.requests() > 0 && report.failed() == 0, "{report}");
+}
+
+#[test]
+#[ignore = "wants the program of an earlier commit; `make test-upgrade-from REV=COMMIT`"]
+fn a_manager_of_an_earlier_commit_becomes_this_one() {
+    let earlier = std::env::var_os("REMUDA_EARLIER").expect("REMUDA_EARLIER, the path of a program");
+    let setup =
+        setup("serve").options("-b 127.0.0.1:0 -n 3 --ack timer:100ms").option_path("--pidfile", "pid");
+    symlink(earlier, setup.path("remuda")).unwrap();
+    let mut command = Command::new(setup.path("remuda"));
+    command.args(setup.words());
+    let mut manager = setup.start_as(command);
+    manager.up();
+    let limit = Duration::from_secs(10);
+    let load = Load::start(Traffic { limit, ..Traffic::to(manager.address()) }).unwrap();
+    let (pid, workers) = (manager.pid(), manager.pids("ready"));
+    let (mut client, mut half) = (manager.connect(), manager.connect());
+    half.send_bytes(br#"{"command":"sta"#);
+    quiet(&mut client);
+    let sockets = |pid| -> BTreeSet<String> {
+        descriptors(pid).into_values().filter(|target| target.starts_with("socket:")).collect()
+    };
+    let ours = sockets(pid);
+
+    lead_back(&manager);
+    manager.done(&["reexec"]);
+    let program = fs::canonicalize(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!((manager.pid(), program), (pid, fs::canonicalize(REMUDA).unwrap()));
+    half.send_bytes(b"tus\"}\n");
+    assert_eq!(half.answer()["ok"], true);
+    assert_eq!(manager.pids("ready"), workers);
+    quiet(&mut client);
+    assert_eq!(sockets(pid), ours);
+
+    manager.done(&["upgrade", "--wait-drained"]);
+    let group = manager.group();
+    assert_eq!((&group["generation"], manager.pids("ready").len()), (&json!(2), 3), "{group}");
+    let report = load.stop();
+    assert!(report.requests() > 0 && report.failed() == 0, "{report}");
+    assert_eq!(manager.stop(), Some(0));
+    assert!(!manager.path("pid").exists());
 }
 
 /// Re-executes again and again, by one connection, until `stop`; returns how often it was done.
