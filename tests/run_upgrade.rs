@@ -363,7 +363,7 @@ fn slow_requests_finish_and_new_connections_do_not_wait() {
         http::get(address, "/").unwrap();
         longest = longest.max(begin.elapsed());
     }
-    assert!(longest < Duration::from_secs(1), "a new connection waited {longest:?}");
+    assert!(longest < Duration::from_secs(2), "a new connection waited {longest:?}");
     for (mut connection, pid) in slow.into_iter().zip(busy) {
         assert_eq!(http::who(&connection.receive().unwrap()), (pid, 1));
     }
