@@ -335,12 +335,14 @@ fn a_bad_group_is_refused_alone_if_that_is_asked_for() {
     assert_eq!((strict.code, strict.stderr.lines().count()), (Some(1), 1), "{strict:?}");
     assert_eq!((lenient.code, lenient.stderr.lines().count()), (Some(0), 2), "{lenient:?}");
 
-    let manager = start_with("pause", &format!("{good}{bad}"), &["--keep-going"]);
+    let unlogged = "[unlogged]\nWORKER\nstdout_log = '/no/such/log'\n";
+    let manager = start_with("pause", &format!("{good}{bad}{unlogged}"), &["--keep-going"]);
     let before = table(&manager);
     assert_eq!(names(&manager), ["web"]);
     manager
         .log
         .line("gone: cannot execute /no/such/program: no such file or directory; the group is left out");
+    manager.log.line("unlogged: cannot open /no/such/log: no such file or directory; the group is left out");
     manager.log.line("bad.numprocesses: '0' is not a number from 1 to 10000; the group is left out");
 
     // The one that runs stays as it is where its new version is bad; another one comes.

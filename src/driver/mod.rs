@@ -242,8 +242,13 @@ impl Base {
         let keep_going = plan.source.as_ref().is_some_and(|source| source.keep_going);
         let mut last = None;
         let mut firsts = Vec::with_capacity(plan.groups.len());
+        let mut workers = Workers::new(*signals.saved(), own_pid()).map_err(other)?;
         for spec in std::mem::take(&mut plan.groups) {
-            match Generation::of_group(&spec, &image.environment) {
+            let first = Generation::of_group(&spec, &image.environment).and_then(|first| {
+                let logs = workers.outputs.add(&spec);
+                logs.map(|()| first).map_err(|error| other(error.within(&spec.name)))
+            });
+            match first {
                 Ok(first) => firsts.push((spec, first)),
                 Err(obstacle) => {
                     if keep_going {
@@ -265,8 +270,6 @@ impl Base {
         if let Some(obstacle) = last.take_if(|_| !keep_going || firsts.is_empty()) {
             return Err(obstacle);
         }
-        let specs = firsts.iter().map(|(spec, _)| spec);
-        let workers = Workers::new(specs, *signals.saved(), own_pid()).map_err(other)?;
         let control =
             plan.control.as_ref().map(|spec| Control::open(spec, &plan.name)).transpose().map_err(other)?;
         let clients = Clients::new(control, plan.dialect.clone());

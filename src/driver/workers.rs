@@ -16,7 +16,7 @@ use super::notified;
 use super::output::{Outputs, OutputsState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
-use crate::plan::{Convention, GroupSpec, Launch, Level, Stdin};
+use crate::plan::{Convention, Launch, Level, Stdin};
 use crate::process::{Exit, Stage};
 use crate::reading::Reading;
 use crate::signame::Signal;
@@ -106,11 +106,7 @@ impl WorkersState {
 }
 
 impl Workers {
-    pub(super) fn new<'a>(
-        groups: impl IntoIterator<Item = &'a GroupSpec>,
-        saved: Saved,
-        manager: i32,
-    ) -> Result<Workers> {
+    pub(super) fn new(saved: Saved, manager: i32) -> Result<Workers> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| Error::failed(format!("cannot {what}: {}", reason(error)))
@@ -127,7 +123,7 @@ impl Workers {
             saved,
             manager,
             strangers: 0,
-            outputs: Outputs::open(groups)?,
+            outputs: Outputs::default(),
             connections: Vec::new(),
         })
     }

@@ -134,22 +134,10 @@ impl Streams {
 }
 
 impl Outputs {
-    /// Opens all places that the workers of these groups write to.
+    /// Opens the places that the workers of a group write to, unless they are open.
     ///
     /// # Errors
     /// One that cannot be opened, or two that are the same file and are to be rotated apart.
-    pub(super) fn open<'a>(groups: impl IntoIterator<Item = &'a GroupSpec>) -> Result<Outputs> {
-        let mut outputs = Outputs::default();
-        for group in groups {
-            outputs.add(group).map_err(|error| error.within(&group.name))?;
-        }
-        Ok(outputs)
-    }
-
-    /// Opens the places of one more group, unless they are open.
-    ///
-    /// # Errors
-    /// As for [`Outputs::open`].
     pub(super) fn add(&mut self, group: &GroupSpec) -> Result<()> {
         let targets = [&group.launch.output.stdout, &group.launch.output.stderr];
         targets.into_iter().try_for_each(|target| self.open_target(target))
