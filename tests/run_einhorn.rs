@@ -504,7 +504,8 @@ fn hup_upgrades_and_the_signals_that_end_it_have_their_status() {
     let (old, _) = workers(&manager)[0];
     manager.signal(Signal::SIGUSR1);
     manager.signal(Signal::SIGHUP);
-    manager.log.line("Upgraded successfully to version 1");
+    manager.log.line("INFO: Starting smooth upgrade from version 0...");
+    manager.log.line("INFO: Upgraded successfully to version 1 (Einhorn 1.1.1).");
     assert!(wait_gone(old));
     assert_eq!(workers(&manager).iter().map(|&(_, version)| version).collect::<Vec<_>>(), [1]);
     stop(&mut manager);

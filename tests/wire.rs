@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use remuda::error::Code;
-use remuda::plan::Level;
+use remuda::plan::{Level, UpgradeMode};
 use remuda::process::{Exit, Stage};
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Reply, Scale, Verb, Wait};
@@ -407,7 +407,7 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
         (Level::Info, false, Happening::BackOff(Duration::from_millis(1500))),
         (Level::Error, false, Happening::GaveUp(5)),
         (Level::Info, true, Happening::Finished(Exit::Code(0))),
-        (Level::Info, false, Happening::UpgradeStarted(1, 2)),
+        (Level::Info, false, Happening::UpgradeStarted(1, 2, UpgradeMode::Rolling)),
         (Level::Info, false, Happening::UpgradeDone(2)),
         (Level::Error, false, Happening::UpgradeFailed(2, "3 new workers in a row died".to_owned(), 1)),
         (Level::Warn, false, Happening::RolledBack(1)),

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::event::HookKind;
 use crate::duration::Human;
-use crate::plan::Level;
+use crate::plan::{Level, UpgradeMode};
 use crate::process::{Exit, Stage};
 use crate::signame::Signal;
 
@@ -162,7 +162,7 @@ pub enum Happening {
     /// No worker of the slot is started again: its restart policy is content.
     Finished(Exit),
     /// Replacing the workers of generation `.0` by generation `.1`.
-    UpgradeStarted(u32, u32),
+    UpgradeStarted(u32, u32, UpgradeMode),
     /// The canary of generation `.0` was ready for as long as wanted, and the others follow.
     CanaryDone(u32, Duration),
     /// All workers are of this generation.
@@ -297,7 +297,7 @@ impl fmt::Display for Happening {
             Happening::GaveUp(1) => f.write_str("gave up after 1 failure"),
             Happening::GaveUp(failures) => write!(f, "gave up after {failures} failures in a row"),
             Happening::Finished(exit) => write!(f, "finished: {}, not started again", Ending(*exit)),
-            Happening::UpgradeStarted(from, to) => write!(f, "upgrading: generation {from} -> {to}"),
+            Happening::UpgradeStarted(from, to, _) => write!(f, "upgrading: generation {from} -> {to}"),
             Happening::CanaryDone(to, after) => {
                 write!(f, "the canary of generation {to} stood {}: the others follow", Human(*after))
             }
@@ -391,7 +391,7 @@ mod tests {
         let old = Worker { slot: 0, index: 0, pid: 4711, generation: 1 };
         let new = Worker { slot: 0, index: 1, pid: 4720, generation: 2 };
         let told = [
-            note(Some("web"), None, Happening::UpgradeStarted(1, 2)),
+            note(Some("web"), None, Happening::UpgradeStarted(1, 2, UpgradeMode::Rolling)),
             note(Some("web"), Some(new), Happening::Spawned),
             note(Some("web"), Some(new), Happening::Ready(Duration::from_millis(1003))),
             note(Some("web"), Some(old), Happening::Stopping(Signal::TERM, Reason::Replaced)),

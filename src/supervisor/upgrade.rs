@@ -133,7 +133,7 @@ impl Supervisor {
         self.begin(id, rollout, generation);
         self.groups[id.0].want(generation);
         self.groups[id.0].forgive(self.next_child);
-        self.note(id, Level::Info, Happening::UpgradeStarted(wanted.0, generation.0));
+        self.note(id, Level::Info, Happening::UpgradeStarted(wanted.0, generation.0, mode));
     }
 
     /// Why a group cannot be restarted now.

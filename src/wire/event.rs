@@ -145,7 +145,7 @@ impl Detail {
             Happening::UpgradeFailed(to, why, stays) => {
                 Detail { from: Some(*stays), to: Some(*to), error: Some(why.clone()), ..none }
             }
-            Happening::UpgradeStarted(from, to)
+            Happening::UpgradeStarted(from, to, _)
             | Happening::Superseded(from, to)
             | Happening::Scaled(from, to) => Detail { from: Some(*from), to: Some(*to), ..none },
             Happening::ShuttingDown(signal) => {

@@ -4,16 +4,12 @@ use std::time::Duration;
 
 use super::VERSION;
 use crate::duration::Human;
-use crate::plan::Level;
+use crate::plan::{Level, UpgradeMode};
 use crate::supervisor::note::{Ending, Happening, Note, Reason};
 
 /// The lines about something that happens in an upgrade; none if it is no part of it.
 pub(super) fn of_upgrade(note: &Note, fleet: bool) -> Vec<String> {
-    let how = if fleet { "fleet" } else { "smooth" };
     let lines = match &note.what {
-        Happening::UpgradeStarted(from, _) => {
-            vec![format!("Starting {how} upgrade from version {}...", from.saturating_sub(1))]
-        }
         Happening::Stopping(_, Reason::Replaced) if fleet => {
             [vec!["Killing off 1 old workers.".to_owned()], lines(note)].concat()
         }
@@ -27,6 +23,7 @@ pub(super) fn of_upgrade(note: &Note, fleet: bool) -> Vec<String> {
         | Happening::Died(..)
         | Happening::Killing(_)
         | Happening::Stopping(..)
+        | Happening::UpgradeStarted(..)
         | Happening::UpgradeDone(_)
         | Happening::UpgradeFailed(..)
         | Happening::RolledBack(_)
@@ -67,8 +64,12 @@ pub fn lines(note: &Note) -> Vec<String> {
         Happening::Killing(after) => {
             vec![format!("Child {pid} is still active after {}. Sending SIGKILL.", seconds(*after))]
         }
-        Happening::UpgradeStarted(from, _) => {
-            vec![format!("Starting upgrade from version {}...", from.saturating_sub(1))]
+        Happening::UpgradeStarted(from, _, mode) => {
+            let how = match mode {
+                UpgradeMode::Rolling | UpgradeMode::StopFirst => "smooth",
+                UpgradeMode::Fleet => "fleet",
+            };
+            vec![format!("Starting {how} upgrade from version {}...", from.saturating_sub(1))]
         }
         Happening::UpgradeDone(to) => {
             vec![format!("Upgraded successfully to version {} (Einhorn {VERSION}).", to.saturating_sub(1))]
