@@ -289,7 +289,8 @@ fn status_is_a_plain_table_and_a_versioned_object() {
     assert_eq!(
         json!(fields),
         json!({
-            "slot": 1, "index": 1, "generation": 1, "phase": "ready", "restarts": 0, "last_exit": null
+            "slot": 1, "index": 1, "generation": 1, "phase": "ready", "restarts": 0, "last_exit": null,
+            "last_failure": null, "until_ms": null
         })
     );
     let socket = &group["sockets"][0];
