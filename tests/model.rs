@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use os::{Revision, Stride, Violation, World};
-use remuda::plan::{Backoff, Hook, Policy, Readiness, Restart, Share, UpgradeMode};
+use remuda::plan::{Backoff, Hook, Meanwhile, Policy, Readiness, Restart, Share, UpgradeMode};
 use remuda::process::Exit;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Reload, Scale, Verb, Wait};
@@ -56,6 +56,10 @@ enum Wish {
     Reexec,
     /// Read the plan again, which is another one by then; one thing at a time.
     Reload(Revision),
+    /// Go back by hand.
+    RollBack,
+    /// End those of the oldest generation that are on their way out.
+    Drain,
     Signal(Signal),
     /// To be served: whoever connects.
     Connect,
@@ -84,6 +88,8 @@ enum Move {
     Crosses,
     CrossingFails,
     SecondPasses,
+    /// Whoever reads the plan takes so long that nobody waits for it any more.
+    ReadingIsLate,
     Asked(Wish),
 }
 
@@ -95,7 +101,7 @@ impl Move {
             Move::PrepareFails | Move::CheckFails | Move::PlanUnreadable | Move::CrossingFails => true,
             Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) | Move::Ends(_) => false,
             Move::Prepared | Move::Checked | Move::PlanRead | Move::Crosses => false,
-            Move::SecondPasses | Move::Asked(_) => false,
+            Move::SecondPasses | Move::ReadingIsLate | Move::Asked(_) => false,
         }
     }
 }
@@ -169,11 +175,17 @@ impl Node {
                 moves.extend(search.codes.iter().map(|&code| Move::Dies(child, code)));
             }
         }
-        moves.push(Move::SecondPasses);
+        // All that can happen beside a reading happens within a second or two; its own minute would be sixty states more of
+        // everything.
+        moves.push(match world.reading_for() {
+            Some(age) if age >= 2 * SECOND => Move::ReadingIsLate,
+            Some(_) | None => Move::SecondPasses,
+        });
         if self.asks > 0 {
             let possible = |wish: &&Wish| match **wish {
                 Wish::HangUp => !world.waiting.is_empty(),
                 Wish::Reload(_) => world.revision.is_none(),
+                Wish::Drain => world.draining().is_some(),
                 _ => true,
             };
             moves.extend(search.wishes.iter().filter(possible).map(|&wish| Move::Asked(wish)));
@@ -202,12 +214,18 @@ impl Node {
             Move::Crosses => world.cross(),
             Move::CrossingFails => world.fail_to_cross(),
             Move::SecondPasses => world.advance(SECOND),
+            Move::ReadingIsLate => world.advance(60 * SECOND),
             Move::Asked(wish) => {
                 self.asks -= 1;
                 let group = || Some("g0".to_owned());
                 let verb = match wish {
                     Wish::Upgrade => Verb::Upgrade(None, Wait::Done),
                     Wish::Restart => Verb::Restart(None, Wait::Drained),
+                    Wish::RollBack => Verb::RollBack(None, Wait::Done),
+                    Wish::Drain => {
+                        let Some(oldest) = world.draining() else { return Ok(()) };
+                        Verb::Drain(None, oldest, true, Wait::Done)
+                    }
                     Wish::Stop => Verb::Stop(group(), Wait::Done),
                     Wish::Start => Verb::Start(group(), Wait::Done),
                     Wish::Scale(count) => Verb::Scale(None, Scale::To(count), Wait::Done),
@@ -553,6 +571,46 @@ fn a_group_that_gives_up() {
 }
 
 #[test]
+fn upgrades_are_taken_back_by_hand() {
+    let back = [Wish::Upgrade, Wish::RollBack, Wish::Drain];
+    let more = [Wish::Stop, Wish::Start, Wish::Scale(2), Wish::Signal(Signal::TERM)];
+    let with_more: Vec<Wish> = back.into_iter().chain(more).collect();
+    for (workers, wishes, asks, faults) in
+        [(1, &with_more[..], 2, 0), (1, &back[..], 2, 1), (1, &back[..2], 3, 0), (2, &back[..2], 2, 0)]
+    {
+        Search {
+            name: "ready at exec, upgrades that are taken back",
+            policy: Policy {
+                max_draining: Some(1),
+                ..policy(workers, Readiness::Exec, UpgradeMode::Rolling)
+            },
+            wishes: wishes.to_vec(),
+            asks,
+            faults,
+            codes: vec![1],
+            at_least: 500,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn an_upgrade_that_meets_another_is_queued_or_refused() {
+    for meanwhile in [Meanwhile::Queue, Meanwhile::Refuse] {
+        Search {
+            name: "one worker, manual acks, upgrades that wait for others",
+            policy: Policy { meanwhile, ..policy(1, Readiness::Manual, UpgradeMode::Rolling) },
+            wishes: vec![Wish::Upgrade, Wish::Restart, Wish::RollBack, Wish::Stop, Wish::Start],
+            asks: 3,
+            faults: 0,
+            codes: vec![1],
+            at_least: 5_000,
+        }
+        .run();
+    }
+}
+
+#[test]
 fn a_plan_that_is_read_again() {
     let revisions = [Revision::Replace(0), Revision::Scale(0, 2), Revision::Remove(0), Revision::Add(0)];
     let wishes = revisions.map(Wish::Reload).into_iter();
@@ -563,7 +621,7 @@ fn a_plan_that_is_read_again() {
         asks: 1,
         faults: 0,
         codes: vec![1],
-        at_least: 5_000,
+        at_least: 1_000,
     }
     .run();
     Search {
@@ -573,7 +631,19 @@ fn a_plan_that_is_read_again() {
         asks: 1,
         faults: 1,
         codes: vec![1],
-        at_least: 10_000,
+        at_least: 1_000,
+    }
+    .run();
+    // One plan after another.
+    let revisions = [Revision::Replace(0), Revision::Remove(0), Revision::Add(0)];
+    Search {
+        name: "one worker, several other plans",
+        policy: rolling(),
+        wishes: revisions.map(Wish::Reload).into_iter().chain([Wish::RollBack, Wish::Upgrade]).collect(),
+        asks: 2,
+        faults: 0,
+        codes: vec![1],
+        at_least: 1_000,
     }
     .run();
 }

@@ -444,3 +444,29 @@ fn auto_upgrade_is_a_key_too() {
     std::fs::rename(manager.path("program.new"), manager.path("program.sh")).unwrap();
     assert_eq!(events.until("upgrade-done")["to"], 2);
 }
+
+#[test]
+fn who_waits_for_an_upgrade_reads_what_the_new_worker_wrote_last() {
+    let setup = setup("ack pause").options("-n 1 --ack manual --upgrade-attempts 1 --stderr-log");
+    let log = format!("prefix:{}", setup.path("log").display());
+    let manager = setup.option(log).start();
+    manager.up();
+    let rogue = manager.path("rogue");
+    write_program(
+        &rogue,
+        "#!/bin/sh\nyes nonsense | head -c 90000 >&2\necho \"no such key:\nPORT\" >&2\nexit 3\n",
+    );
+    replace_by_link(&manager.path("program"), &rogue);
+    let failed = manager.verb(&["upgrade"]);
+    assert_eq!(failed.code, Some(5), "{failed:?}");
+    assert!(failed.stderr.contains(" wrote: no such key:\nremuda: "), "{failed:?}");
+    assert!(failed.stderr.contains(" wrote: PORT\nremuda: "), "{failed:?}");
+    assert_eq!(failed.stderr.matches(" wrote: ").count(), 8, "{failed:?}");
+    let why = manager.done(&["why"]).stdout;
+    assert!(
+        why.contains("died: exit code 3 after ") && why.ends_with("    | no such key:\n    | PORT\n"),
+        "{why}"
+    );
+    // The one that is there again has written nothing.
+    assert_eq!(manager.pids("ready").len(), 1);
+}

@@ -174,7 +174,7 @@ fn is_again() -> bool {
 
 fn wait_and_reap(pid: i32) -> Exit {
     waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-    reap::reap(pid).unwrap()
+    reap::reap(pid).unwrap().exit
 }
 
 fn is_root() -> bool {
@@ -646,9 +646,9 @@ fn the_dead_are_seen_before_they_are_reaped() {
     assert_eq!(reap::peek().unwrap(), Some(spawned.pid), "looking changes nothing");
     assert_eq!(reap::process_group_of(spawned.pid), Some(spawned.pid), "its group can still be named");
     reap::kill_group(spawned.pid, Signal::KILL).unwrap();
-    assert_eq!(reap::reap(spawned.pid).unwrap(), Exit::Code(7));
+    assert_eq!(reap::reap(spawned.pid).unwrap().exit, Exit::Code(7));
     assert_eq!(reap::peek().unwrap(), None);
-    assert_eq!(reap::reap(spawned.pid).unwrap(), Exit::Unknown);
+    assert_eq!(reap::reap(spawned.pid).unwrap().exit, Exit::Unknown);
 }
 
 #[cfg(feature = "fault")]

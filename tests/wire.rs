@@ -16,8 +16,8 @@ use remuda::supervisor::command::{Reply, Scale, Verb, Wait};
 use remuda::supervisor::event::{ChildId, HookKind};
 use remuda::supervisor::note::{Counts, Happening, Note, Reason, Worker};
 use remuda::supervisor::snapshot::{
-    FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit, SocketStatus, Status,
-    UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
+    ExitDetail, FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit,
+    SocketStatus, Status, UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
 };
 use remuda::wire::ask::{self, Body};
 use remuda::wire::event::EventObject;
@@ -295,6 +295,7 @@ fn status() -> Status {
                     restarts: 1,
                     last_exit: Some(LastExit::Signal("TERM".to_owned())),
                     status: Some("warm".to_owned()),
+                    last_exit_detail: None,
                     last_failure: None,
                     until_ms: None,
                 },
@@ -308,6 +309,7 @@ fn status() -> Status {
                     restarts: 0,
                     last_exit: None,
                     status: None,
+                    last_exit_detail: None,
                     last_failure: None,
                     until_ms: None,
                 },
@@ -316,11 +318,13 @@ fn status() -> Status {
                 slot: 1,
                 restarts: 3,
                 last_exit: Some(LastExit::Code(1)),
+                last_exit_detail: Some(ExitDetail::OutOfMemory),
                 last_failure: Some(FailureStatus {
                     message: "not ready in time".to_owned(),
                     generation: 2,
                     pid: 4713,
                     ago_ms: 9,
+                    stderr: vec!["KeyError: 'PORT'".to_owned()],
                 }),
             }],
             age_ms: None,
@@ -401,8 +405,8 @@ fn happenings() -> Vec<(Level, bool, Happening)> {
         (Level::Warn, true, Happening::Killing(10 * second)),
         (Level::Info, true, Happening::Gone(Exit::Code(0))),
         (Level::Info, true, Happening::Gone(Exit::Signal(Signal::KILL))),
-        (Level::Warn, true, Happening::Died(Exit::Code(1), Duration::from_millis(300))),
-        (Level::Warn, true, Happening::Died(Exit::Unknown, 90 * second)),
+        (Level::Warn, true, Happening::Died(Exit::Code(1), Duration::from_millis(300), None)),
+        (Level::Warn, true, Happening::Died(Exit::Unknown, 90 * second, Some(ExitDetail::OutOfMemory))),
         (Level::Error, true, Happening::SpawnFailed(Stage::Exec, libc::ENOENT)),
         (Level::Info, false, Happening::BackOff(Duration::from_millis(1500))),
         (Level::Error, false, Happening::GaveUp(5)),
@@ -465,6 +469,7 @@ prop_compose! {
             since_ms,
             restarts,
             last_exit,
+            last_exit_detail: None,
             status,
             last_failure,
             until_ms,

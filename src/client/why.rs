@@ -2,7 +2,9 @@
 
 use super::printable;
 use super::table::{Tally, span};
-use crate::wire::{FailureStatus, GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus};
+use crate::wire::{
+    ExitDetail, FailureStatus, GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus,
+};
 
 /// The page, of one slot if there is a number; nothing if no group has that slot.
 pub(super) fn page(status: &Status, slot: Option<u32>) -> Option<String> {
@@ -15,8 +17,10 @@ pub(super) fn page(status: &Status, slot: Option<u32>) -> Option<String> {
         }
         for worker in group.workers.iter().filter(|worker| meant(worker.slot)) {
             found = true;
-            let past = past(worker.restarts, worker.last_exit.as_ref(), worker.last_failure.as_ref());
+            let exit = (worker.last_exit.as_ref(), worker.last_exit_detail);
+            let past = past(worker.restarts, exit, worker.last_failure.as_ref());
             page += &line(group, worker.slot, &(of_worker(worker) + &past));
+            page += &words(worker.last_failure.as_ref());
         }
         for vacant in group.vacant.iter().filter(|vacant| meant(vacant.slot)) {
             found = true;
@@ -24,8 +28,10 @@ pub(super) fn page(status: &Status, slot: Option<u32>) -> Option<String> {
                 Some(next) => format!("no worker; the next attempt is in {}", span(next)),
                 None => "no worker, and none is due".to_owned(),
             };
-            let past = past(vacant.restarts, vacant.last_exit.as_ref(), vacant.last_failure.as_ref());
+            let exit = (vacant.last_exit.as_ref(), vacant.last_exit_detail);
+            let past = past(vacant.restarts, exit, vacant.last_failure.as_ref());
             page += &line(group, vacant.slot, &(next + &past));
+            page += &words(vacant.last_failure.as_ref());
         }
     }
     found.then_some(page)
@@ -78,19 +84,30 @@ fn of_worker(worker: &WorkerStatus) -> String {
 }
 
 /// What happened in a slot before.
-fn past(restarts: u32, exit: Option<&LastExit>, failure: Option<&FailureStatus>) -> String {
+fn past(
+    restarts: u32,
+    (exit, detail): (Option<&LastExit>, Option<ExitDetail>),
+    failure: Option<&FailureStatus>,
+) -> String {
     let mut past = String::new();
     if restarts > 0 {
         past += &format!("; restarts: {restarts}");
     }
     if let Some(exit) = exit {
         past += &format!("; last exit: {}", printable(&exit.to_string()));
+        past += &detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
     }
-    if let Some(FailureStatus { message, generation, pid, ago_ms }) = failure {
+    if let Some(FailureStatus { message, generation, pid, ago_ms, .. }) = failure {
         let (message, ago) = (printable(message), span(*ago_ms));
         past += &format!("; last failure, {ago} ago, pid {pid} gen {generation}: {message}");
     }
     past
+}
+
+/// What whoever failed wrote last, below it.
+fn words(failure: Option<&FailureStatus>) -> String {
+    let lines = failure.into_iter().flat_map(|failure| &failure.stderr);
+    lines.map(|line| format!("    | {}\n", printable(line))).collect()
 }
 
 #[cfg(test)]
@@ -107,8 +124,9 @@ mod tests {
            "last_exit":null,"until_ms":3000},
           {"slot":1,"index":1,"pid":4713,"generation":1,"phase":"stopping","since_ms":2000,"restarts":2,
            "last_exit":{"code":1},"until_ms":8000,
-           "last_failure":{"message":"died: exit code 1 after 20 ms","generation":1,"pid":12,"ago_ms":7000}}],
-         "vacant":[{"slot":2,"restarts":0,"last_exit":{"signal":"KILL"}}]}]}"#;
+           "last_failure":{"message":"died: exit code 1 after 20 ms","generation":1,"pid":12,"ago_ms":7000,
+            "stderr":["no such key:","\u001b[2J"]}}],
+         "vacant":[{"slot":2,"restarts":0,"last_exit":{"signal":"KILL"},"last_exit_detail":"out-of-memory"}]}]}"#;
 
     #[test]
     fn each_slot_says_what_it_waits_for_and_what_went_wrong() {
@@ -122,8 +140,9 @@ mod tests {
              web: last upgrade, 1 -> 2, 1 m ago: done: generation 2 is up\n\
              web[0]: pid 4720 gen 2: not ready yet, after 1 s; has 3 s left\n\
              web[1]: pid 4713 gen 1: was asked to go 2 s ago; has 8 s left; restarts: 2; last exit: exit code 1; \
-             last failure, 7 s ago, pid 12 gen 1: died: exit code 1 after 20 ms\n\
-             web[2]: no worker; the next attempt is in 1 s; last exit: killed by signal KILL\n"
+             last failure, 7 s ago, pid 12 gen 1: died: exit code 1 after 20 ms\n    \
+             | no such key:\n    | \\u{1b}[2J\n\
+             web[2]: no worker; the next attempt is in 1 s; last exit: killed by signal KILL (out of memory)\n"
         );
         let one = page(&status, Some(2)).expect("a page");
         assert!(one.contains("web[2]") && !one.contains("web[1]"), "{one}");

@@ -43,7 +43,7 @@ impl Wording {
         let (pid, generation) = note.worker.map_or((0, 0), |worker| (worker.pid, worker.generation));
         match &note.what {
             Happening::Gone(exit) => said(format!("{pid} {} <nil>", ending(*exit))),
-            Happening::Died(exit, _) => {
+            Happening::Died(exit, ..) => {
                 self.died = Some(generation);
                 said(format!("{pid} {} <nil>", ending(*exit)))
             }
@@ -134,7 +134,7 @@ mod tests {
     fn deaths_are_told_as_go_tells_them() {
         let mut wording = Wording::default();
         let mut died =
-            |exit| said(&mut wording, Level::Warn, 1, Happening::Died(exit, Duration::ZERO)).unwrap();
+            |exit| said(&mut wording, Level::Warn, 1, Happening::Died(exit, Duration::ZERO, None)).unwrap();
         assert_eq!(died(Exit::Code(0)), "8087 exit status 0 <nil>");
         assert_eq!(died(Exit::Code(3)), "8087 exit status 3 <nil>");
         assert_eq!(died(Exit::Signal(Signal::TERM)), "8087 signal: terminated <nil>");
@@ -155,7 +155,7 @@ mod tests {
             said(&mut wording, Level::Error, 2, upgrade("exec format error")).unwrap(),
             "Could not start new process: exec format error"
         );
-        said(&mut wording, Level::Warn, 2, Happening::Died(Exit::Code(1), Duration::ZERO));
+        said(&mut wording, Level::Warn, 2, Happening::Died(Exit::Code(1), Duration::ZERO, None));
         assert_eq!(
             said(&mut wording, Level::Error, 2, upgrade("died")).unwrap(),
             "Failed to kill old process, because there's no one left in the group"

@@ -20,7 +20,7 @@ use crate::plan::{Convention, Launch, Level, Stdin};
 use crate::process::{Exit, Stage};
 use crate::reading::Reading;
 use crate::signame::Signal;
-use crate::supervisor::event::{ChildId, Event, GenerationId, Mono, Word};
+use crate::supervisor::event::{ChildId, Event, GenerationId, Mono, Remains, Word};
 use crate::supervisor::note::Ending;
 use crate::sys::notify::{NotifySocket, NotifyState};
 use crate::sys::offload::{self, Offloaded};
@@ -28,7 +28,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
-use crate::sys::{creds, reap, reason, start};
+use crate::sys::{cgroup, creds, reap, reason, start};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
@@ -71,6 +71,8 @@ pub(super) struct Workers {
     pub(super) outputs: Outputs,
     /// Our ends of connections that new workers were given, by pid and uid.
     connections: Vec<(i32, u32, OwnedFd)>,
+    /// How many of our control group were killed for want of memory, when that was last looked at.
+    oom_kills: Option<u64>,
 }
 
 /// Every process on its way to another image of the manager.
@@ -125,6 +127,7 @@ impl Workers {
             strangers: 0,
             outputs: Outputs::default(),
             connections: Vec::new(),
+            oom_kills: cgroup::oom_kills(),
         })
     }
 
@@ -179,6 +182,7 @@ impl Workers {
             outputs: Outputs::take_over(state.outputs, inherited)
                 .map_err(|error| Error::failed(format!("the output of workers: {error}")))?,
             connections: Vec::new(),
+            oom_kills: cgroup::oom_kills(),
         })
     }
 
@@ -433,8 +437,16 @@ impl Workers {
         }
     }
 
+    /// How many of our control group were killed for want of memory since that was last looked at.
+    fn new_oom_kills(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.oom_kills, cgroup::oom_kills());
+        self.oom_kills.zip(before).map_or(0, |(now, before)| now.saturating_sub(before))
+    }
+
     /// Takes in every dead child.
     pub(super) fn reap(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
+        // Of this pass, as far as they are not explained.
+        let mut oom_kills = None;
         loop {
             let pid = match reap::peek() {
                 Ok(Some(pid)) => pid,
@@ -459,10 +471,11 @@ impl Workers {
             {
                 journal.complain(&format!("cannot kill the process group of pid {pid}: {}", reason(error)));
             }
-            let exit = match reap::reap(pid) {
-                Ok(exit) => exit,
+            let death = match reap::reap(pid) {
+                Ok(death) => death,
                 Err(error) => return journal.complain(&format!("cannot reap pid {pid}: {}", reason(error))),
             };
+            let exit = death.exit;
             if let Some(check) = check {
                 let number = check.number();
                 tell(Event::ImageChecked { check: number, outcome: check.verdict(exit) });
@@ -475,11 +488,23 @@ impl Workers {
             }
             match self.by_pid.remove(&pid) {
                 Some(process) => {
-                    self.pids.remove(&process.child);
+                    let child = process.child;
+                    self.pids.remove(&child);
                     if let Some(Err(error)) = process.life_sign.as_ref().map(LifeSign::remove) {
                         journal.complain(&format!("cannot remove a watch file: {}", reason(error)));
                     }
-                    tell(Event::Exited { child: process.child, exit });
+                    if exit == Exit::Signal(Signal::KILL) {
+                        oom_kills = Some(oom_kills.unwrap_or_else(|| self.new_oom_kills()));
+                    }
+                    let remains = Remains {
+                        core_dumped: death.core_dumped,
+                        out_of_memory: exit == Exit::Signal(Signal::KILL) && claim(&mut oom_kills),
+                        words: self.outputs.last_words(pid, journal),
+                    };
+                    if remains != Remains::default() {
+                        tell(Event::Remains { child, remains });
+                    }
+                    tell(Event::Exited { child, exit });
                 }
                 None => {
                     self.strangers += 1;
@@ -489,6 +514,13 @@ impl Workers {
             }
         }
     }
+}
+
+/// Whether one of the kills for want of memory was this one.
+fn claim(kills: &mut Option<u64>) -> bool {
+    let left = kills.unwrap_or(0);
+    *kills = kills.map(|kills| kills.saturating_sub(1));
+    left > 0
 }
 
 /// What the end of a reading means.

@@ -183,7 +183,7 @@ impl Watch {
                 self.farewell(dead);
             }
             let exit = match reap::reap(dead) {
-                Ok(exit) => exit,
+                Ok(death) => death.exit,
                 Err(error) => {
                     self.tell(Level::Error, || format!("cannot reap process {dead}: {}", reason(error)));
                     break;

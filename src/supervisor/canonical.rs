@@ -136,7 +136,7 @@ impl Supervisor {
         for Waiter { ticket: _, wait, parts } in waiters {
             form.count(*wait as usize);
             form.count(parts.len());
-            for Part { group, goal, outcome } in parts {
+            for Part { group, goal, outcome, words: _ } in parts {
                 form.count(group.0);
                 form.count(match goal {
                     Goal::Filled => 0,
@@ -240,6 +240,7 @@ impl Form {
             waits,
             watch,
             rollout,
+            words: _,
             rollouts: _,
             drain_signal,
             began: _,
@@ -267,7 +268,16 @@ impl Form {
         let serials = serials(group, waiters);
 
         self.count(slots.len());
-        for Slot { vacancy, restarts: _, last_exit: _, last_failure: _, last: _, taken } in slots {
+        for Slot {
+            vacancy,
+            restarts: _,
+            last_exit: _,
+            last_exit_detail: _,
+            last_failure: _,
+            last: _,
+            taken,
+        } in slots
+        {
             self.count(*vacancy as usize);
             self.flag(*taken);
         }
@@ -362,6 +372,7 @@ impl Form {
                 finishing,
                 alive_every,
                 heartbeat: _,
+                remains: _,
             } = child;
             self.flag(*finishing);
             self.count(alive_every.map_or(0, |span| usize::try_from(span.as_millis()).unwrap_or(usize::MAX)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
+use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono, Remains};
 use super::foreign::Heartbeat;
 use super::note::Worker;
 use super::snapshot::WorkerPhase;
@@ -94,6 +94,9 @@ pub(super) struct Child {
     /// The last time that it said it is alive.
     #[serde(default)]
     pub(super) heartbeat: Option<Heartbeat>,
+    /// What it has left behind.
+    #[serde(default)]
+    pub(super) remains: Remains,
 }
 
 impl Child {

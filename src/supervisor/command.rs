@@ -143,13 +143,13 @@ pub enum Reply {
         /// As for [`Reply::Done`].
         message: String,
     },
-    /// Not done, for more than one reason.
+    /// Not done, for more than one reason, or with more to say of it.
     Rejected {
         /// As for [`Reply::Failed`].
         code: Code,
         /// What all of it comes to.
         error: String,
-        /// The reasons, a line each.
+        /// The reasons, or what a worker that failed wrote last, a line each.
         errors: Vec<String>,
     },
     /// The answer to [`Verb::Status`].

@@ -114,6 +114,13 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// What a child leaves behind that is dead, if there is anything. Before [`Event::Exited`].
+    Remains {
+        /// Which.
+        child: ChildId,
+        /// What there is.
+        remains: Remains,
+    },
     /// A worker or a hook was reaped.
     Exited {
         /// The attempt.
@@ -226,6 +233,18 @@ pub enum Change {
     },
     /// It is to drain, stop and be forgotten.
     Removed,
+}
+
+/// What a dead child leaves behind, for those who ask why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remains {
+    /// An image of its memory.
+    pub core_dumped: bool,
+    /// It seems to have been killed for want of memory: its control group has counted one more such kill.
+    pub out_of_memory: bool,
+    /// The last lines that it wrote to its standard error, where that is captured.
+    pub words: Vec<String>,
 }
 
 /// What a worker says of itself, `sd_notify(3)`.

@@ -7,7 +7,7 @@ use super::child::{Child, Phase};
 use super::event::{ChildId, GenerationId, GroupId, Mono};
 use super::history::History;
 use super::hook::Preflight;
-use super::snapshot::{GroupState, LastExit, SocketStatus};
+use super::snapshot::{ExitDetail, GroupState, LastExit, SocketStatus};
 use super::upgrade::{Purpose, Rollout};
 use super::watch::Watch;
 use crate::plan::{Policy, UpgradeMode};
@@ -64,6 +64,9 @@ pub(super) struct Failure {
     pub(super) generation: GenerationId,
     pub(super) pid: i32,
     pub(super) at: Mono,
+    /// The last lines that it wrote.
+    #[serde(default)]
+    pub(super) words: Vec<String>,
 }
 
 /// A logical place for one worker.
@@ -74,6 +77,8 @@ pub(super) struct Slot {
     pub(super) restarts: u32,
     /// How the last worker of the slot ended, for clients.
     pub(super) last_exit: Option<LastExit>,
+    #[serde(default)]
+    pub(super) last_exit_detail: Option<ExitDetail>,
     /// The last failure, for clients.
     #[serde(default)]
     pub(super) last_failure: Option<Failure>,
@@ -89,6 +94,7 @@ impl Slot {
             vacancy: Vacancy::Open,
             restarts: 0,
             last_exit: None,
+            last_exit_detail: None,
             last_failure: None,
             last: None,
             taken: false,
@@ -141,6 +147,9 @@ pub(super) struct Group {
     /// Workers older than this are to be replaced, whatever their generation.
     pub(super) restart_mark: ChildId,
     pub(super) rollout: Option<Rollout>,
+    /// What whoever has failed a rollout wrote last, for those who wait for that.
+    #[serde(default)]
+    pub(super) words: Option<(u64, Vec<String>)>,
     /// Counts rollouts, so that whoever waits for one knows it.
     pub(super) rollouts: u64,
     /// No worker is wanted yet.
@@ -231,6 +240,7 @@ impl Group {
             preparing_mode: None,
             restart_mark: ChildId(0),
             rollout: None,
+            words: None,
             rollouts: 0,
             waits: None,
             watch: Watch::default(),

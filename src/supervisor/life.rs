@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::backoff;
 use super::child::{Child, Phase};
-use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono};
+use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono, Remains};
 use super::group::{Failure, Vacancy};
 use super::note::{Happening, Reason};
-use super::snapshot::LastExit;
+use super::snapshot::{ExitDetail, LastExit};
 use super::{Supervisor, is_success};
 use crate::plan::{Level, Readiness, Restart};
 use crate::process::{Exit, Stage};
@@ -128,6 +128,14 @@ impl Supervisor {
         let healthy = child.ready_at.is_some() && (ready_for >= policy.healthy_after || child.finishing);
         let stable = child.ready_at.is_some() && ready_for >= policy.stable_after;
         let canary = group.is_canary(child);
+        let detail = match &child.remains {
+            Remains { core_dumped: true, .. } => Some(ExitDetail::CoreDumped),
+            // Whom we kill ourselves no OOM killer has ended.
+            Remains { out_of_memory: true, .. } if child.phase != Phase::Killed => {
+                Some(ExitDetail::OutOfMemory)
+            }
+            Remains { .. } => None,
+        };
         let kept = match restart {
             Restart::Always => true,
             Restart::OnFailure => !success,
@@ -141,6 +149,7 @@ impl Supervisor {
                 Some((stage, errno)) => LastExit::Spawn(Happening::SpawnFailed(stage, errno).to_string()),
                 None => last_exit(ended),
             });
+            slot.last_exit_detail = detail;
             // What a worker that is to be replaced leaves does not call back one that has finished after it.
             if !asked && (modern || slot.vacancy != Vacancy::Finished) {
                 slot.last = Some(ended);
@@ -154,12 +163,13 @@ impl Supervisor {
         }
         let worker = child.worker();
         if asked {
+            self.remember_words(child);
             return self.note_worker(child.group, Level::Info, worker, Happening::Gone(ended));
         }
         let level = if again || !success { Level::Warn } else { Level::Info };
         let how = match child.failure {
             Some((stage, errno)) => Happening::SpawnFailed(stage, errno),
-            None => Happening::Died(ended, now.since(child.born)),
+            None => Happening::Died(ended, now.since(child.born), detail),
         };
         let sentence = format!("{how}");
         if !success {
@@ -181,8 +191,26 @@ impl Supervisor {
     fn remember_failure(&mut self, child: &Child, sentence: &str) {
         let at = self.now;
         if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
-            let (generation, pid) = (child.generation, child.pid);
-            slot.last_failure = Some(Failure { sentence: sentence.to_owned(), generation, pid, at });
+            let (generation, pid, sentence) = (child.generation, child.pid, sentence.to_owned());
+            slot.last_failure = Some(Failure { sentence, generation, pid, at, words: Vec::new() });
+        }
+        self.remember_words(child);
+    }
+
+    /// What a worker that has failed wrote last belongs to its failure, also where it has ended only later, and to that of
+    /// the rollout.
+    fn remember_words(&mut self, child: &Child) {
+        let group = &mut self.groups[child.group.0];
+        let modern = group.is_modern(child);
+        let words = &child.remains.words;
+        let slot = group.slot_mut(child.slot);
+        let failure = slot.and_then(|slot| slot.last_failure.as_mut()).filter(|known| known.pid == child.pid);
+        let Some(failure) = failure.filter(|_| !words.is_empty()) else { return };
+        failure.words.clone_from(words);
+        if let Some(rollout) = group.rollout.as_ref().filter(|_| modern) {
+            let place = format!("{}[{}] pid {}", group.name, child.slot, child.pid);
+            let told = words.iter().map(|line| format!("{place} wrote: {line}")).collect();
+            group.words = Some((rollout.serial, told));
         }
     }
 
@@ -296,6 +324,7 @@ impl Supervisor {
             finishing: false,
             alive_every: None,
             heartbeat: None,
+            remains: Remains::default(),
         });
         id
     }

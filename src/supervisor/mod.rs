@@ -237,6 +237,11 @@ impl Supervisor {
             Event::Execed { child } => self.execed(child),
             Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),
             Event::HookFailed { child, why } => self.hook_failed(child, why),
+            Event::Remains { child, remains } => {
+                if let Some(child) = self.child_mut(child) {
+                    child.remains = remains;
+                }
+            }
             Event::Exited { child, exit } => self.exited(child, exit),
             Event::ProgramRead { group, other } => self.program_read(group, other),
             Event::ProgramPrepared { group, program } => self.program_prepared(group, program),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::event::HookKind;
+use super::snapshot::ExitDetail;
 use crate::duration::Human;
 use crate::plan::{Level, UpgradeMode};
 use crate::process::{Exit, Stage};
@@ -152,7 +153,7 @@ pub enum Happening {
     /// A worker ended as it was asked to.
     Gone(Exit),
     /// A worker ended without being asked.
-    Died(Exit, Duration),
+    Died(Exit, Duration, Option<ExitDetail>),
     /// A worker could not be started: stage and errno.
     SpawnFailed(Stage, i32),
     /// The next attempt waits.
@@ -291,7 +292,12 @@ impl fmt::Display for Happening {
             Happening::HookFailed(hook, why) => write!(f, "{hook} failed: {why}"),
             Happening::Killing(after) => write!(f, "not gone after {}: sending KILL", Human(*after)),
             Happening::Gone(exit) => write!(f, "gone: {}", Ending(*exit)),
-            Happening::Died(exit, after) => write!(f, "died: {} after {}", Ending(*exit), Human(*after)),
+            Happening::Died(exit, after, None) => {
+                write!(f, "died: {} after {}", Ending(*exit), Human(*after))
+            }
+            Happening::Died(exit, after, Some(detail)) => {
+                write!(f, "died: {} ({detail}) after {}", Ending(*exit), Human(*after))
+            }
             Happening::SpawnFailed(stage, errno) => write!(f, "unable to {stage}: {}", errno_text(*errno)),
             Happening::BackOff(delay) => write!(f, "next attempt in {}", Human(*delay)),
             Happening::GaveUp(1) => f.write_str("gave up after 1 failure"),
@@ -415,7 +421,7 @@ mod tests {
     fn a_failing_group_says_what_and_what_next() {
         let unborn = Worker { slot: 3, index: 3, pid: 0, generation: 2 };
         let worker = Worker { pid: 4711, ..unborn };
-        let died = Happening::Died(Exit::Code(1), Duration::from_millis(300));
+        let died = Happening::Died(Exit::Code(1), Duration::from_millis(300), None);
         assert_eq!(
             note(Some("web"), Some(worker), died),
             "web[3] pid 4711 gen 2: died: exit code 1 after 300 ms"

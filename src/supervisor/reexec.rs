@@ -170,7 +170,10 @@ impl Supervisor {
             .map(|(id, serial)| (id, Goal::Rollout(serial)))
             .collect();
         for (ticket, wait) in reexec.upgrading {
-            let parts = goals.iter().map(|&(group, goal)| Part { group, goal, outcome: None }).collect();
+            let parts = goals
+                .iter()
+                .map(|&(group, goal)| Part { group, goal, outcome: None, words: Vec::new() })
+                .collect();
             self.waiters.push(Waiter { ticket, wait, parts });
         }
     }

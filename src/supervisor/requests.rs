@@ -154,8 +154,10 @@ impl Supervisor {
                     self.act(Action::Reply { ticket, reply: accepted, last: false });
                     self.subscribers.push((ticket, None));
                 }
-                let parts =
-                    goals.into_iter().map(|(group, goal)| Part { group, goal, outcome: None }).collect();
+                let parts = goals
+                    .into_iter()
+                    .map(|(group, goal)| Part { group, goal, outcome: None, words: Vec::new() })
+                    .collect();
                 self.waiters.push(Waiter { ticket, wait, parts });
             }
         }
@@ -423,6 +425,7 @@ impl Supervisor {
                 slot: number,
                 restarts: slot.restarts,
                 last_exit: slot.last_exit.clone(),
+                last_exit_detail: slot.last_exit_detail,
                 last_failure: self.failure_status(slot),
             })
             .collect();
@@ -440,6 +443,7 @@ impl Supervisor {
                     since_ms: millis(self.now.since(child.since)),
                     restarts: slot.map_or(0, |slot| slot.restarts),
                     last_exit: slot.and_then(|slot| slot.last_exit.clone()),
+                    last_exit_detail: slot.and_then(|slot| slot.last_exit_detail),
                     status: child.said.clone(),
                     last_failure: slot.and_then(|slot| self.failure_status(slot)),
                     until_ms: child.deadline.map(|at| millis(at.since(self.now))),
@@ -478,6 +482,7 @@ impl Supervisor {
             generation: failure.generation.0,
             pid: failure.pid,
             ago_ms: millis(self.now.since(failure.at)),
+            stderr: failure.words.clone(),
         })
     }
 }

@@ -172,6 +172,9 @@ pub struct FailureStatus {
     pub pid: i32,
     /// Milliseconds since then.
     pub ago_ms: u64,
+    /// The last lines that it wrote to its standard error, where that is captured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stderr: Vec<String>,
 }
 
 /// A slot without a worker.
@@ -183,6 +186,9 @@ pub struct VacantSlot {
     pub restarts: u32,
     /// How its last worker ended.
     pub last_exit: Option<LastExit>,
+    /// What more there is to say of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit_detail: Option<ExitDetail>,
     /// The last failure in this slot.
     #[serde(default)]
     pub last_failure: Option<FailureStatus>,
@@ -251,6 +257,9 @@ pub struct WorkerStatus {
     pub restarts: u32,
     /// How the previous worker of this slot ended.
     pub last_exit: Option<LastExit>,
+    /// What more there is to say of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit_detail: Option<ExitDetail>,
     /// What it says of itself: STATUS of `sd_notify(3)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
@@ -285,6 +294,25 @@ impl WorkerPhase {
             WorkerPhase::Stopping => "stopping",
             WorkerPhase::Killed => "killed",
         }
+    }
+}
+
+/// What more there is to say of how a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitDetail {
+    /// The kernel has written an image of it, `core(5)`.
+    CoreDumped,
+    /// The kernel has killed it for want of memory.
+    OutOfMemory,
+}
+
+impl fmt::Display for ExitDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ExitDetail::CoreDumped => "core dumped",
+            ExitDetail::OutOfMemory => "out of memory",
+        })
     }
 }
 

@@ -42,15 +42,20 @@ pub(super) struct Part {
     pub(super) group: GroupId,
     pub(super) goal: Goal,
     pub(super) outcome: Option<Outcome>,
+    /// What is to be told beside a failure, a line each.
+    #[serde(default)]
+    pub(super) words: Vec<String>,
 }
 
 impl Supervisor {
     /// The rollout `serial` of a group has ended.
     pub(super) fn conclude(&mut self, group: GroupId, serial: u64, outcome: Outcome) {
         self.groups[group.0].history.end(serial, &outcome, self.now);
+        let words = self.groups[group.0].words.as_ref().filter(|(failed, _)| *failed == serial);
         for part in self.waiters.iter_mut().flat_map(|waiter| &mut waiter.parts) {
             if part.group == group && part.goal == Goal::Rollout(serial) && part.outcome.is_none() {
                 part.outcome = Some(outcome.clone());
+                part.words = words.map(|(_, words)| words.clone()).unwrap_or_default();
             }
         }
     }
@@ -127,13 +132,14 @@ impl Supervisor {
 
     /// The answer, if every part has ended: the first failure's code, and a sentence a group.
     fn verdict(&self, waiter: &Waiter) -> Option<Reply> {
-        let mut code = None;
+        let (mut code, mut words) = (None, Vec::new());
         let mut sentences = Vec::with_capacity(waiter.parts.len());
         for part in &waiter.parts {
             let sentence = match part.outcome.as_ref()? {
                 Outcome::Done(sentence) => sentence,
                 Outcome::Failed(failure, sentence) => {
                     code.get_or_insert(*failure);
+                    words.extend_from_slice(&part.words);
                     sentence
                 }
             };
@@ -144,7 +150,8 @@ impl Supervisor {
         }
         let sentence = sentences.join("; ");
         Some(match code {
-            Some(code) => Reply::Failed(code, sentence),
+            Some(code) if words.is_empty() => Reply::Failed(code, sentence),
+            Some(code) => Reply::Rejected { code, error: sentence, errors: words },
             None => Reply::Done(sentence),
         })
     }

@@ -5,6 +5,7 @@
 
 use std::io;
 
+pub mod cgroup;
 pub mod clock;
 pub mod control;
 pub mod creds;

@@ -3,8 +3,8 @@
 use std::io;
 
 use libc::{
-    CLD_EXITED, ECHILD, ESRCH, P_ALL, P_PID, WEXITED, WNOHANG, WNOWAIT, WSTOPPED, c_int, id_t, idtype_t,
-    pid_t, siginfo_t,
+    CLD_DUMPED, CLD_EXITED, ECHILD, ESRCH, P_ALL, P_PID, WEXITED, WNOHANG, WNOWAIT, WSTOPPED, c_int, id_t,
+    idtype_t, pid_t, siginfo_t,
 };
 
 use super::{cvt, fault};
@@ -21,16 +21,27 @@ pub fn peek() -> io::Result<Option<i32>> {
     }
 }
 
+/// How a child has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// By what.
+    pub exit: Exit,
+    /// The kernel has written an image of it, `core(5)`.
+    pub core_dumped: bool,
+}
+
 /// Reaps a dead child and tells how it ended: [`Exit::Unknown`] if somebody else has reaped it.
 ///
 /// # Errors
 /// `WouldBlock` if it lives.
-pub fn reap(child: i32) -> io::Result<Exit> {
+pub fn reap(child: i32) -> io::Result<Death> {
     let number = id_t::try_from(child).map_err(|_| no_process(child))?;
     match wait(P_PID, number, 0) {
         Ok(info) if pid(&info).is_none() => Err(io::ErrorKind::WouldBlock.into()),
-        Ok(info) => Ok(exit(&info)),
-        Err(error) if error.raw_os_error() == Some(ECHILD) => Ok(Exit::Unknown),
+        Ok(info) => Ok(Death { exit: exit(&info), core_dumped: info.si_code == CLD_DUMPED }),
+        Err(error) if error.raw_os_error() == Some(ECHILD) => {
+            Ok(Death { exit: Exit::Unknown, core_dumped: false })
+        }
         Err(error) => Err(error),
     }
 }
@@ -166,6 +177,6 @@ mod tests {
         kill(nobody, Signal::TERM).unwrap();
         kill_group(nobody, Signal::TERM).unwrap();
         assert_eq!(process_group_of(nobody), None);
-        assert_eq!(reap(nobody).unwrap(), Exit::Unknown);
+        assert_eq!(reap(nobody).unwrap().exit, Exit::Unknown);
     }
 }

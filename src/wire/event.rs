@@ -127,7 +127,7 @@ impl Detail {
                 Detail { hook: Some(hook.to_string()), error: Some(why.clone()), ..none }
             }
             Happening::Gone(exit) | Happening::Finished(exit) => Detail { exit: Some(ending(*exit)), ..none },
-            Happening::Died(exit, after) => {
+            Happening::Died(exit, after, _) => {
                 Detail { exit: Some(ending(*exit)), after_ms: Some(milliseconds(*after)), ..none }
             }
             Happening::SpawnFailed(stage, errno) => Detail {

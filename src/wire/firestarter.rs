@@ -224,7 +224,9 @@ impl Firestarter {
             (_, Reply::Accounts(accounts)) => {
                 self.lines(shape, accounts.iter().map(|account| self.told(command, account)).collect())
             }
-            (_, Reply::Failed(_, why)) => self.lines(shape, vec![self.refusal(&format!("error: {why}"))]),
+            (_, Reply::Failed(_, why) | Reply::Rejected { error: why, .. }) => {
+                self.lines(shape, vec![self.refusal(&format!("error: {why}"))])
+            }
             (_, _) => self.lines(shape, vec![self.done(command, String::new())]),
         };
         out.extend(bytes);

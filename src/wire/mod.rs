@@ -27,7 +27,7 @@ pub use crate::supervisor::account::{Account, Deed};
 pub use crate::supervisor::command::{Reload, Reply, Scale, Verb, Wait};
 pub use crate::supervisor::event::GenerationId;
 pub use crate::supervisor::snapshot::{
-    FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit, Status,
+    ExitDetail, FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit, Status,
     UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
 };
 pub use line::{Line, LineBuffer};

@@ -121,6 +121,7 @@ pub(crate) struct World {
     pub(crate) executing: bool,
     /// The plan is being read, and how it differs.
     pub(crate) reading: Option<u64>,
+    reading_since: Mono,
     pub(crate) revision: Option<Revision>,
     /// Which groups the plan has, and which have a row in the driver's table.
     planned: Vec<bool>,
@@ -175,6 +176,7 @@ impl World {
             checking: None,
             executing: false,
             reading: None,
+            reading_since: now,
             revision: None,
             planned: vec![true; policies.len()],
             present: vec![true; policies.len()],
@@ -272,6 +274,20 @@ impl World {
     pub(crate) fn checked(&mut self, outcome: Result<(), String>) -> Result<(), Violation> {
         let Some(check) = self.checking.take() else { return Ok(()) };
         self.feed(Event::ImageChecked { check, outcome })
+    }
+
+    /// For how long the plan has been read.
+    #[allow(dead_code, reason = "only a search asks for it")]
+    pub(crate) fn reading_for(&self) -> Option<Duration> {
+        self.reading.map(|_| self.now.since(self.reading_since))
+    }
+
+    /// The oldest generation of which workers are on their way out.
+    #[allow(dead_code, reason = "only a search asks for it")]
+    pub(crate) fn draining(&self) -> Option<GenerationId> {
+        let leaving =
+            self.processes.values().filter(|process| process.hook.is_none() && process.asked.is_some());
+        leaving.map(|process| process.generation).min()
     }
 
     /// The plan was read, or cannot be.
@@ -545,7 +561,9 @@ impl World {
                 demand!(unknown.is_none(), "the image changes while {unknown:?} is between fork and exec");
                 self.executing = true;
             }
-            Action::ReadPlan { reload, .. } => self.reading = Some(reload),
+            Action::ReadPlan { reload, .. } => {
+                (self.reading, self.reading_since) = (Some(reload), self.now);
+            }
             Action::StopReading { reload } => {
                 demand!(self.reading.take() == Some(reload), "reading {reload} is stopped and does not run");
             }

@@ -11,6 +11,7 @@ mod file;
 mod lines;
 mod rotation;
 mod sink;
+mod tail;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ use crate::sys::syslog::Syslog;
 use crate::sys::{clock, reason, start, stream};
 use lines::Lines;
 use sink::{Address, Sink, SinkState};
+use tail::Tail;
 
 /// Bytes taken from one pipe at a time: as large a piece as costs the least for each byte.
 const PIECE: usize = 128 * 1024;
@@ -47,6 +49,8 @@ pub(super) struct Outputs {
     sinks: Vec<Sink>,
     /// Bytes that were dropped, by group.
     dropped: BTreeMap<String, u64>,
+    /// The last words of living processes that have written any, by pid.
+    tails: BTreeMap<i32, Tail>,
     /// What was read last. Memory only where there is a pipe.
     piece: Vec<u8>,
     /// The same in its final shape.
@@ -65,6 +69,8 @@ struct Pipe {
     /// For workers to come, if it is that of the group.
     writer: Option<Rc<OwnedFd>>,
     lines: Lines,
+    /// It is the standard error of the process whose it was first, which lives.
+    errors: bool,
     /// Where in the poll set it stands.
     at: Option<usize>,
     /// How many bytes more are read while nothing else is done.
@@ -94,6 +100,8 @@ struct PipeState {
     line: Vec<u8>,
     #[serde(default)]
     cut: bool,
+    #[serde(default)]
+    errors: bool,
 }
 
 /// What a worker finds at descriptors 1 and 2.
@@ -222,6 +230,10 @@ impl Outputs {
             Some(end) => end,
             None => End::Stderr(io::stderr()),
         };
+        for pipe in &mut fresh {
+            pipe.errors =
+                matches!((&stderr, &pipe.writer), (End::Other(end), Some(own)) if Rc::ptr_eq(end, own));
+        }
         Ok(Streams { stdout, stderr, fresh })
     }
 
@@ -264,6 +276,7 @@ impl Outputs {
             reader,
             writer: Some(Rc::clone(&writer)),
             lines: Lines::default(),
+            errors: false,
             at: None,
             budget: 0,
         });
@@ -308,6 +321,21 @@ impl Outputs {
     pub(super) fn catch_up(&mut self, journal: &mut Journal) {
         self.allow(LAST_BYTES);
         while self.read_each(journal, |pipe, _| pipe.target == Target::Log && pipe.spend()) {}
+    }
+
+    /// The last lines that a process which is dead has written to a standard error of its own. What it has left there is
+    /// read first; what comes later is not its own.
+    pub(super) fn last_words(&mut self, pid: i32, journal: &mut Journal) -> Vec<String> {
+        let own = |pipe: &&mut Pipe| pipe.errors && pipe.pid == pid;
+        for pipe in self.pipes.iter_mut().filter(own) {
+            pipe.budget = LAST_BYTES;
+        }
+        while self.read_each(journal, |pipe, takes| pipe.errors && pipe.pid == pid && takes && pipe.spend()) {
+        }
+        for pipe in self.pipes.iter_mut().filter(own) {
+            pipe.errors = false;
+        }
+        self.tails.remove(&pid).map_or_else(Vec::new, |tail| tail.lines())
     }
 
     /// Opens all files again, as somebody may have moved them. Returns how many.
@@ -380,7 +408,7 @@ impl Outputs {
     /// Reads once each pipe that is wanted; `wanted` is told whether its target takes more. True if there may be more to be
     /// read at once.
     fn read_each(&mut self, journal: &mut Journal, mut wanted: impl FnMut(&mut Pipe, bool) -> bool) -> bool {
-        let Outputs { pipes, sinks, dropped, piece, shaped } = self;
+        let Outputs { pipes, sinks, dropped, tails, piece, shaped } = self;
         let mut more = false;
         pipes.retain_mut(|pipe| {
             let takes = pipe.takes(sinks, journal);
@@ -390,7 +418,13 @@ impl Outputs {
             piece.resize(PIECE, 0);
             let (after, lost) = match stream::read(&pipe.reader, piece) {
                 Ok(0) => (After::Over, 0),
-                Ok(bytes) => (After::More, pipe.hand_on(Some(&piece[..bytes]), sinks, shaped, journal)),
+                Ok(bytes) => {
+                    let bytes = &piece[..bytes];
+                    if pipe.errors {
+                        tails.entry(pipe.pid).or_default().push(bytes);
+                    }
+                    (After::More, pipe.hand_on(Some(bytes), sinks, shaped, journal))
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (After::Quiet, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (After::More, 0),
                 Err(error) => {
@@ -428,6 +462,7 @@ impl Pipe {
             writer: self.writer.as_ref().map(|writer| keeper.keep(writer.as_fd())),
             line: self.lines.line.clone(),
             cut: self.lines.cut,
+            errors: self.errors,
         }
     }
 
@@ -441,6 +476,7 @@ impl Pipe {
             reader: inherited.claim(state.reader)?,
             writer: state.writer.map(|number| inherited.claim(number)).transpose()?.map(Rc::new),
             lines: Lines { line: state.line, cut: state.cut },
+            errors: state.errors,
             at: None,
             budget: 0,
         })

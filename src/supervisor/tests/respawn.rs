@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plan::{Restart, Success};
-use crate::supervisor::snapshot::{FailureStatus, LastExit, VacantSlot};
+use crate::supervisor::event::Remains;
+use crate::supervisor::snapshot::{ExitDetail, FailureStatus, LastExit, VacantSlot};
 
 fn with(restart: Restart, workers: u32) -> Policy {
     Policy { restart, ..policy(workers) }
@@ -374,7 +375,76 @@ fn status_tells_of_a_slot_that_waits_and_until_when() {
         generation: 1,
         pid: 101,
         ago_ms: 400,
+        stderr: Vec::new(),
     });
-    let slot = VacantSlot { slot: 0, restarts: 1, last_exit: Some(LastExit::Code(3)), last_failure };
+    let last_exit = Some(LastExit::Code(3));
+    let slot = VacantSlot { slot: 0, restarts: 1, last_exit, last_exit_detail: None, last_failure };
     assert_eq!((web.workers.len(), web.vacant, web.next_attempt_ms), (0, vec![slot], Some(600)));
+}
+
+#[test]
+fn what_a_worker_leaves_behind_is_told_with_its_end() {
+    let mut bench = Bench::new(policy(1));
+    let mut die = |remains: Remains, exit| {
+        let child = bench.spawn();
+        bench.ready(child);
+        bench.feed(Event::Remains { child, remains });
+        bench.die(child, exit);
+        let slot = bench.web().vacant.pop().expect("a vacant slot");
+        bench.pass(secs(30));
+        let failure = slot.last_failure.expect("a failure");
+        let (message, _) = failure.message.split_once(" after ").expect("how long it ran");
+        (slot.last_exit_detail, message.to_owned(), failure.stderr)
+    };
+    let segv = Exit::Signal(Signal(libc::SIGSEGV));
+    let remains = Remains { core_dumped: true, words: vec!["cannot map".into()], ..Remains::default() };
+    let message = "died: killed by signal SEGV (core dumped)".to_owned();
+    let words = vec!["cannot map".to_owned()];
+    assert_eq!(die(remains, segv), (Some(ExitDetail::CoreDumped), message, words));
+    let remains = Remains { out_of_memory: true, ..Remains::default() };
+    let message = "died: killed by signal KILL (out of memory)".to_owned();
+    assert_eq!(die(remains, KILLED), (Some(ExitDetail::OutOfMemory), message, vec![]));
+    assert_eq!(die(Remains::default(), Exit::Code(2)), (None, "died: exit code 2".to_owned(), vec![]));
+}
+
+#[test]
+fn whom_we_kill_ourselves_was_not_out_of_memory() {
+    let mut bench = Bench::up(policy(1));
+    let child = bench.ids()[0];
+    bench.ask(Verb::Restart(None, Wait::No));
+    bench.pass(secs(10));
+    assert_eq!(bench.phase(child), Some(Phase::Killed));
+    bench.feed(Event::Remains { child, remains: Remains { out_of_memory: true, ..Remains::default() } });
+    bench.die(child, KILLED);
+    assert_eq!(bench.web().workers[0].last_exit_detail, None);
+}
+
+#[test]
+fn who_waits_for_an_upgrade_reads_what_the_worker_that_failed_wrote_last() {
+    let mut bench = Bench::up(Policy { upgrade_failures: 2, ack_deadline: secs(1), ..policy(1) });
+    let upgrade = bench.upgrade();
+    let words = |line: &str| Remains { words: vec![line.to_owned()], ..Remains::default() };
+    // One that was not ready in time and says why when it is gone, and one that dies in silence.
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.exec(child);
+    bench.pass(secs(1));
+    bench.feed(Event::Remains { child, remains: words("no answer from 10.0.0.1") });
+    bench.die(child, TERMED);
+    bench.pass(secs(1));
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.code(child, 1);
+    let Some(Reply::Rejected { code, errors, .. }) = bench.answer(upgrade) else { panic!("no reasons") };
+    assert_eq!(code, Code::UpgradeFailed);
+    assert_eq!(errors, ["web[0] pid 102 wrote: no answer from 10.0.0.1"]);
+    // What came before has nothing to do with the next one.
+    let upgrade = bench.upgrade();
+    for _ in 0..2 {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.code(child, 1);
+        bench.pass(secs(1));
+    }
+    assert_eq!(bench.verdict(upgrade), Some(Code::UpgradeFailed));
 }

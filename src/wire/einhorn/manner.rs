@@ -68,8 +68,12 @@ pub(super) fn sentences(asked: Asked, reply: &Reply, last: bool, codec: &Einhorn
             };
             one(format!("Altering worker count, {from} -> {to}. {next}"))
         }
-        (Asked::Upgrade, Reply::Failed(_, why)) => one(format!("Upgrade failed: {why}")),
-        (Asked::UpgradeFleet, Reply::Failed(_, why)) => one(format!("Upgrade failed: {why}")),
+        (Asked::Upgrade, Reply::Failed(_, why) | Reply::Rejected { error: why, .. }) => {
+            one(format!("Upgrade failed: {why}"))
+        }
+        (Asked::UpgradeFleet, Reply::Failed(_, why) | Reply::Rejected { error: why, .. }) => {
+            one(format!("Upgrade failed: {why}"))
+        }
         // Without an id the first line is the last one too.
         (Asked::Upgrade, Reply::Done(said)) if !last || said.starts_with("upgrading ") => {
             one("Upgrading smoothly, as commanded".to_owned())
@@ -78,14 +82,13 @@ pub(super) fn sentences(asked: Asked, reply: &Reply, last: bool, codec: &Einhorn
             one("Upgrading fleet, as commanded".to_owned())
         }
         (Asked::Upgrade | Asked::UpgradeFleet, _) => one("Upgrade done".to_owned()),
-        (_, Reply::Failed(_, why)) => one(why.clone()),
+        (_, Reply::Failed(_, why) | Reply::Rejected { error: why, .. }) => one(why.clone()),
         (Asked::Signal(count), _) => one("\n".repeat(count.saturating_sub(1))),
         (Asked::Die, _) => one("Einhorn is going down! ".to_owned()),
         (Asked::Reload, _) => one("Reloading, as commanded".to_owned()),
         (Asked::Config, _) => one("Successfully merged in config".to_owned()),
         (_, Reply::Level(level)) => one(format!("Verbosity set to {}", verbosity(*level))),
         (_, Reply::Inspection(inspection)) => one(state::text(inspection, &codec.manner)),
-        (_, Reply::Rejected { error, .. }) => one(error.clone()),
         (_, Reply::Done(said) | Reply::Version(said) | Reply::Scaled { message: said, .. }) => {
             one(said.clone())
         }

@@ -59,7 +59,7 @@ pub fn lines(note: &Note) -> Vec<String> {
             [up].into_iter().chain(acks).collect()
         }
         Happening::Gone(exit) => ended(Ending(*exit).to_string()),
-        Happening::Died(exit, after) => ended(format!("{} after {}", Ending(*exit), Human(*after))),
+        Happening::Died(exit, after, _) => ended(format!("{} after {}", Ending(*exit), Human(*after))),
         Happening::Stopping(signal, _) => vec![format!("Sending {signal} to [{pid}]")],
         Happening::Killing(after) => {
             vec![format!("Child {pid} is still active after {}. Sending SIGKILL.", seconds(*after))]
