@@ -470,3 +470,23 @@ fn who_waits_for_an_upgrade_reads_what_the_new_worker_wrote_last() {
     // The one that is there again has written nothing.
     assert_eq!(manager.pids("ready").len(), 1);
 }
+
+#[test]
+fn a_script_that_was_written_over_is_told_of_before_the_upgrade_begins() {
+    let setup = setup("").options("-n 1 --ack none");
+    let script = setup.path("app");
+    write_program(&script, "#!/bin/sh\nexec sleep 1000\n");
+    let manager = setup.program(&[&script]).start();
+    manager.up();
+    write_program(&script, "#!/bin/sh\n# the next version\nexec sleep 1000\n");
+    manager.done(&["upgrade"]);
+    manager.log.line("upgraded: all workers are of generation 2");
+    let text = manager.log.text();
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words:?} in\n{text}"));
+    assert!(place("is not the file any more that it was") < place("upgrading: generation 1 -> 2"), "{text}");
+    // And there is nothing to go back to.
+    let refused = manager.verb(&["rollback"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains("is not the file any more that it was"), "{refused:?}");
+    assert_eq!(manager.group()["generation"], 2);
+}
