@@ -52,7 +52,7 @@ soak: all
 
 # New versions that fail in every way there is, upgraded to under load with fifty workers.
 gallery:
-	$(CARGO) test --locked --test run_gallery -- --ignored --nocapture
+	$(CARGO) test --locked --test run_gallery -- --nocapture
 
 # Starts the program of an earlier commit, REV, and has it go over to the present one.
 test-upgrade-from:
