@@ -5,13 +5,14 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::http::{self, Connection};
 use support::process::lives;
-use support::{Manager, pid_of, replace_by_link, setup, worker, write_program};
+use support::{Manager, pid_of, replace_by_link, root, setup, skip, tool, worker, write_program};
 
 #[path = "../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
@@ -185,6 +186,33 @@ fn a_program_that_cannot_be_run_does_not_replace_one_that_works() {
     refuses_to_upgrade(&manager, "no such file or directory");
 
     replace_by_link(&program, &std::env::current_exe().unwrap());
+    manager.done(&["upgrade"]);
+}
+
+#[test]
+fn a_user_that_is_gone_is_told_of_before_a_worker_is_touched() {
+    if !root() || !tool("unshare") {
+        return;
+    }
+    let setup = setup("").options("-n 2 --ack none --user drover").program(&["sleep", "1000"]);
+    let users = setup.path("passwd");
+    let list = "root:x:0:0::/root:/bin/sh\ndrover:x:4711:4711::/:/bin/sh\n";
+    fs::write(&users, list).unwrap();
+    let inner = setup.command();
+    let bind = "mount --bind \"$1\" /etc/passwd || exit 77; shift; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", bind, "sh"]).arg(&users).arg(inner.get_program()).args(inner.get_args());
+    let allowed =
+        Command::new("unshare").args(["-m", "mount", "--bind", "/dev/null", "/etc/passwd"]).output();
+    if !allowed.unwrap().status.success() {
+        return skip("no mount namespace can be had");
+    }
+    let manager = setup.start_as(command);
+    manager.up();
+    // The same file, as the mount is of that.
+    fs::write(&users, "root:x:0:0::/root:/bin/sh\n").unwrap();
+    refuses_to_upgrade(&manager, "unknown user \"drover\"");
+    fs::write(&users, list).unwrap();
     manager.done(&["upgrade"]);
 }
 
