@@ -269,7 +269,7 @@ fn a_manager_that_replaced_itself_reloads_and_one_that_reloaded_replaces_itself(
     let told = manager.done(&["reload", "--wait-drained"]).stdout;
     assert!(told.starts_with("- a\n"), "{told}");
     manager.done(&["reexec"]);
-    manager.done(&["upgrade", "c"]);
+    manager.done(&["upgrade", "c", "--wait-drained"]);
     let (pid, _) = who(&get(web.parse().unwrap(), "/").unwrap());
     assert_eq!((names(&manager), pids(&manager, "c")), (vec!["b".to_owned(), "c".to_owned()], vec![pid]));
     assert_eq!(pids(&manager, "b"), b);
