@@ -155,6 +155,21 @@ fn program_entry() {
     }
 }
 
+/// Ignores the signals that the C library keeps for itself: it unblocks them in a program with threads. Whoever starts
+/// programs by posix_spawn(3), as cargo does, leaves them so.
+fn ignore_those_of_the_c_library() -> io::Result<()> {
+    // Handler, flags, restorer, mask, in the kernel's layout.
+    let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
+    for number in [32, 33] {
+        let before = std::ptr::null_mut::<u64>();
+        // SAFETY: the structure is valid for reading, and the old one is not asked for.
+        if unsafe { libc::syscall(libc::SYS_rt_sigaction, number, ignore.as_ptr(), before, 8) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Blocks all signals, those of the C library too. For a child before the exec, among others.
 fn block_all() -> io::Result<()> {
     let all = [u64::MAX; 2];
@@ -171,8 +186,8 @@ fn signal_teller(options: &[&str]) -> (Started, i32) {
     let mut command = Command::new(REMUDA);
     command.arg("init").args(options).arg("--").arg(std::env::current_exe().unwrap()).env(ROLE, "1");
     command.args(["--exact", "program_entry", "--nocapture", "--test-threads=1"]);
-    // SAFETY: it makes one system call.
-    unsafe { command.pre_exec(block_all) };
+    // SAFETY: both make system calls and nothing else.
+    unsafe { command.pre_exec(|| block_all().and_then(|()| ignore_those_of_the_c_library())) };
     let started = start(&mut command);
     let program = told_pid(&started.stdout, "got nothing yet");
     (started, program)
