@@ -70,7 +70,6 @@ fn the_keys_of_a_file_say_the_same() {
 
 #[test]
 fn workers_die_with_their_manager_where_asked_to() {
-    // PITFALLS 39.
     let manager = asleep("--pdeathsig KILL").start();
     let worker = only_worker(&manager);
     let mut manager = manager;
@@ -85,7 +84,7 @@ fn workers_die_with_their_manager_where_asked_to() {
 
 #[test]
 fn what_protects_the_manager_does_not_protect_its_workers() {
-    // PITFALLS 54. A container's runtime raises the value of all that is in it: that stays.
+    // A container's runtime raises the value of all that is in it: that stays.
     let started_with = |score: &'static str| {
         let setup = asleep("");
         let mut command = setup.command();
@@ -114,7 +113,6 @@ fn what_protects_the_manager_does_not_protect_its_workers() {
 
 #[test]
 fn workers_of_another_user_are_told_of_its_home() {
-    // PITFALLS 53.
     if !root() {
         return;
     }

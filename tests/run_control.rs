@@ -94,7 +94,7 @@ fn garbage_is_answered_and_harms_nobody() {
 
 #[test]
 fn a_huge_line_is_answered_and_ends_its_connection() {
-    // PITFALLS 49: size limits.
+    // Size limits.
     let manager = two_workers();
     let pids = manager.pids("ready");
     let mut talk = manager.connect();
@@ -296,7 +296,7 @@ fn status_is_a_plain_table_and_a_versioned_object() {
     let socket = &group["sockets"][0];
     assert!(socket["address"].as_str().unwrap().starts_with("127.0.0.1:"));
     assert!(socket["name"].is_string());
-    // PITFALLS 57: no values of variables.
+    // No values of variables.
     assert!(!output.stdout.contains(worker::SCRIPT));
     assert_eq!(manager.verb(&["status", "nobody"]).code, Some(4));
 }

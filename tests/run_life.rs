@@ -105,7 +105,7 @@ fn all_workers_that_die_at_once_come_back() {
     for &pid in &before {
         send(pid, Signal::SIGKILL);
     }
-    // PITFALLS 30: SIGCHLD coalesces.
+    // SIGCHLD coalesces.
     for _ in 0..12 {
         events.until("died");
     }
@@ -117,7 +117,7 @@ fn all_workers_that_die_at_once_come_back() {
 
 #[test]
 fn a_program_that_fails_is_tried_again_ever_more_slowly() {
-    // PITFALLS 45, 46: neither given up nor a fork bomb.
+    // Neither given up nor a fork bomb.
     let manager = setup("exit:3").options("-n 4 --ack timer:10s --backoff 200ms:2:800ms").start();
     let mut events = manager.events();
     let begin = Instant::now();
@@ -203,7 +203,7 @@ fn a_stopped_group_stays_stopped_and_keeps_its_socket() {
     let address = manager.address();
     manager.done(&["stop", "web"]);
     assert_eq!((&manager.group()["state"], manager.workers().len()), (&json!("stopped"), 0));
-    // PITFALLS 52: verbs are idempotent.
+    // Verbs are idempotent.
     manager.done(&["stop", "web"]);
     let upgrade = manager.verb(&["upgrade", "web"]);
     assert_eq!(upgrade.code, Some(4), "{upgrade:?}");
@@ -264,7 +264,7 @@ fn another_graceful_signal_can_be_chosen() {
 
 #[test]
 fn what_a_dead_worker_leaves_behind_is_killed() {
-    // PITFALLS 38: grandchildren survive neither the death of a worker nor the stop.
+    // Grandchildren survive neither the death of a worker nor the stop.
     let mut manager = setup("grandchild ack pause").options("-n 2 --ack manual").start();
     manager.up();
     let mut events = manager.events();
@@ -317,7 +317,7 @@ fn a_second_interrupt_stops_at_once() {
     let mut events = manager.events();
     manager.signal(Signal::SIGINT);
     assert_eq!(events.until("shutting-down")["at_once"], false);
-    // PITFALLS 34: shutdown is sticky. A repeated TERM and a HUP change nothing.
+    // Shutdown is sticky. A repeated TERM and a HUP change nothing.
     manager.signal(Signal::SIGTERM);
     manager.signal(Signal::SIGHUP);
     events.until("signal-ignored");
@@ -334,7 +334,6 @@ fn a_second_interrupt_stops_at_once() {
 
 #[test]
 fn a_terminal_that_is_closed_stops_what_it_has_started() {
-    // PITFALLS 35.
     let setup = setup("pause").options("--ack none");
     let (terminal, name) = pseudo_terminal();
     let mut command = setup.command();
@@ -385,7 +384,6 @@ fn quit_stops_at_once() {
 
 #[test]
 fn stop_waits_no_longer_than_needed_and_is_answered() {
-    // PITFALLS 41.
     let mut manager = setup("pause").options("-n 2 --ack none --stop-timeout 60s").start();
     manager.up();
     let output = manager.done(&["stop"]);
@@ -443,7 +441,6 @@ fn on_failure_restarts_failures_only() {
 
 #[test]
 fn give_up_ends_the_manager_with_the_code_of_the_worker() {
-    // PITFALLS 42.
     let mut manager = setup("exit:9").options("--ack timer:5s --give-up 3 --backoff 50ms:1:50ms").start();
     assert_eq!(manager.exit().code(), Some(9));
     let log = manager.log.all();

@@ -49,7 +49,7 @@ fn an_ack_of_einhorns_clients_is_one_and_ends_its_connection() {
 
 #[test]
 fn a_ready_notification_is_an_ack() {
-    // PITFALLS 55: known by the credentials of the sender. (A line feed cannot stand in the script.)
+    // Known by the credentials of the sender. (A line feed cannot stand in the script.)
     becomes_ready("notify:READY=1 pause");
 }
 
@@ -127,7 +127,6 @@ fn readiness_none_is_the_exec_itself() {
 
 #[test]
 fn control_answers_while_workers_are_awaited() {
-    // PITFALLS 17, 51.
     let manager = setup("pause").options("-n 2 --ack manual").start();
     let upgrade = manager.begin(&["upgrade"]);
     let begin = Instant::now();

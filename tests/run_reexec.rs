@@ -89,7 +89,6 @@ fn children_of(pid: i32) -> Vec<i32> {
 
 #[test]
 fn fifty_re_executions_keep_every_descriptor_and_everybody() {
-    // PITFALLS 3, 5, 6, 7, 18.
     let setup = setup("serve").options("-n 3 --ack none -b 127.0.0.1:0");
     let listen = format!("unix:{}", setup.path("web.sock").display());
     let manager = setup.option("-b").option(listen).option_path("--pidfile", "pid").start();
@@ -185,7 +184,6 @@ fn notifications_and_acks_reach_the_new_image() {
 
 #[test]
 fn the_new_image_starts_workers_as_the_old_one_did() {
-    // PITFALLS 12, 29.
     // A program that has no opinion on signals.
     let setup =
         setup("").options("-n 1 --ack none -e COLOUR=blue -b 127.0.0.1:0").program(&["sleep", "1000"]);
@@ -349,7 +347,6 @@ fn workers_that_are_killed_meanwhile_are_always_replaced() {
 
 #[test]
 fn signals_are_never_lost_and_never_kill() {
-    // PITFALLS 1.
     let manager = setup("pause").options("-n 1 --ack none").start();
     manager.up();
     let (stop, count) = (AtomicBool::new(false), AtomicU32::new(0));
@@ -410,7 +407,7 @@ fn strike(victim: i32, manager: &str) -> String {
 
 #[test]
 fn what_happens_while_the_new_image_is_asked_is_known_afterwards() {
-    // PITFALLS 1, 2: the old image hears of it, and has to hand it on to the new one, or to act upon it itself.
+    // The old image hears of it, and has to hand it on to the new one, or to act upon it itself.
     let manager = start_by_link(setup("").options("-n 2 --ack none").program(&["sleep", "1000"]));
     manager.up();
     for (generation, end, code) in [(2, "true", 0), (3, "exit 4", 4)] {
@@ -442,7 +439,7 @@ fn what_happens_while_the_new_image_is_asked_is_known_afterwards() {
 
 #[test]
 fn what_happens_in_the_gap_is_known_afterwards() {
-    // PITFALLS 2: a death while another program runs in the manager's process.
+    // A death while another program runs in the manager's process.
     let manager = start_by_link(setup("").options("-n 2 --ack none").program(&["sleep", "1000"]));
     manager.up();
     for round in 0..10_usize {
@@ -539,7 +536,6 @@ fn refused(prepare: impl FnOnce(&Manager, &PathBuf)) -> (Option<i32>, String) {
 
 #[test]
 fn a_program_that_is_gone_is_refused() {
-    // PITFALLS 8.
     let (code, sentence) = refused(|_, link| fs::remove_file(link).unwrap());
     assert_eq!(code, Some(4));
     assert!(sentence.ends_with("/remuda: no such file or directory"), "{sentence}");

@@ -41,7 +41,6 @@ fn refused_as(setup: &Setup, command: &mut Command, code: i32, parts: &[&str]) {
 
 #[test]
 fn a_control_socket_left_behind_is_cleaned_without_asking() {
-    // PITFALLS 20.
     let setup = setup("pause").options("--ack none");
     let mut first = Process::spawn(setup.command().stderr(Stdio::piped()).stdout(Stdio::null()));
     let log = process::Log::follow(first.child.stderr.take().unwrap());
@@ -87,7 +86,6 @@ fn a_second_instance_is_refused_by_the_pid_of_the_first() {
 
 #[test]
 fn of_two_that_start_at_once_exactly_one_wins() {
-    // PITFALLS 21.
     for _ in 0..10 {
         let directory = setup("");
         let runs: Vec<_> = (0..2)
@@ -109,7 +107,7 @@ fn of_two_that_start_at_once_exactly_one_wins() {
 
 #[test]
 fn no_writable_directory_is_needed() {
-    // PITFALLS 44: the control socket is then abstract.
+    // The control socket is then abstract.
     if !root() || !tool("setpriv") {
         return;
     }
@@ -238,7 +236,7 @@ fn a_failure_in_between_is_told_by_its_stage() {
 
 #[test]
 fn a_port_in_use_is_told_with_its_holder() {
-    // PITFALLS 28, 39: everything is bound before anything is started.
+    // Everything is bound before anything is started.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let setup = setup("note:{dir}/started pause").options(&format!("-b 127.0.0.1:0 -b {address}"));
@@ -276,7 +274,7 @@ fn a_unix_socket_has_its_mode_and_is_removed_at_the_end() {
 
 #[test]
 fn a_unix_socket_of_somebody_else_is_left_alone() {
-    // PITFALLS 18: only the owner unlinks, and only what is still its own.
+    // Only the owner unlinks, and only what is still its own.
     let setup = setup("pause").options("--ack none");
     let path = setup.path("web.sock");
     let mut manager = setup.option("-b").option(format!("unix:{}", path.display())).start();
@@ -330,7 +328,7 @@ fn the_control_socket_of_somebody_else_is_left_alone() {
 
 #[test]
 fn the_pid_file_is_there_while_the_manager_runs() {
-    // PITFALLS 21: the lock decides, and not the number in the file.
+    // The lock decides, and not the number in the file.
     let setup = setup("pause").options("--ack none").option_path("--pidfile", "pid");
     let path = setup.path("pid");
     fs::write(&path, "1\n").unwrap();
@@ -348,7 +346,6 @@ fn the_pid_file_is_there_while_the_manager_runs() {
 
 #[test]
 fn a_log_that_nobody_reads_holds_up_nobody() {
-    // PITFALLS 47.
     let setup = setup("pause").options("-b 127.0.0.1:0 -n 4 --ack none -v");
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = setup.command();
@@ -517,7 +514,7 @@ fn lines_that_cannot_be_understood_start_nothing() {
     usage(&["upgrade", "--no-wait", "--wait-drained"], "contradict");
     usage(&["upgrade", "--timeout", "0"], "--timeout");
     usage(&["ack", "--pid", "-3"], "--pid");
-    // PITFALLS 58: help before anything else.
+    // Help before anything else.
     for words in
         [&["stop", "--help"][..], &["stop", "-h"], &["run", "--help", "--nonsense"], &["--version"], &["-h"]]
     {
@@ -546,7 +543,7 @@ fn a_manager_that_is_killed_leaves_workers_that_serve() {
 
 #[test]
 fn children_that_are_not_ours_are_reaped_and_nothing_else() {
-    // PITFALLS 43: the manager replaces a shell that has a child already.
+    // The manager replaces a shell that has a child already.
     let setup = setup("pause").options("--ack none");
     let words: Vec<String> =
         setup.words().iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();

@@ -70,7 +70,7 @@ fn last(events: &[Value], name: &str, generation: u32) -> usize {
 
 #[test]
 fn rolling_upgrades_lose_no_request() {
-    // PITFALLS 13: at most one worker more than wanted, with four of them and the default surge.
+    // At most one worker more than wanted, with four of them and the default surge.
     let events = upgrades_under_load("");
     assert!(first(&events, "ready", 2) < first(&events, "stopping", 1));
     assert!(first(&events, "stopping", 1) < last(&events, "spawned", 2), "one slot after the other");
@@ -158,7 +158,6 @@ fn refuses_to_upgrade(manager: &Manager, reason: &str) {
 
 #[test]
 fn a_program_that_exits_at_once_does_not_replace_one_that_works() {
-    // PITFALLS 9.
     let manager = setup("ack pause").options("-n 3 --ack manual --backoff 50ms").start();
     manager.up();
     manager.next_script("exit:7");
@@ -168,7 +167,7 @@ fn a_program_that_exits_at_once_does_not_replace_one_that_works() {
 
 #[test]
 fn a_program_that_cannot_be_run_does_not_replace_one_that_works() {
-    // PITFALLS 11: refused before workers are touched.
+    // Refused before workers are touched.
     let manager = setup("pause").options("-n 2 --ack none").start();
     manager.up();
     let program = manager.path("program");
@@ -219,7 +218,7 @@ fn a_user_that_is_gone_is_told_of_before_a_worker_is_touched() {
 
 #[test]
 fn a_new_generation_is_looked_up_anew_and_respawns_use_it() {
-    // PITFALLS 10, 11: a `current` link that is switched, and the old release deleted.
+    // A `current` link that is switched, and the old release deleted.
     let setup = setup("pause");
     for release in ["one", "two"] {
         let directory = setup.path(release);
@@ -283,7 +282,7 @@ fn an_upgrade_that_fails_half_way_is_rolled_back() {
 
 #[test]
 fn a_missed_ack_deadline_fails_the_upgrade() {
-    // PITFALLS 17: no wait without a deadline.
+    // No wait without a deadline.
     let manager = setup("ack pause").options("-n 2 --ack manual --ack-deadline 300ms --backoff 50ms").start();
     manager.up();
     let before = manager.pids("ready");
@@ -298,7 +297,6 @@ fn a_missed_ack_deadline_fails_the_upgrade() {
 
 #[test]
 fn a_second_upgrade_takes_the_place_of_the_first() {
-    // PITFALLS 15.
     let manager = setup("ack pause").options("-n 2 --ack manual").start();
     manager.up();
     let mut events = manager.events();
@@ -332,7 +330,6 @@ fn answered_by(address: SocketAddr, generation: u32) -> i32 {
 
 #[test]
 fn clients_with_long_connections_hold_up_nobody() {
-    // PITFALLS 14.
     let manager = setup("serve").options("-b 127.0.0.1:0 -n 2 --ack timer:100ms --drain-timeout 2s").start();
     manager.up();
     let address = manager.address();
@@ -427,7 +424,6 @@ fn workers_that_are_replaced_do_not_count_as_restarted() {
 
 #[test]
 fn environment_files_are_read_anew_and_never_pile_up() {
-    // PITFALLS 12.
     let manager = setup("pause").options("--ack none").start();
     manager.up();
     let variables = |manager: &Manager| {

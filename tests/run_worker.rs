@@ -54,7 +54,7 @@ fn arranged(setup: &Setup, arrange: fn() -> nix::Result<()>) -> Command {
 
 #[test]
 fn a_worker_has_its_sockets_and_nothing_else() {
-    // PITFALLS 6, 24, 29: odd descriptors that somebody left open stop at the manager.
+    // Odd descriptors that somebody left open stop at the manager.
     let setup = still(setup("")).options("-b 127.0.0.1:0 -b 127.0.0.1:0 -n 2");
     let command = arranged(&setup, || {
         let (reader, writer) = nix::unistd::pipe()?;
@@ -104,7 +104,6 @@ fn a_worker_has_its_sockets_and_nothing_else() {
 
 #[test]
 fn upgrades_and_deaths_leak_no_descriptor() {
-    // PITFALLS 6.
     let manager = setup("pause").options("-b 127.0.0.1:0 -n 3 --ack none").start();
     manager.up();
     let before = descriptors(manager.pid());
@@ -124,7 +123,7 @@ fn upgrades_and_deaths_leak_no_descriptor() {
 
 #[test]
 fn signals_are_as_in_a_fresh_process() {
-    // PITFALLS 29: whatever the manager was started with, and whatever Rust's runtime has done since.
+    // Whatever the manager was started with, and whatever Rust's runtime has done since.
     let setup = asleep(setup(""));
     let command = arranged(&setup, || {
         for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE, Signal::SIGUSR1] {
@@ -192,7 +191,7 @@ fn the_limit_of_descriptors_is_that_of_the_start() {
 
 #[test]
 fn each_worker_leads_a_process_group_of_its_own() {
-    // PITFALLS 36: Ctrl-C in a terminal reaches the manager alone.
+    // Ctrl-C in a terminal reaches the manager alone.
     let manager = setup("pause").options("-n 2 --ack none").start();
     manager.up();
     for pid in manager.pids("ready") {
@@ -351,7 +350,7 @@ fn the_conventions_can_be_narrowed() {
     // One after the other: the abstract name is one for all.
     assert_eq!(names("--handoff none"), Vec::<String>::new());
     assert_eq!(names("--handoff systemd"), ["LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID"]);
-    // PITFALLS 25: for programs behind a wrapper.
+    // For programs behind a wrapper.
     assert_eq!(names("--handoff systemd --no-listen-pid"), ["LISTEN_FDNAMES", "LISTEN_FDS"]);
     assert_eq!(names("--handoff server-starter"), ["SERVER_STARTER_GENERATION", "SERVER_STARTER_PORT"]);
     let both = names("--handoff einhorn,notify --ack manual");
@@ -376,7 +375,7 @@ fn variables_can_be_set_dropped_and_read_from_files() {
         .option_path("--env-file", "more")
         .options("-e BOTH=option -e EMPTY= -e EQUALS=a=b --drop-env SECRET --drop-env NOT_THERE");
     let mut command = setup.command();
-    // PITFALLS 25: what our own manager told us is not for our workers.
+    // What our own manager told us is not for our workers.
     command
         .env("SECRET", "x")
         .env("KEPT", "y")
@@ -412,7 +411,6 @@ fn without_sockets_there_is_nothing_to_tell_of_them() {
 
 #[test]
 fn workers_run_as_the_user_with_its_groups() {
-    // PITFALLS 53.
     if !root() {
         return;
     }
@@ -486,7 +484,6 @@ fn datagrams_and_ipv6_are_served() {
 
 #[test]
 fn all_addresses_means_both_families() {
-    // PITFALLS 27.
     let manager = setup("serve").options("-b :0 --ack none").start();
     manager.up();
     let address = manager.group()["sockets"][0]["address"].as_str().unwrap().to_owned();
@@ -524,7 +521,6 @@ fn an_inherited_socket_is_passed_on() {
 
 #[test]
 fn output_of_workers_goes_where_the_manager_was_told() {
-    // PITFALLS 5.
     let setup =
         setup("").options("--ack none --restart never -q").program(&["sh", "-c", "echo out; echo err >&2"]);
     let output = setup.output();

@@ -635,7 +635,6 @@ mod tests {
 
     #[test]
     fn what_protects_the_manager_is_not_passed_on() {
-        // PITFALLS 54.
         assert_eq!(
             [Some(-1000), Some(-1), Some(0), Some(700), None].map(unprotected),
             [Some(0), Some(0), None, None, None]
