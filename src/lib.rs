@@ -100,7 +100,7 @@ fn perform(outcome: Outcome) -> Result<u8> {
         }
         Outcome::Decline(plan, why) => driver::decline(*plan, why),
         Outcome::Ask(ask) => client::ask(&ask),
-        Outcome::Shell(shell) => client::shell(&shell),
+        Outcome::Shell(shell) => client::einhyrningsinsctl(&shell),
         Outcome::Ctrl(ctrl) => client::ctrl(&ctrl),
         Outcome::Einhornsh(shell) => client::einhornsh(&shell),
         Outcome::CanResume => driver::can_resume_if_asked().and_then(|page| match page {

@@ -624,6 +624,53 @@ fn traffic(address: SocketAddr) -> Traffic {
 }
 
 #[test]
+fn the_line_of_its_readme_runs_as_it_stands() {
+    if !support::tool("unshare") {
+        return;
+    }
+    // A network of its own, where the port is free.
+    let flags = if nix::unistd::geteuid().is_root() { "-n" } else { "-rn" };
+    if !Command::new("unshare").args([flags, "true"]).status().unwrap().success() {
+        return support::skip("no network namespace can be had");
+    }
+    let program = Program::worker("stop-on:HUP pause");
+    let home = program.setup.path("");
+    fs::create_dir_all(home.join("path/to/wrapper")).unwrap();
+    fs::rename(home.join("app"), home.join("path/to/wrapper/script")).unwrap();
+    symlink(support::REMUDA, home.join("socketmaster")).unwrap();
+    let mut command = Command::new("unshare");
+    let line = "PATH=$PWD:$PATH; exec socketmaster -listen=tcp://:8080 -command=path/to/wrapper/script";
+    command.args([flags, "sh", "-c", line]).current_dir(&home);
+    let mut manager = program.start_as(command);
+    manager.log.line("Listening on tcp://:8080");
+    let only = |manager: &Manager, but: i32| {
+        let deadline = Instant::now() + support::LIMIT;
+        loop {
+            let workers = children(manager);
+            if workers.len() == 1 && workers[0] != but {
+                return workers[0];
+            }
+            assert!(Instant::now() < deadline, "{workers:?}");
+            std::thread::yield_now();
+        }
+    };
+    let first = only(&manager, 0);
+    // 8080 in hexadecimal, any address, listening.
+    let sockets = fs::read_to_string(format!("/proc/{first}/net/tcp6")).unwrap();
+    assert!(
+        sockets.contains("00000000000000000000000000000000:1F90 ") && sockets.contains(" 0A "),
+        "{sockets}"
+    );
+    assert!(process::descriptors(first)[&3].starts_with("socket:"));
+    // A new server, and then the end of the old one; the manager is the same process.
+    manager.signal(Signal::SIGHUP);
+    let second = only(&manager, first);
+    assert!(wait_gone(first));
+    assert!(process::lives(second));
+    assert_eq!(manager.stop(), Some(0));
+}
+
+#[test]
 fn hup_swaps_under_load_without_a_failed_request() {
     for flags in [&["-start", "200"][..], &["-start", "200", "-hup-signal=TERM"], &["-start", "0"]] {
         let word = if flags.len() == 3 { "serve" } else { "stop-on:HUP serve" };

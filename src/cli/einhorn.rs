@@ -103,40 +103,32 @@ enum Id {
     WithStateFd,
 }
 
-const fn flag(id: Id, short: Option<char>, long: &'static str) -> Opt<Id> {
-    Opt { id, short, long, takes_value: false }
-}
-
-const fn with_value(id: Id, short: Option<char>, long: &'static str) -> Opt<Id> {
-    Opt { id, short, long, takes_value: true }
-}
-
 const OPTIONS: [Opt<Id>; 25] = [
-    with_value(Id::Bind, Some('b'), "bind"),
-    with_value(Id::CommandName, Some('c'), "command-name"),
-    with_value(Id::SocketPath, Some('d'), "socket-path"),
-    with_value(Id::Pidfile, Some('e'), "pidfile"),
-    with_value(Id::Lockfile, Some('f'), "lockfile"),
-    flag(Id::SocketAsFd, Some('g'), "command-socket-as-fd"),
-    flag(Id::Help, Some('h'), "help"),
-    flag(Id::KillChildren, Some('k'), "kill-children-on-exit"),
-    with_value(Id::Backlog, Some('l'), "backlog"),
-    with_value(Id::AckMode, Some('m'), "ack-mode"),
-    with_value(Id::Number, Some('n'), "number"),
-    with_value(Id::Preload, Some('p'), "preload"),
-    flag(Id::Quiet, Some('q'), "quiet"),
-    with_value(Id::Seconds, Some('s'), "seconds"),
-    with_value(Id::SignalTimeout, Some('t'), "signal-timeout"),
-    flag(Id::Verbose, Some('v'), "verbose"),
-    with_value(Id::DropEnvVar, None, "drop-env-var"),
-    flag(Id::GcBeforeFork, None, "gc-before-fork"),
-    with_value(Id::MaxUnacked, None, "max-unacked"),
-    with_value(Id::MaxUpgradeAdditional, None, "max-upgrade-additional"),
-    with_value(Id::Nice, None, "nice"),
-    with_value(Id::ReexecAs, None, "reexec-as"),
-    flag(Id::Version, None, "version"),
-    flag(Id::UpgradeCheck, None, "upgrade-check"),
-    with_value(Id::WithStateFd, None, "with-state-fd"),
+    Opt::with_value(Id::Bind, Some('b'), "bind"),
+    Opt::with_value(Id::CommandName, Some('c'), "command-name"),
+    Opt::with_value(Id::SocketPath, Some('d'), "socket-path"),
+    Opt::with_value(Id::Pidfile, Some('e'), "pidfile"),
+    Opt::with_value(Id::Lockfile, Some('f'), "lockfile"),
+    Opt::flag(Id::SocketAsFd, Some('g'), "command-socket-as-fd"),
+    Opt::flag(Id::Help, Some('h'), "help"),
+    Opt::flag(Id::KillChildren, Some('k'), "kill-children-on-exit"),
+    Opt::with_value(Id::Backlog, Some('l'), "backlog"),
+    Opt::with_value(Id::AckMode, Some('m'), "ack-mode"),
+    Opt::with_value(Id::Number, Some('n'), "number"),
+    Opt::with_value(Id::Preload, Some('p'), "preload"),
+    Opt::flag(Id::Quiet, Some('q'), "quiet"),
+    Opt::with_value(Id::Seconds, Some('s'), "seconds"),
+    Opt::with_value(Id::SignalTimeout, Some('t'), "signal-timeout"),
+    Opt::flag(Id::Verbose, Some('v'), "verbose"),
+    Opt::with_value(Id::DropEnvVar, None, "drop-env-var"),
+    Opt::flag(Id::GcBeforeFork, None, "gc-before-fork"),
+    Opt::with_value(Id::MaxUnacked, None, "max-unacked"),
+    Opt::with_value(Id::MaxUpgradeAdditional, None, "max-upgrade-additional"),
+    Opt::with_value(Id::Nice, None, "nice"),
+    Opt::with_value(Id::ReexecAs, None, "reexec-as"),
+    Opt::flag(Id::Version, None, "version"),
+    Opt::flag(Id::UpgradeCheck, None, "upgrade-check"),
+    Opt::with_value(Id::WithStateFd, None, "with-state-fd"),
 ];
 
 /// Where temporary files are.

@@ -34,10 +34,10 @@ enum Id {
 }
 
 const OPTIONS: [Opt<Id>; 4] = [
-    Opt { id: Id::Help, short: Some('h'), long: "help", takes_value: false },
-    Opt { id: Id::CommandName, short: Some('c'), long: "command-name", takes_value: true },
-    Opt { id: Id::SocketPath, short: Some('d'), long: "socket-path", takes_value: true },
-    Opt { id: Id::Execute, short: Some('e'), long: "execute", takes_value: true },
+    Opt::flag(Id::Help, Some('h'), "help"),
+    Opt::with_value(Id::CommandName, Some('c'), "command-name"),
+    Opt::with_value(Id::SocketPath, Some('d'), "socket-path"),
+    Opt::with_value(Id::Execute, Some('e'), "execute"),
 ];
 
 fn refused(page: String) -> Outcome {

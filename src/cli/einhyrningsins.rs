@@ -74,27 +74,19 @@ enum Id {
     Retries,
 }
 
-const fn flag(id: Id, short: Option<char>, long: &'static str) -> Opt<Id> {
-    Opt { id, short, long, takes_value: false }
-}
-
-const fn with_value(id: Id, short: Option<char>, long: &'static str) -> Opt<Id> {
-    Opt { id, short, long, takes_value: true }
-}
-
 const OPTIONS: [Opt<Id>; 12] = [
-    flag(Id::Help, Some('h'), "help"),
-    flag(Id::Version, None, "version"),
-    flag(Id::Verbose, Some('v'), "verbose"),
-    flag(Id::Syslog, None, "syslog"),
-    flag(Id::Ipv4Only, Some('4'), "ipv4-only"),
-    flag(Id::Ipv6Only, Some('6'), "ipv6-only"),
-    flag(Id::Manual, Some('m'), "manual"),
-    with_value(Id::Number, Some('n'), "number"),
-    with_value(Id::Bind, Some('b'), "bind"),
-    with_value(Id::DropEnvVar, None, "drop-env-var"),
-    with_value(Id::SocketPath, Some('d'), "socket-path"),
-    with_value(Id::Retries, Some('r'), "retries"),
+    Opt::flag(Id::Help, Some('h'), "help"),
+    Opt::flag(Id::Version, None, "version"),
+    Opt::flag(Id::Verbose, Some('v'), "verbose"),
+    Opt::flag(Id::Syslog, None, "syslog"),
+    Opt::flag(Id::Ipv4Only, Some('4'), "ipv4-only"),
+    Opt::flag(Id::Ipv6Only, Some('6'), "ipv6-only"),
+    Opt::flag(Id::Manual, Some('m'), "manual"),
+    Opt::with_value(Id::Number, Some('n'), "number"),
+    Opt::with_value(Id::Bind, Some('b'), "bind"),
+    Opt::with_value(Id::DropEnvVar, None, "drop-env-var"),
+    Opt::with_value(Id::SocketPath, Some('d'), "socket-path"),
+    Opt::with_value(Id::Retries, Some('r'), "retries"),
 ];
 
 /// Reads the words after the program's name. What is wrong with them comes back as [`Outcome::Refuse`].

@@ -33,10 +33,10 @@ enum Id {
 }
 
 const OPTIONS: [Opt<Id>; 4] = [
-    Opt { id: Id::Help, short: Some('h'), long: "help", takes_value: false },
-    Opt { id: Id::Version, short: None, long: "version", takes_value: false },
-    Opt { id: Id::Execute, short: Some('e'), long: "execute", takes_value: true },
-    Opt { id: Id::SocketPath, short: Some('d'), long: "socket-path", takes_value: true },
+    Opt::flag(Id::Help, Some('h'), "help"),
+    Opt::flag(Id::Version, None, "version"),
+    Opt::with_value(Id::Execute, Some('e'), "execute"),
+    Opt::with_value(Id::SocketPath, Some('d'), "socket-path"),
 ];
 
 /// Reads the words after the program's name. What is wrong with them comes back as [`Outcome::Refuse`].

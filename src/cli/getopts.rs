@@ -12,6 +12,18 @@ pub(super) struct Opt<I: 'static> {
     pub(super) takes_value: bool,
 }
 
+impl<I> Opt<I> {
+    /// One without a value.
+    pub(super) const fn flag(id: I, short: Option<char>, long: &'static str) -> Self {
+        Opt { id, short, long, takes_value: false }
+    }
+
+    /// One with a value.
+    pub(super) const fn with_value(id: I, short: Option<char>, long: &'static str) -> Self {
+        Opt { id, short, long, takes_value: true }
+    }
+}
+
 /// What a command line holds.
 #[derive(Debug, PartialEq)]
 pub(super) struct Words<I> {
@@ -63,10 +75,8 @@ fn complaint(error: lexopt::Error) -> String {
 mod tests {
     use super::*;
 
-    const TABLE: [Opt<char>; 2] = [
-        Opt { id: 'v', short: Some('v'), long: "verbose", takes_value: false },
-        Opt { id: 'n', short: Some('n'), long: "number", takes_value: true },
-    ];
+    const TABLE: [Opt<char>; 2] =
+        [Opt::flag('v', Some('v'), "verbose"), Opt::with_value('n', Some('n'), "number")];
 
     fn words(line: &str) -> Result<Words<char>, String> {
         read(line.split_whitespace().map(OsString::from).collect(), &TABLE)

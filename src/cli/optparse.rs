@@ -78,10 +78,10 @@ mod tests {
     use super::*;
 
     const TABLE: [Opt<char>; 4] = [
-        Opt { id: 'v', short: Some('v'), long: "verbose", takes_value: false },
-        Opt { id: 'n', short: Some('n'), long: "number", takes_value: true },
-        Opt { id: 'u', short: None, long: "max-unacked", takes_value: true },
-        Opt { id: 'a', short: None, long: "max-upgrade-additional", takes_value: true },
+        Opt::flag('v', Some('v'), "verbose"),
+        Opt::with_value('n', Some('n'), "number"),
+        Opt::with_value('u', None, "max-unacked"),
+        Opt::with_value('a', None, "max-upgrade-additional"),
     ];
 
     fn words(line: &str) -> Result<(String, Vec<OsString>), Stop> {

@@ -1,20 +1,15 @@
 //! The asking side of einhorn: commands with their arguments, as a shell would split them, each answered by one message or,
 //! as long as one says that it is to be waited, by more.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
 
-use super::connection::{Connection, Received};
-use super::{Halt, print, printable};
+use super::connection::Connection;
+use super::shell::{self, Next, shown};
+use super::{Halt, print};
 use crate::ask::Shell;
-use crate::error::{Code, Error, Result};
-use crate::plan::ControlSpec;
-use crate::sys::control::{connect, endpoint};
+use crate::error::{Code, Result};
 use crate::wire::einhorn::client::{greeting, parse_reply, request_line};
 use crate::words;
-
-/// How long a manager may take for a first answer; an upgrade may take as long as it likes to go on.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Hands commands on to a manager and tells what it answers. The value is the exit code.
 ///
@@ -37,40 +32,15 @@ pub fn einhornsh(shell: &Shell) -> Result<u8> {
     }
 }
 
-/// What comes of a line.
-#[derive(PartialEq)]
-enum Next {
-    GoOn,
-    Quit,
-}
-
 fn converse(shell: &Shell) -> Result<(), Halt> {
-    let stream = connect(&endpoint(&ControlSpec::Path(shell.socket.clone()), "")?)?;
-    let mut talk = Conversation { connection: Connection::new(stream, None)?, requests: 0 };
+    let mut talk = Conversation { connection: shell::open(shell)?, requests: 0 };
     if let Some(commands) = &shell.execute {
         return talk.line(commands).map(drop);
     }
-    let terminal = io::stdin().is_terminal();
-    if terminal {
+    if shell::is_interactive() {
         talk.greet()?;
     }
-    let mut input = io::stdin().lock();
-    let mut line = String::new();
-    loop {
-        if terminal {
-            print("> ")?;
-        }
-        line.clear();
-        let length = input
-            .read_line(&mut line)
-            .map_err(|error| Error::failed(format!("cannot read standard input: {error}")))?;
-        if length == 0 {
-            return if terminal { print("\n") } else { Ok(()) };
-        }
-        if talk.line(&line)? == Next::Quit {
-            return Ok(());
-        }
-    }
+    shell::each_line(|line| talk.line(line))
 }
 
 struct Conversation {
@@ -85,7 +55,7 @@ impl Conversation {
         self.connection.send(&greeting(&user))?;
         let (message, _) = self.receive(true)?;
         // On a terminal nobody else reads it.
-        let _ = write!(io::stderr(), "{}", lines(&message));
+        let _ = write!(io::stderr(), "{}", shown(&message));
         Ok(())
     }
 
@@ -113,7 +83,7 @@ impl Conversation {
         let mut first = true;
         loop {
             let (message, wait) = self.receive(first)?;
-            print(&lines(&message))?;
+            print(&shown(&message))?;
             if !wait {
                 return Ok(());
             }
@@ -121,21 +91,8 @@ impl Conversation {
         }
     }
 
+    /// The first answer comes in time; then it may last.
     fn receive(&mut self, first: bool) -> Result<(String, bool), Halt> {
-        self.connection.until(Instant::now().checked_add(ANSWER_TIMEOUT).filter(|_| first));
-        match self.connection.receive()? {
-            Received::Line(line) => Ok(parse_reply(&line)?),
-            Received::End => Err(Error::failed("the manager closed the connection").into()),
-            Received::TimedOut => {
-                let message = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
-                Err(Error { code: Code::TimedOut, message }.into())
-            }
-        }
+        Ok(parse_reply(&shell::answer(&mut self.connection, !first)?)?)
     }
-}
-
-/// A message, with the end of its last line, safe to be shown.
-fn lines(message: &str) -> String {
-    let lines: Vec<String> = message.trim_end_matches('\n').split('\n').map(printable).collect();
-    format!("{}\n", lines.join("\n"))
 }

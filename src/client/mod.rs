@@ -14,6 +14,7 @@ mod einhyrningsinsctl;
 mod find;
 mod firestarter;
 mod progress;
+mod shell;
 mod table;
 mod why;
 
@@ -27,7 +28,7 @@ use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, requ
 use crate::wire::{GenerationId, Reload, Scale, Status, Verb, Wait};
 use connection::{Connection, Received};
 pub use einhornsh::einhornsh;
-pub use einhyrningsinsctl::shell;
+pub use einhyrningsinsctl::einhyrningsinsctl;
 pub use firestarter::ctrl;
 use progress::Progress;
 
@@ -252,6 +253,7 @@ fn takes_time(verb: &Verb) -> bool {
         | Verb::LogLevel(_)
         | Verb::Reopen
         | Verb::Foreign(_)
+        | Verb::Heartbeat(..)
         | Verb::Ack(_) => false,
     }
 }

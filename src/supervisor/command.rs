@@ -107,6 +107,8 @@ pub enum Verb {
     Reopen,
     /// A worker is ready: the one with this pid, or the one that asks.
     Ack(Option<i32>),
+    /// A worker is alive: the one with this pid, or the one that asks. What it says with it is shown to whoever looks.
+    Heartbeat(Option<i32>, String),
     /// Replace the manager's own image, keeping workers, sockets and connections.
     Reexec(Wait),
     /// Read the plan again, and change what is different.

@@ -32,8 +32,6 @@ pub enum Foreign {
     Inspect,
     /// Treat workers in another way from now on.
     Configure(Changes),
-    /// A worker is alive: the one with this pid, or the one that asks. What it says with it is shown to whoever looks.
-    Heartbeat(Option<i32>, String),
 }
 
 /// What of a policy may be changed at run time; what is absent stays.
@@ -142,8 +140,6 @@ impl Supervisor {
             }),
             Foreign::Inspect => self.inspect(),
             Foreign::Configure(changes) => self.configure(&changes),
-            // The codec sends it as a request that anybody may make.
-            Foreign::Heartbeat(..) => Reply::Done(String::new()),
         };
         self.act(Action::Reply { ticket, reply, last: true });
     }
@@ -168,7 +164,7 @@ impl Supervisor {
             return Reply::Failed(Code::Refused, format!("{workers} workers are more than {MAX_WORKERS}"));
         }
         for at in 0..self.groups.len() {
-            let policy = &mut self.groups[at].policy;
+            let mut policy = self.groups[at].policy.clone();
             let Changes { workers, spacing, backoff, ready, stop_timeout, max_unacked, max_extra, level: _ } =
                 changes;
             policy.spacing = spacing.unwrap_or(policy.spacing);
@@ -178,6 +174,7 @@ impl Supervisor {
             policy.drain_timeout = stop_timeout.unwrap_or(policy.drain_timeout);
             policy.max_unacked = max_unacked.or(policy.max_unacked);
             policy.max_extra = max_extra.or(policy.max_extra);
+            self.groups[at].plan_policy(policy, None);
             if let Some(workers) = *workers {
                 let id = self.groups[at].id;
                 self.resize(id, workers);

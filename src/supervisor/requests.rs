@@ -7,7 +7,6 @@ use super::backoff::Streak;
 use super::child::Phase;
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
-use super::foreign::Foreign;
 use super::group::{Group, Presence, Slot};
 use super::note::Happening;
 use super::snapshot::{FailureStatus, GroupStatus, Status, VacantSlot, WorkerStatus};
@@ -25,7 +24,7 @@ impl Supervisor {
             Verb::Ack(pid) => self.ack(origin, pid),
             Verb::AckIn(group, signal) => self.ack_in(origin, &group, signal),
             Verb::Ping => Ok(Reply::Done("pong".into())),
-            Verb::Foreign(Foreign::Heartbeat(pid, said)) => self.meant(origin, pid).map(|child| {
+            Verb::Heartbeat(pid, said) => self.meant(origin, pid).map(|child| {
                 self.heartbeat(child, said);
                 Reply::Done("pong".into())
             }),

@@ -77,11 +77,11 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
             (Request { level: Some(level.name()), ..command("log-level") }, &None, Wait::Done)
         }
         Verb::Reopen => (command("reopen"), &None, Wait::Done),
-        Verb::Account(..) | Verb::AckIn(..) => return Vec::new(),
         Verb::Version => (command("version"), &None, Wait::Done),
         Verb::Ack(pid) => (Request { pid: *pid, ..command("worker:ack") }, &None, Wait::Done),
         Verb::Ping => (command("worker:ping"), &None, Wait::Done),
-        Verb::Foreign(_) => return Vec::new(),
+        // Only other protocols have them.
+        Verb::Account(..) | Verb::AckIn(..) | Verb::Foreign(_) | Verb::Heartbeat(..) => return Vec::new(),
     };
     let request = Request {
         group: selector.as_deref(),

@@ -244,7 +244,7 @@ fn what_is_known_of_the_workers_is_shown() {
     let mut bench = Bench::up(policy(2));
     bench.machine = bench.machine.with_log(Level::Info, 7_000_000_000);
     let pid = bench.child(ChildId(1)).unwrap().pid;
-    bench.ask(Verb::Foreign(Foreign::Heartbeat(Some(pid), "req-1".into())));
+    bench.ask(Verb::Heartbeat(Some(pid), "req-1".into()));
     bench.ask(Verb::Scale(None, Scale::To(1), Wait::No));
     let shown = inspection(&mut bench);
     assert_eq!((shown.policy.workers, shown.generation, shown.upgrading), (1, 1, None));
@@ -260,7 +260,7 @@ fn what_is_known_of_the_workers_is_shown() {
 #[test]
 fn a_heartbeat_is_for_a_worker_that_lives() {
     let mut bench = Bench::up(policy(1));
-    let request = bench.ask(Verb::Foreign(Foreign::Heartbeat(Some(1), String::new())));
+    let request = bench.ask(Verb::Heartbeat(Some(1), String::new()));
     assert_eq!(bench.verdict(request), Some(Code::Refused));
 }
 

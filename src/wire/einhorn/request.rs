@@ -104,7 +104,7 @@ pub(super) fn of_worker(message: &Yaml) -> Option<Option<Verb>> {
                 Some(Yaml::Scalar { text, .. }) => text.clone(),
                 Some(Yaml::List(_) | Yaml::Map(_)) | None => String::new(),
             };
-            Some(pid(message).map(|pid| Verb::Foreign(Foreign::Heartbeat(pid, said))))
+            Some(pid(message).map(|pid| Verb::Heartbeat(pid, said)))
         }
         _ => None,
     }

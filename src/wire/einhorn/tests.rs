@@ -136,7 +136,7 @@ fn recorded_requests_are_answered_as_they_were() {
 #[test]
 fn acks_and_pings_of_every_client_are_understood_and_end_the_connection() {
     let ack = |pid| Verb::Ack(pid);
-    let ping = |pid, said: &str| Verb::Foreign(Foreign::Heartbeat(pid, said.to_owned()));
+    let ping = |pid, said: &str| Verb::Heartbeat(pid, said.to_owned());
     for (line, verb) in [
         // Einhorn::Worker
         ("---%0Acommand: worker:ack%0Apid: 13035%0A", ack(Some(13035))),
