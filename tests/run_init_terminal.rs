@@ -9,9 +9,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use support::namespace::pid_namespace;
 use support::process::Process;
@@ -20,6 +20,9 @@ use support::{LIMIT, REMUDA};
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 const CTRL_Z: &str = "\x1a";
+
+/// A program that answers each line, with other words than those that the terminal shows when they are typed.
+const ANSWERING: &str = "sed -u 's/^/heard /'";
 
 /// A terminal, and the process that is the leader of its session.
 struct Terminal {
@@ -77,17 +80,19 @@ impl Terminal {
 
     /// Waits until this is shown, and forgets it with what was before.
     fn shows(&mut self, text: &str) {
-        let deadline = Instant::now() + LIMIT;
+        if let Err(error) = self.wait_for(text, Instant::now() + LIMIT) {
+            panic!("{text:?} is not shown ({error}):\n{}", self.shown);
+        }
+    }
+
+    fn wait_for(&mut self, text: &str, deadline: Instant) -> Result<(), RecvTimeoutError> {
         loop {
             if let Some(at) = self.shown.find(text) {
                 self.shown.drain(..at + text.len());
-                return;
+                return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.screen.recv_timeout(left) {
-                Ok(bytes) => self.shown += &String::from_utf8_lossy(&bytes),
-                Err(error) => panic!("{text:?} is not shown ({error}):\n{}", self.shown),
-            }
+            self.shown += &String::from_utf8_lossy(&self.screen.recv_timeout(left)?);
         }
     }
 
@@ -98,11 +103,19 @@ impl Terminal {
         self.shows(&format!("{line}\r\n"));
     }
 
-    /// cat answers.
-    fn echoes(&mut self, word: &str) {
-        self.keys(&format!("{word}\n"));
-        self.shows(&format!("{word}\r\n"));
-        self.shows(&format!("{word}\r\n"));
+    /// [`ANSWERING`] answers. A line that is typed at the moment when a stopped reader goes on may be lost between the
+    /// kernel and the reader, without us as well: then it is typed once more.
+    fn answers(&mut self, word: &str) {
+        let answer = format!("heard {word}\r\n");
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            self.keys(&format!("{word}\n"));
+            match self.wait_for(&answer, Instant::now() + Duration::from_secs(1)) {
+                Err(error) if Instant::now() > deadline => panic!("no {answer:?} ({error}):\n{}", self.shown),
+                Err(_) => {}
+                Ok(()) => return,
+            }
+        }
     }
 
     fn code(&mut self) -> Option<i32> {
@@ -119,17 +132,17 @@ fn shell(words: &[&str]) -> Command {
 /// What a shell does that has job control, for the user in front of it.
 fn has_job_control(terminal: &mut Terminal, job: &str) {
     terminal.command(job);
-    terminal.echoes("first");
+    terminal.answers("first");
     terminal.keys(CTRL_Z);
     terminal.shows("Stopped");
     terminal.shows("$ ");
     terminal.command("fg");
-    terminal.echoes("second");
+    terminal.answers("second");
     terminal.keys(CTRL_Z);
     terminal.shows("Stopped");
     terminal.shows("$ ");
     terminal.command("fg");
-    terminal.echoes("third");
+    terminal.answers("third");
     terminal.keys(CTRL_C);
     terminal.shows("$ ");
     terminal.command("echo code $?");
@@ -149,7 +162,7 @@ fn a_shell_has_job_control() {
             command.arg("init").args(options).args(["--", "sh", "-i"]);
             let mut terminal = on_terminal(command);
             terminal.shows("$ ");
-            has_job_control(&mut terminal, "cat");
+            has_job_control(&mut terminal, ANSWERING);
             terminal.command("exit 3");
             assert_eq!(terminal.code(), Some(3));
         }
@@ -161,7 +174,7 @@ fn a_shell_that_starts_it_has_job_control() {
     for options in ["-q", "-qc", "-qg"] {
         let mut terminal = on_terminal(shell(&["-i"]));
         terminal.shows("$ ");
-        has_job_control(&mut terminal, &format!("$REMUDA init {options} -- cat"));
+        has_job_control(&mut terminal, &format!("$REMUDA init {options} -- {ANSWERING}"));
         terminal.command("exit 4");
         assert_eq!(terminal.code(), Some(4));
     }
@@ -171,12 +184,14 @@ fn a_shell_that_starts_it_has_job_control() {
 fn a_program_in_the_background_stays_there_until_it_is_called() {
     let mut terminal = on_terminal(shell(&["-i"]));
     terminal.shows("$ ");
-    terminal.command("$REMUDA init -q -- cat & wait; jobs");
+    terminal.command(&format!("$REMUDA init -q -- {ANSWERING} & wait; jobs"));
     // Its first read stops it, and the shell has the terminal still.
     terminal.shows("Stopped");
+    terminal.shows("\n$ ");
     terminal.command("fg");
-    terminal.echoes("called");
+    terminal.answers("called");
     terminal.keys(CTRL_D);
+    terminal.shows("$ ");
     terminal.command("echo back$((1+1))");
     terminal.shows("back2");
 }
@@ -195,12 +210,12 @@ fn a_script_has_the_terminal_again_afterwards() {
 #[test]
 fn a_stop_that_nobody_could_end_is_none() {
     let Some(mut command) = pid_namespace() else { return };
-    command.args([REMUDA, "init", "-vv", "--", "cat"]);
+    command.args([REMUDA, "init", "-vv", "--", "sed", "-u", "s/^/heard /"]);
     let mut terminal = on_terminal(command);
-    terminal.echoes("first");
+    terminal.answers("first");
     terminal.keys(CTRL_Z);
     terminal.shows("was stopped by TSTP");
-    terminal.echoes("second");
+    terminal.answers("second");
     terminal.keys(CTRL_C);
     terminal.shows("was killed by INT");
     assert_eq!(terminal.code(), Some(130));
@@ -209,7 +224,7 @@ fn a_stop_that_nobody_could_end_is_none() {
 #[test]
 fn a_terminal_that_is_gone_ends_the_program() {
     let mut command = Command::new(REMUDA);
-    command.args(["init", "-s", "--", "sh", "-c", "echo up; exec cat"]);
+    command.args(["init", "-s", "--", "sh", "-c", "echo up; exec sleep 1000"]);
     let mut terminal = on_terminal(command);
     terminal.shows("up");
     let Terminal { mut process, keyboard, screen, .. } = terminal;

@@ -319,13 +319,13 @@ impl Watch {
         if !STOPPING.contains(&signal) || (self.first && self.asked_to_stop) {
             return;
         }
-        if !self.first {
-            // Stopped or not, there is nothing else to be done about it.
-            let _ = terminal::stop_ourselves(signal);
-        }
+        // Whether we were stopped or not, there is nothing else to be done about it.
+        let called = !self.first && terminal::stop_ourselves(signal).unwrap_or(false);
         let foreground = terminal.is_ours();
         self.bring_to_foreground(program);
-        if foreground || signal == Signal::TSTP {
+        // A program of our group was let go on with us, and may be stopped again by now: once more would be once too often.
+        let goes_on = !self.init.own_group && reap::has_gone_on(program);
+        if !goes_on && (called || foreground || signal == Signal::TSTP) {
             let target = if self.init.own_group { Target::Group(program) } else { Target::Process(program) };
             self.send(target, Signal::CONT);
         }

@@ -3,8 +3,8 @@
 use std::io;
 
 use libc::{
-    CLD_DUMPED, CLD_EXITED, ECHILD, ESRCH, P_ALL, P_PID, WEXITED, WNOHANG, WNOWAIT, WSTOPPED, c_int, id_t,
-    idtype_t, pid_t, siginfo_t,
+    CLD_DUMPED, CLD_EXITED, ECHILD, ESRCH, P_ALL, P_PID, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WSTOPPED,
+    c_int, id_t, idtype_t, pid_t, siginfo_t,
 };
 
 use super::{cvt, fault};
@@ -64,6 +64,14 @@ pub fn stopped(child: i32) -> io::Result<Option<Signal>> {
         Err(error) if error.raw_os_error() == Some(ECHILD) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a child has gone on since [`stopped`] told that it was stopped, even if it was stopped again meanwhile.
+pub fn has_gone_on(child: i32) -> bool {
+    let Ok(number) = id_t::try_from(child) else { return false };
+    // A child that was stopped again has forgotten that it went on, and a stop that was told of is told of no more.
+    let news = wait_for(P_PID, number, WCONTINUED | WSTOPPED | WNOWAIT);
+    news.is_ok_and(|info| pid(&info).is_some())
 }
 
 /// Whether a process is a child of ours, alive or waiting to be reaped.

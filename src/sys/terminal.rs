@@ -49,29 +49,42 @@ impl Terminal {
 }
 
 /// Stops our own process group by one of the terminal's signals (TSTP, TTIN, TTOU), as if it had got it from the terminal,
-/// and returns when we go on. Where nobody could let us go on, in an orphaned group, the kernel does not stop us.
-pub fn stop_ourselves(signal: Signal) -> io::Result<()> {
-    let mut set = std::mem::MaybeUninit::uninit();
-    // SAFETY: the first call initialises the set, which the second one changes.
-    let set = unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal.0);
-        set.assume_init()
-    };
+/// and returns when we go on: true if it was SIGCONT that let us. That one is no longer pending then. Where nobody could let
+/// us go on, in an orphaned group, the kernel does not stop us.
+pub fn stop_ourselves(signal: Signal) -> io::Result<bool> {
+    let set = set_of(signal);
     let change = |how| {
         fault::hit("sigprocmask")?;
         // SAFETY: the set is initialised; the old one is not asked for.
         cvt(unsafe { libc::sigprocmask(how, &raw const set, std::ptr::null_mut()) }).map(drop)
     };
     // The terminal may have sent it to us as well. It would stop us twice.
-    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: set and time are initialised, and nothing is to be filled in. That there is none is no error.
-    unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const now) };
+    take_pending(signal);
     change(SIG_UNBLOCK)?;
     let sent = fault::hit("kill").and_then(|()| {
         // It is delivered before the call returns, and its disposition is the default one.
         // SAFETY: numbers only.
         cvt(unsafe { libc::kill(0, signal.0) })
     });
-    change(SIG_BLOCK).and(sent.map(drop))
+    change(SIG_BLOCK)?;
+    // A signal that stops takes back those that let go on: the one that is there came after it.
+    sent.map(|_| take_pending(Signal::CONT))
+}
+
+/// Takes a blocked signal that waits for us, and tells whether there was one.
+fn take_pending(signal: Signal) -> bool {
+    let set = set_of(signal);
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: set and time are initialised, and nothing is to be filled in.
+    unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const now) == signal.0 }
+}
+
+fn set_of(signal: Signal) -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: the first call initialises the set, which the second one changes.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal.0);
+        set.assume_init()
+    }
 }
