@@ -310,6 +310,8 @@ fn a_group_that_has_finished_can_be_started_again() {
 #[test]
 fn an_upgrade_that_fails_is_told_and_leaves_the_old_workers() {
     let manager = start("pause", "[web]\nWORKER\nnumprocesses = 2\nack_timeout = 30\n");
+    // An old worker that is not ready yet would be of no use to it, and would go.
+    manager.log.lines("ready", 2, |line| line.contains(": ready after"));
     let before = settled(&manager, "web", 2);
     manager.next_script("exit:3");
     let output = firestarter(&manager, &["ctrl", "web", "upgrade"]);
