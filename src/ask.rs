@@ -30,6 +30,18 @@ pub struct Ask {
     pub quiet: bool,
 }
 
+/// What a probe of a container asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Whether requests are to be sent to it.
+    Ready {
+        /// Only with all workers, and not with one of each group.
+        all: bool,
+    },
+    /// Whether it is to be left running.
+    Live,
+}
+
 /// A line shell of another program: commands go to a manager as they are typed, answers come back as they are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shell {
@@ -86,6 +98,11 @@ pub enum AskVerb {
         /// Kill them.
         now: bool,
     },
+    /// Serve on for a while without wanting to be asked.
+    DrainManager {
+        /// How long; as the manager was told at its start if absent.
+        delay: Option<Duration>,
+    },
     /// Stop the workers, then start them, in the same generation.
     Restart,
     /// Start groups that were stopped.
@@ -119,6 +136,8 @@ pub enum AskVerb {
     Version,
     /// Is anybody there.
     Ping,
+    /// Whether it is well, to be told by the exit code.
+    Probe(Probe),
     /// A worker is ready: the one with this pid, else the one that asks.
     Ack(Option<i32>),
 }

@@ -119,6 +119,8 @@ impl Difference {
             graceful_signal,
             overdue_signal,
             stop_timeout,
+            // It says where `stop_timeout` comes from.
+            stop_timeout_as_first: _,
             drain_timeout,
             drain_signal,
             stop_steps,

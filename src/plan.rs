@@ -94,6 +94,18 @@ pub struct ManagerPolicy {
     pub exit_when_finished: bool,
     /// An upgrade begins with the manager itself: its image is replaced, and the new one replaces the workers.
     pub reexec_on_upgrade: bool,
+    /// How long workers serve on after [`Meaning::Stop`] before the stop begins, while the manager says of itself that it is
+    /// not ready.
+    pub drain_delay: Duration,
+    /// Tell each second of a stop of everything whom it waits for.
+    pub tell_awaited: bool,
+}
+
+impl ManagerPolicy {
+    /// That of remuda's own doors.
+    pub fn native() -> Self {
+        ManagerPolicy { tell_awaited: true, ..ManagerPolicy::default() }
+    }
 }
 
 impl Default for ManagerPolicy {
@@ -112,6 +124,8 @@ impl Default for ManagerPolicy {
             exit_when_empty: false,
             exit_when_finished: true,
             reexec_on_upgrade: false,
+            drain_delay: Duration::ZERO,
+            tell_awaited: false,
         }
     }
 }
@@ -119,7 +133,7 @@ impl Default for ManagerPolicy {
 /// What a signal to the manager means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Meaning {
-    /// Stop gracefully; repeating it changes nothing.
+    /// Stop gracefully, after [`ManagerPolicy::drain_delay`]; the second one ends that, and further ones change nothing.
     Stop,
     /// Stop gracefully; the second one means at once.
     Interrupt,
@@ -469,6 +483,9 @@ pub struct Policy {
     pub overdue_signal: Option<Signal>,
     /// Time from the graceful signal to the first of `stop_steps`, or to SIGKILL.
     pub stop_timeout: Duration,
+    /// What takes the place of `stop_timeout` where the manager is PID 1 and nobody has said how long it is: whoever runs a
+    /// container kills all of it after 10 s.
+    pub stop_timeout_as_first: Option<Duration>,
     /// The same for old workers of an upgrade.
     pub drain_timeout: Duration,
     /// Signal that asks an old worker of an upgrade to finish and go; `graceful_signal` if absent.
@@ -533,6 +550,14 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// [`Policy::stop_timeout`] of PID 1, if nobody says otherwise.
+    pub const STOP_TIMEOUT_AS_FIRST: Duration = Duration::from_secs(8);
+
+    /// Becomes the policy of a manager that is PID 1.
+    pub fn be_first(&mut self) {
+        self.stop_timeout = self.stop_timeout_as_first.take().unwrap_or(self.stop_timeout);
+    }
+
     /// Every command that is run beside the workers.
     pub fn hooks(&self) -> impl Iterator<Item = &Hook> {
         self.stop_hook.iter().chain(&self.preflight)
@@ -560,6 +585,7 @@ impl Default for Policy {
             graceful_signal: Signal::TERM,
             overdue_signal: None,
             stop_timeout: Duration::from_secs(10),
+            stop_timeout_as_first: None,
             drain_timeout: Duration::from_secs(60),
             drain_signal: None,
             stop_steps: Vec::new(),

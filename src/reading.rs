@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub struct Overrides {
     /// Whether orphans of workers are taken in.
     #[serde(default)]
     pub subreaper: Option<bool>,
+    /// How long workers serve on after TERM.
+    pub drain_delay: Option<Duration>,
     /// Whose defaults hold for the groups.
     pub defaults: Option<Defaults>,
 }
@@ -44,6 +47,7 @@ impl Overrides {
             format: self.format.or(other.format),
             target: self.target.or(other.target),
             subreaper: self.subreaper.or(other.subreaper),
+            drain_delay: self.drain_delay.or(other.drain_delay),
             defaults: self.defaults.or(other.defaults),
         }
     }

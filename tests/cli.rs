@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs};
 
-use remuda::ask::{Ask, AskVerb};
+use remuda::ask::{Ask, AskVerb, Probe};
 use remuda::cli::native::parse;
 use remuda::cli::options::{self, COMMANDS, Id, Kind, Opt, RUN};
 use remuda::cli::{Outcome, help};
@@ -72,7 +72,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::Workers | Id::GiveUp | Id::MaxUnacked | Id::MaxDraining | Id::UpgradeAttempts => "4",
         Id::Ack => "timer:2s",
         Id::AckDeadline | Id::StopTimeout | Id::DrainTimeout | Id::Timeout | Id::AnswerTimeout => "1.5s",
-        Id::CanaryTime | Id::UpgradeTimeout | Id::Watchdog => "1.5s",
+        Id::CanaryTime | Id::UpgradeTimeout | Id::Watchdog | Id::DrainDelay | Id::Delay => "1.5s",
         Id::WhenUpgrading => "queue",
         Id::GracefulSignal | Id::Pdeathsig => "USR1",
         Id::Rlimit => "NOFILE=1024:4096",
@@ -113,6 +113,7 @@ fn operands(command: &options::Command) -> &'static [&'static str] {
         "scale" => &["4"],
         "signal" => &["HUP"],
         "drain" => &["2"],
+        "probe" => &["ready"],
         "log-level" => &["debug"],
         _ => &[],
     }
@@ -123,6 +124,8 @@ fn line(command: &options::Command, option: &[&str]) -> Vec<OsString> {
     let operands: &[&str] = match option {
         // It says something about a file only.
         ["--keep-going"] if command.kind == Kind::Run => &["-c", "web.toml"],
+        // It is about the manager, and not about a generation.
+        [delay, ..] if command.name == "drain" && delay.starts_with("--delay") => &[],
         option if option.iter().any(alone) => &[],
         _ => operands(command),
     };
@@ -574,6 +577,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         "log-format",
         "syslog",
         "subreaper",
+        "drain-delay",
         "keep-going",
         "help",
         "version",
@@ -617,6 +621,10 @@ fn verbs_read_their_operands() {
         ("why web[12]", web.clone(), AskVerb::Why(Some(12))),
         ("drain 3", None, AskVerb::Drain { generation: 3, now: false }),
         ("drain web 3 --now", web.clone(), AskVerb::Drain { generation: 3, now: true }),
+        ("drain", None, AskVerb::DrainManager { delay: None }),
+        ("drain --delay 5s", None, AskVerb::DrainManager { delay: Some(Duration::from_secs(5)) }),
+        ("probe live", None, AskVerb::Probe(Probe::Live)),
+        ("probe ready web --all", web.clone(), AskVerb::Probe(Probe::Ready { all: true })),
         ("start web", web.clone(), AskVerb::Start),
         ("stop", None, AskVerb::Stop),
         ("stop -- web", web.clone(), AskVerb::Stop),
@@ -642,6 +650,11 @@ fn verbs_read_their_operands() {
     }
     for (line, told) in [
         ("status a b", "unexpected word 'b'"),
+        ("drain --now", "--now is about the workers of a GENERATION, and none is given"),
+        ("drain 2 --delay 5s", "--delay is about the manager: there is no GENERATION beside it"),
+        ("probe", "ready or live is missing: remuda probe ready"),
+        ("probe well", "'well' is neither ready nor live"),
+        ("probe live web", "unexpected word 'web'"),
         ("scale", "N is missing: remuda scale [GROUP] N"),
         ("scale web", "N: 'web' is not a number from 1 to 10000"),
         ("scale web 0", "N: '0' is not a number from 1 to 10000"),

@@ -278,6 +278,8 @@ fn status() -> Status {
         pid: 4711,
         name: "web".to_owned(),
         uptime_ms: 182_000,
+        drain_ms: None,
+        strangers: 0,
         groups: vec![GroupStatus {
             name: "web".to_owned(),
             target: 2,
@@ -527,6 +529,6 @@ prop_compose! {
         uptime_ms in any::<u64>(),
         groups in proptest::collection::vec(any_group(), 0..3),
     ) -> Status {
-        Status { version: 1, pid, name, uptime_ms, groups }
+        Status { version: 1, pid, name, uptime_ms, groups, drain_ms: None, strangers: 0 }
     }
 }

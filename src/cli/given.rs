@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::init;
 use super::options::{Command, Id, Opt, Question, RUN};
 use crate::addr;
-use crate::ask::{Ask, AskVerb};
+use crate::ask::{Ask, AskVerb, Probe};
 use crate::attributes::Attributes;
 use crate::config::{Manner, Overrides, Source, keys};
 use crate::duration;
@@ -58,6 +58,9 @@ pub(super) struct Given {
     pid: Option<i32>,
     init: init::Said,
     now: bool,
+    drain_delay: Duration,
+    delay: Option<Duration>,
+    all: bool,
 }
 
 impl Default for Given {
@@ -68,7 +71,10 @@ impl Default for Given {
             sockets: Vec::new(),
             conventions: Convention::ALL.to_vec(),
             listen_pid: true,
-            policy: Policy::default(),
+            policy: Policy {
+                stop_timeout_as_first: Some(Policy::STOP_TIMEOUT_AS_FIRST),
+                ..Policy::default()
+            },
             kill_process_group: true,
             directory: None,
             user: None,
@@ -97,6 +103,9 @@ impl Default for Given {
             pid: None,
             init: init::Said::default(),
             now: false,
+            drain_delay: Duration::ZERO,
+            delay: None,
+            all: false,
         }
     }
 }
@@ -121,7 +130,13 @@ impl Given {
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
             Id::Watchdog => self.policy.watchdog = Some(values::positive(text()?)?),
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
-            Id::StopTimeout => self.policy.stop_timeout = duration::parse(text()?)?,
+            Id::StopTimeout => {
+                self.policy.stop_timeout = duration::parse(text()?)?;
+                self.policy.stop_timeout_as_first = None;
+            }
+            Id::DrainDelay => self.drain_delay = duration::parse(text()?)?,
+            Id::All => self.all = true,
+            Id::Delay => self.delay = Some(values::positive(text()?)?),
             Id::AutoUpgrade => self.policy.auto_upgrade = true,
             Id::StopCommand => self.policy.stop_hook = Some(Hook { argv: values::command(text()?)? }),
             Id::Preflight => self.policy.preflight = Some(Hook { argv: values::command(text()?)? }),
@@ -235,7 +250,7 @@ impl Given {
             }],
             control: Some(self.control.map_or(ControlSpec::Default, ControlSpec::Path)),
             dialect: Dialect::Native,
-            manager: ManagerPolicy::default(),
+            manager: ManagerPolicy { drain_delay: self.drain_delay, ..ManagerPolicy::native() },
             log: LogSpec {
                 target,
                 ..LogSpec::stderr(level.unwrap_or(Level::Info), self.format.unwrap_or(LogFormat::Plain))
@@ -270,6 +285,7 @@ impl Given {
             level: self.level()?,
             format: self.format,
             subreaper: self.init.subreaper.then_some(true),
+            drain_delay: self.seen.contains(&Id::DrainDelay).then_some(self.drain_delay),
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };
@@ -360,6 +376,13 @@ impl Given {
             },
             Question::Upgrade => grouped(AskVerb::Upgrade),
             Question::RollBack => grouped(AskVerb::RollBack),
+            Question::Drain if words.is_empty() => match self.now {
+                false => Ok((None, AskVerb::DrainManager { delay: self.delay })),
+                true => Err(Error::usage("--now is about the workers of a GENERATION, and none is given")),
+            },
+            Question::Drain if self.delay.is_some() => {
+                Err(Error::usage("--delay is about the manager: there is no GENERATION beside it"))
+            }
             Question::Drain => last("GENERATION").and_then(|(group, word)| {
                 let generation = word.parse().ok().filter(|&number: &u32| number > 0);
                 let wrong =
@@ -389,6 +412,19 @@ impl Given {
             Question::Reload => bare(AskVerb::Reload { dry_run: self.dry_run, keep_going: self.keep_going }),
             Question::Version => bare(AskVerb::Version),
             Question::Ping => bare(AskVerb::Ping),
+            Question::Probe => {
+                let probe = match words.first() {
+                    Some(&"ready") => Probe::Ready { all: self.all },
+                    Some(&"live") => Probe::Live,
+                    Some(word) => return Err(Error::usage(format!("'{word}' is neither ready nor live"))),
+                    None => return Err(Error::usage("ready or live is missing: remuda probe ready")),
+                };
+                match words[1..] {
+                    [] => Ok((None, AskVerb::Probe(probe))),
+                    [group] if probe != Probe::Live => Ok((Some(group), AskVerb::Probe(probe))),
+                    [extra, ..] => Err(unexpected(extra)),
+                }
+            }
             Question::Ack => bare(AskVerb::Ack(self.pid)),
         }
     }
@@ -406,6 +442,7 @@ fn contradiction(id: Id) -> Option<&'static Opt> {
         Id::LogFormat,
         Id::Syslog,
         Id::Subreaper,
+        Id::DrainDelay,
         Id::KeepGoing,
     ];
     RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))

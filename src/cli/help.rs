@@ -60,8 +60,7 @@ without refusing or dropping a connection:
         let words = format!("  {:width$}", command.name, width = VERB_COLUMN - 2);
         page += &beside(&words, VERB_COLUMN, command.brief);
     }
-    page += "\n'remuda run -h' shows the options of run, 'remuda VERB -h' those of a verb,\n";
-    page += "'remuda --help' everything about run.\n";
+    page += "\nOptions: 'remuda run -h', 'remuda VERB -h'; all about run: 'remuda --help'.\n";
     let names: Vec<&str> = DOORS.iter().map(|(name, _)| *name).collect();
     page += &wrapped(&format!("In the manner of others ('remuda NAME -h'): {}.", names.join(", ")), 0);
     page

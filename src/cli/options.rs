@@ -109,9 +109,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         kind: Kind::Ask(Question::Drain),
         name: "drain",
-        operands: "[GROUP] GENERATION",
-        brief: "wait for replaced workers of a generation, or kill them",
-        more: "Workers that were asked to go and still finish their work; 'status' lists them by generation.",
+        operands: "[GROUP] [GENERATION]",
+        brief: "serve on, but be left out before a stop; or end old workers",
+        more: "Without GENERATION the manager says from here on that it is not ready ('probe ready'), while its workers \
+            serve on, and the verb returns when the drain delay is over: what the preStop hook of a container waits for. \
+            A stop does not wait for it again; 'start' takes it back. With GENERATION, it waits for workers of that \
+            generation which were asked to go and still finish their work; 'status' lists them.",
         options: DRAIN,
     },
     Command {
@@ -229,6 +232,16 @@ pub const COMMANDS: &[Command] = &[
         more: "",
         options: ANSWERED,
     },
+    Command {
+        kind: Kind::Ask(Question::Probe),
+        name: "probe",
+        operands: "WHAT [GROUP]",
+        brief: "exit with 0 if it is 'ready', or 'live', else with 1",
+        more: "For probes of containers that run a command; one line says why. WHAT is live, the manager answers in time, or \
+            ready: each group has a worker that is ready, or waits for its first connection, and nothing drains or stops. \
+            A group that was stopped, or has finished, does not count, unless there is no other.",
+        options: PROBE,
+    },
 ];
 
 const RUN_OPTIONS: &[Opt] = &[
@@ -238,7 +251,7 @@ const RUN_OPTIONS: &[Opt] = &[
         Section::Workers,
         "groups of a file, instead of one PROGRAM",
         "See remuda.toml(5), 'remuda sample-config' and 'remuda check FILE'. Beside it stand --name, --control, \
-         --pidfile, --verbose, --quiet, --log-format, --syslog and --keep-going only; what they say goes before the \
+         --pidfile, --verbose, --quiet, --log-format, --syslog, --subreaper, --drain-delay and --keep-going only; what they say goes before the \
          file, also when it is reloaded.",
     )
     .letter('c')
@@ -340,11 +353,22 @@ const RUN_OPTIONS: &[Opt] = &[
         Id::StopTimeout,
         "stop-timeout",
         Section::Workers,
-        "from that signal to SIGKILL",
-        "SIGKILL goes to the process group of the worker.",
+        "from that signal to SIGKILL (10s; 8s as PID 1)",
+        "SIGKILL goes to the process group of the worker. Most of those who run containers kill all of it after 10 s. Each \
+         second the log tells whom a stop of everything waits for.",
+    )
+    .takes("DUR"),
+    flag(
+        Id::DrainDelay,
+        "drain-delay",
+        Section::Workers,
+        "serve on so long after TERM, then stop",
+        "Meanwhile the manager says that it is not ready ('probe ready'), so that whoever spreads the traffic leaves it \
+         out. A second TERM, or INT, ends it. See also 'remuda drain'.",
     )
     .takes("DUR")
-    .defaults("10s"),
+    .defaults("0s")
+    .rare(),
     flag(
         Id::StopCommand,
         "stop-command",
@@ -857,7 +881,8 @@ const RELOAD: &[Opt] = &[
 ];
 
 const DRAIN: &[Opt] = &[
-    flag(Id::Now, "now", Section::Asking, "send them SIGKILL, instead of waiting for their end", ""),
+    flag(Id::Delay, "delay", Section::Asking, "how long to serve on (as run --drain-delay)", "").takes("DUR"),
+    flag(Id::Now, "now", Section::Asking, "send old workers SIGKILL, instead of waiting", ""),
     NO_WAIT,
     TIMEOUT,
     JSON,
@@ -871,6 +896,16 @@ const DRAIN: &[Opt] = &[
 const REEXEC: &[Opt] = &[NO_WAIT, TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VERSION];
 
 const ANSWERED: &[Opt] = &[ANSWER_TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VERSION];
+
+const PROBE: &[Opt] = &[
+    flag(Id::All, "all", Section::Asking, "ready only with all workers of each group", ""),
+    ANSWER_TIMEOUT,
+    SILENT,
+    NAME,
+    CONTROL,
+    HELP,
+    VERSION,
+];
 
 const EVENTS: &[Opt] = &[JSON, NAME, CONTROL, HELP, VERSION];
 

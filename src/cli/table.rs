@@ -152,6 +152,12 @@ pub enum Id {
     Pause,
     /// `--now`
     Now,
+    /// `--drain-delay`
+    DrainDelay,
+    /// `--delay`
+    Delay,
+    /// `--all`
+    All,
     /// `-h`, `--help`
     Help,
     /// `-V`, `--version`
@@ -184,7 +190,7 @@ pub enum Question {
     Upgrade,
     /// To go back to the last good generation.
     RollBack,
-    /// To end workers that are on their way out.
+    /// To serve on for a while and be left out meanwhile, or to end workers that are on their way out.
     Drain,
     /// To restart.
     Restart,
@@ -216,6 +222,8 @@ pub enum Question {
     Ack,
     /// For a sign of life.
     Ping,
+    /// Whether it is to be left alone, or to be asked.
+    Probe,
 }
 
 /// Under which heading an option stands.

@@ -13,6 +13,7 @@ mod einhornsh;
 mod einhyrningsinsctl;
 mod find;
 mod firestarter;
+mod probe;
 mod progress;
 mod shell;
 mod table;
@@ -21,7 +22,7 @@ mod why;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::ask::{Ask, AskVerb};
+use crate::ask::{Ask, AskVerb, Probe};
 use crate::duration::Human;
 use crate::error::{Code, Error};
 use crate::wire::ask::{Body, Last, failure_line, parse_reply, parse_status, request_line};
@@ -50,6 +51,10 @@ pub fn ask(ask: &Ask) -> crate::error::Result<u8> {
     match converse(ask) {
         Ok(()) | Err(Halt::NobodyReads) => Ok(Code::Done.status()),
         Err(Halt::Told(code)) => Ok(code.status()),
+        // Whoever probes asks for nothing but yes and no.
+        Err(Halt::Failed(error)) if matches!(ask.verb, AskVerb::Probe(_)) => {
+            Err(Error { code: Code::Failed, ..error })
+        }
         Err(Halt::Failed(error)) if ask.json => {
             // Whether or not somebody reads it: the code tells the same.
             let _ = print(&failure_line(&error));
@@ -94,10 +99,11 @@ fn verb(ask: &Ask) -> Verb {
         (true, true) => Wait::Drained,
     };
     match ask.verb {
-        AskVerb::Status | AskVerb::Why(_) => Verb::Status(group),
+        AskVerb::Status | AskVerb::Why(_) | AskVerb::Probe(Probe::Ready { .. }) => Verb::Status(group),
         AskVerb::Upgrade => Verb::Upgrade(group, wait),
         AskVerb::RollBack => Verb::RollBack(group, wait),
         AskVerb::Drain { generation, now } => Verb::Drain(group, GenerationId(generation), now, wait),
+        AskVerb::DrainManager { delay } => Verb::DrainManager(delay, wait),
         AskVerb::Restart => Verb::Restart(group, wait),
         AskVerb::Start => Verb::Start(group, wait),
         AskVerb::Stop => Verb::Stop(group, wait),
@@ -111,7 +117,7 @@ fn verb(ask: &Ask) -> Verb {
         AskVerb::Events => Verb::Events(group),
         AskVerb::Reopen => Verb::Reopen,
         AskVerb::Version => Verb::Version,
-        AskVerb::Ping => Verb::Ping,
+        AskVerb::Ping | AskVerb::Probe(Probe::Live) => Verb::Ping,
         AskVerb::Ack(pid) => Verb::Ack(pid),
     }
 }
@@ -183,6 +189,12 @@ fn request(ask: &Ask, connection: &mut Connection, verb: &Verb) -> Result<(), Ha
     if last.code == Code::Done && matches!(verb, Verb::Stop(None, Wait::Done | Wait::Drained)) {
         connection.until_end(EXIT_TIME)?;
     }
+    if let (AskVerb::Probe(Probe::Ready { all }), Code::Done, Some(status)) =
+        (&ask.verb, last.code, &last.status)
+    {
+        let sentence = probe::readiness(&parse_status(status)?, *all).map_err(Error::failed)?;
+        return finish(ask, last.code, Some(sentence), &[], &line);
+    }
     if last.code != Code::Done || ask.quiet {
         return finish(ask, last.code, last.sentence, &last.lines, &line);
     }
@@ -237,6 +249,7 @@ fn takes_time(verb: &Verb) -> bool {
         Verb::Upgrade(_, wait)
         | Verb::RollBack(_, wait)
         | Verb::Drain(_, _, _, wait)
+        | Verb::DrainManager(_, wait)
         | Verb::Restart(_, wait)
         | Verb::Start(_, wait)
         | Verb::Stop(_, wait)

@@ -125,6 +125,16 @@ fn past(group: &GroupStatus) -> Vec<String> {
 pub(super) fn heads(status: &Status, colour: bool) -> String {
     let mut page =
         format!("remuda {}, pid {}, up {}\n", printable(&status.name), status.pid, span(status.uptime_ms));
+    match status.drain_ms {
+        None => {}
+        Some(0) => page.push_str("drained: not ready, serving on until a stop is asked for\n"),
+        Some(left) => page.push_str(&format!("draining: not ready, serving on, {} left\n", span(left))),
+    }
+    match status.strangers {
+        0 => {}
+        1 => page.push_str("reaped 1 process that was no worker\n"),
+        count => page.push_str(&format!("reaped {count} processes that were no workers\n")),
+    }
     for group in &status.groups {
         let (on, off) = match paint(colour, state_colour(group.state)) {
             Some(on) => (on, OFF),

@@ -68,7 +68,8 @@ pub(super) struct Draft {
 impl Draft {
     /// A group of which nothing was said. firestarter's defaults for its keys are still to be set.
     pub(super) fn new(defaults: Defaults) -> Self {
-        let policy = Policy::default();
+        let policy =
+            Policy { stop_timeout_as_first: Some(Policy::STOP_TIMEOUT_AS_FIRST), ..Policy::default() };
         let standard = match policy.ready {
             Readiness::Timer(time) => time,
             Readiness::Exec | Readiness::Manual => Duration::from_secs(1),
@@ -144,7 +145,10 @@ impl Draft {
                 }
             }
             Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
-            Id::StopTimeout => policy.stop_timeout = value.amount(duration::parse)?,
+            Id::StopTimeout => {
+                policy.stop_timeout = value.amount(duration::parse)?;
+                policy.stop_timeout_as_first = None;
+            }
             Id::AutoUpgrade => policy.auto_upgrade = value.flag()?,
             Id::ExecStop => policy.stop_hook = Some(Hook { argv: command(value, around)? }),
             Id::Preflight | Id::Upgrader => {
@@ -241,7 +245,8 @@ impl Draft {
             | Id::LogLevel
             | Id::LogFormat
             | Id::Syslog
-            | Id::Subreaper => {}
+            | Id::Subreaper
+            | Id::DrainDelay => {}
         }
         Ok(())
     }
@@ -277,6 +282,9 @@ impl Draft {
             canary: self.canary.then_some(self.canary_time),
             ..self.policy
         };
+        if around.manner == Manner::Firestarter {
+            policy.stop_timeout_as_first = None;
+        }
         launch.program = match self.defaults {
             Defaults::Remuda => program,
             Defaults::Firestarter => {

@@ -142,6 +142,8 @@ pub enum Id {
     Syslog,
     /// `subreaper`
     Subreaper,
+    /// `drain_delay` of the manager
+    DrainDelay,
 }
 
 /// In which tables of the file a key stands.
@@ -380,6 +382,15 @@ pub const KEYS: &[Key] = &[
     .of_manager()
     .option("subreaper"),
     row(
+        Id::DrainDelay,
+        "drain_delay",
+        Kind::Duration,
+        Usual::Default("0"),
+        "serve on so long after TERM, and say of oneself that one is not ready; then stop",
+    )
+    .of_manager()
+    .option("drain-delay"),
+    row(
         Id::ExecStart,
         "exec_start",
         Kind::Command,
@@ -496,7 +507,7 @@ pub const KEYS: &[Key] = &[
         "asks a worker to finish and go",
     )
     .option("graceful-signal"),
-    row(Id::StopTimeout, "stop_timeout", Kind::Duration, Usual::Default("10"), "from that signal to SIGKILL")
+    row(Id::StopTimeout, "stop_timeout", Kind::Duration, Usual::Absent("10"), "from that signal to SIGKILL (10; 8 as PID 1)")
         .option("stop-timeout"),
     row(
         Id::ExecStop,

@@ -4,6 +4,7 @@ use super::Overrides;
 use super::fault::Wrong;
 use super::keys::{DEFAULTS, Id};
 use super::value::Value;
+use crate::duration;
 use crate::plan::LogTarget;
 use crate::values;
 
@@ -19,6 +20,7 @@ pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(),
         Id::LogLevel => said.level = Some(value.read(|text| values::choice(text, &values::LEVELS))?),
         Id::LogFormat => said.format = Some(value.read(|text| values::choice(text, &values::FORMATS))?),
         Id::Syslog => said.target = value.flag()?.then(LogTarget::syslog),
+        Id::DrainDelay => said.drain_delay = Some(value.amount(duration::parse)?),
         Id::Subreaper => said.subreaper = Some(value.flag()?),
         // The table has all others under groups only.
         _ => {}

@@ -149,13 +149,14 @@ pub fn read(
     }
     let around = &reader.around;
     let (mut manager, dialect, control, level) = match source.manner {
-        Manner::Remuda => (ManagerPolicy::default(), Dialect::Native, ControlSpec::Default, None),
+        Manner::Remuda => (ManagerPolicy::native(), Dialect::Native, ControlSpec::Default, None),
         Manner::Firestarter => {
             let control = ControlSpec::Path(around.temporary("control"));
             (firestarter(), Dialect::Firestarter, control, around.log_level())
         }
     };
     manager.signals.insert(Signal::HUP, Meaning::Reload);
+    manager.drain_delay = said.drain_delay.unwrap_or_default();
     let told = said.defaults.is_some() || source.manner == Manner::Firestarter;
     let unlike = if told { Vec::new() } else { reader.unlike };
     let plan = Plan {

@@ -113,6 +113,7 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Le
         family::become_subreaper()
             .map_err(|error| Error::failed(format!("cannot become a subreaper: {}", reason(error))))?;
     }
+    as_first(&mut plan.groups);
     let passed = activation(&mut plan);
     let mut kept = inherited(&plan);
     kept.extend(passed.numbers().map(|(number, _)| number));
@@ -139,6 +140,13 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Le
     let outcome = driver.serve();
     driver.close();
     outcome
+}
+
+/// What only a manager that is PID 1 does in its own way.
+fn as_first(groups: &mut [GroupSpec]) {
+    if family::is_first() {
+        groups.iter_mut().for_each(|group| group.policy.be_first());
+    }
 }
 
 /// The sockets that were passed to us and that the plan may take over. A plan of one group without sockets has them all.
@@ -427,6 +435,7 @@ impl Driver {
                 }
                 Action::Reply { ticket, mut reply, last } => {
                     if let Reply::Status(status) = &mut reply {
+                        status.strangers = self.workers.strangers();
                         for group in &mut status.groups {
                             group.dropped_bytes = self.workers.outputs.dropped(&group.name);
                         }

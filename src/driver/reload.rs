@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use super::generation::Generation;
 use super::group::{Group, release};
-use super::{Driver, own_pid};
+use super::{Driver, as_first, own_pid};
 use crate::difference::Difference;
 use crate::output::Output;
 use crate::plan::{Address, Family, GroupSpec, Host, Plan, SocketSpec};
@@ -94,6 +94,7 @@ impl Driver {
         let mut course = Course { keep_going, ..Course::default() };
         let mut head = plan;
         let mut groups = std::mem::take(&mut head.groups);
+        as_first(&mut groups);
         self.keep_passed(head.activation, &mut groups);
         course.left.extend(warnings.into_iter().map(|warning| format!("! {warning}")));
         self.compare_manager(&head, &mut course);
@@ -171,6 +172,7 @@ impl Driver {
             ("control_socket", old.control != new.control),
             ("pidfile", old.pidfile != new.pidfile),
             ("subreaper", old.subreaper != new.subreaper),
+            ("drain_delay", old.manager.drain_delay != new.manager.drain_delay),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
             let line =

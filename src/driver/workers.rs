@@ -131,6 +131,11 @@ impl Workers {
         })
     }
 
+    /// How many processes were reaped that we have not started.
+    pub(super) fn strangers(&self) -> u64 {
+        self.strangers
+    }
+
     /// What another image of the manager needs to go on with them.
     pub(super) fn hand_over(&self, keeper: &mut Keeper) -> WorkersState {
         let process = |(&pid, process): (&i32, &Process)| ProcessState {

@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::backoff::{Streak, pause};
 use super::child::{Child, Phase};
+use super::drain::Drain;
 use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
 use super::group::{Group, Slot, Vacancy, Waits};
 use super::hook::Preflight;
@@ -86,6 +87,7 @@ impl Supervisor {
             waiters,
             inquiries,
             subscribers,
+            drain,
             shutdown,
             reexec,
             reloads: Reloads { queue, count: _ },
@@ -103,7 +105,7 @@ impl Supervisor {
         form.count(subscribers.len());
         form.flag(*exited);
         form.flag(shutdown.is_some());
-        if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed }) = shutdown {
+        if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed, next_word }) = shutdown {
             let longest = groups.iter().map(|group| group.policy.stop_timeout).max().unwrap_or_default();
             form.age(*since, longest);
             form.count(signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
@@ -111,6 +113,14 @@ impl Supervisor {
             form.flag(*at_once);
             form.flag(*killed);
             form.flag(*failed);
+            form.ahead(*next_word);
+        }
+        form.flag(drain.is_some());
+        if let Some(Drain { until, stop, over, waiting }) = drain {
+            form.ahead(Some(*until));
+            form.count(stop.map_or(0, |signal| signal.0.unsigned_abs() as usize));
+            form.flag(*over);
+            form.count(waiting.len());
         }
         form.flag(reexec.is_some());
         if let Some(Reexec { phase, check: _, deadline, waiting, upgrade, mode, upgrading }) = reexec {

@@ -1,5 +1,7 @@
 //! What clients ask and what they are answered, free of any wire format.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Deed};
@@ -89,6 +91,8 @@ pub enum Verb {
     Upgrade(Selector, Wait),
     /// Go back to the last good generation.
     RollBack(Selector, Wait),
+    /// Serve on, for this long or for that of the policy, while not wanting to be asked.
+    DrainManager(Option<Duration>, Wait),
     /// Wait for the workers of a generation that are on their way out, or kill them if the flag says so.
     Drain(Selector, GenerationId, bool, Wait),
     /// Stop the workers, then start them, in the same generation.

@@ -57,6 +57,7 @@ mod backoff;
 mod canonical;
 mod child;
 pub mod command;
+mod drain;
 pub mod event;
 pub mod foreign;
 mod group;
@@ -97,6 +98,7 @@ use account::Inquiry;
 use backoff::Random;
 use child::{Child, Phase};
 use command::{ClientId, Reply, Selector, Ticket};
+use drain::Drain;
 use event::{Action, ChildId, Event, GroupId, Mono};
 use group::{Group, Presence, Vacancy, Waits};
 use note::{Counts, Happening, Note, Reason, Worker};
@@ -131,6 +133,8 @@ pub struct Supervisor {
     #[serde(default)]
     inquiries: Vec<Inquiry>,
     subscribers: Vec<(Ticket, Selector)>,
+    #[serde(default)]
+    drain: Option<Drain>,
     shutdown: Option<Shutdown>,
     reexec: Option<Reexec>,
     #[serde(default)]
@@ -187,6 +191,7 @@ impl Supervisor {
             waiters: Vec::new(),
             inquiries: Vec::new(),
             subscribers: Vec::new(),
+            drain: None,
             shutdown: None,
             reexec: None,
             reloads: Reloads::default(),
@@ -290,6 +295,8 @@ impl Supervisor {
             .chain(looks)
             .chain(self.reexec_deadline())
             .chain(self.reading_deadline())
+            .chain(self.drain_deadline())
+            .chain(self.next_word())
             .min()
     }
 
@@ -352,6 +359,7 @@ impl Supervisor {
         self.waiters.retain(|waiter| waiter.ticket.client != client);
         self.inquiries.retain(|inquiry| inquiry.ticket.client != client);
         self.subscribers.retain(|(ticket, _)| ticket.client != client);
+        self.forget_drain_client(client);
         self.forget_reexec_client(client);
         self.forget_reload_client(client);
     }
@@ -362,14 +370,17 @@ impl Supervisor {
         let now = self.now;
         self.watch_reexec();
         self.watch_reload();
+        self.watch_drain();
         for at in 0..self.groups.len() {
             if std::mem::take(&mut self.groups[at].dirty) {
                 self.converge_group(GroupId(at), now);
             }
         }
         self.answer_waiters();
+        self.tell_awaited();
         if let Some(code) = self.exit_code() {
             self.end_reexec();
+            self.end_drain();
             self.exited = true;
             self.act(Action::Exit(code));
         }

@@ -196,6 +196,14 @@ pub enum Happening {
     ShuttingDown(Option<Signal>),
     /// The manager stops without waiting.
     ShuttingDownAtOnce(Option<Signal>),
+    /// Workers serve on this long before the manager stops, if a signal has asked for that; else it stays.
+    Draining(Option<Signal>, Duration),
+    /// That time is over, and nobody has asked for a stop.
+    Drained,
+    /// What was said of that does not hold any more.
+    DrainTakenBack,
+    /// Whom the stop waits for, and for how long at most.
+    Awaiting(String, Option<Duration>),
     /// A signal that has no meaning now.
     SignalIgnored(Signal),
     /// The manager is to replace its own image.
@@ -259,6 +267,10 @@ impl Happening {
             Happening::GroupStopped => "group-stopped",
             Happening::GroupStarted => "group-started",
             Happening::ShuttingDown(_) | Happening::ShuttingDownAtOnce(_) => "shutting-down",
+            Happening::Draining(..) => "draining",
+            Happening::Drained => "drained",
+            Happening::DrainTakenBack => "drain-ended",
+            Happening::Awaiting(..) => "awaiting",
             Happening::SignalIgnored(_) => "signal-ignored",
             Happening::ReexecStarted => "reexec-started",
             Happening::Reexeced => "reexec-done",
@@ -336,6 +348,14 @@ impl fmt::Display for Happening {
             Happening::ShuttingDownAtOnce(Some(signal)) => {
                 write!(f, "shutting down at once (signal {signal})")
             }
+            Happening::Draining(None, time) => write!(f, "draining for {}", Human(*time)),
+            Happening::Draining(Some(signal), time) => {
+                write!(f, "draining: shutting down in {} (signal {signal})", Human(*time))
+            }
+            Happening::Drained => f.write_str("drained: serving on until a stop is asked for"),
+            Happening::DrainTakenBack => f.write_str("not draining any more"),
+            Happening::Awaiting(whom, None) => write!(f, "waiting for {whom}"),
+            Happening::Awaiting(whom, Some(left)) => write!(f, "waiting for {whom}; {} left", Human(*left)),
             Happening::SignalIgnored(signal) => write!(f, "signal {signal} ignored"),
             Happening::ReexecStarted => f.write_str("re-executing"),
             Happening::Reexeced => f.write_str(concat!("re-executed: remuda ", env!("CARGO_PKG_VERSION"))),

@@ -46,6 +46,7 @@ impl Supervisor {
             Verb::Start(selector, wait) => return self.start_groups(ticket, &selector, wait),
             Verb::Upgrade(selector, wait) => return self.upgrade_groups(ticket, &selector, None, wait),
             Verb::RollBack(selector, wait) => return self.roll_back_groups(ticket, &selector, wait),
+            Verb::DrainManager(delay, wait) => return self.drain_for(ticket, delay, wait),
             Verb::Drain(selector, generation, at_once, wait) => {
                 return self.drain_groups(ticket, &selector, generation, at_once, wait);
             }
@@ -254,6 +255,9 @@ impl Supervisor {
             Ok(groups) => groups,
             Err(refusal) => return self.refuse(ticket, refusal),
         };
+        if selector.is_none() {
+            self.take_drain_back();
+        }
         for &id in &groups {
             let next_child = self.next_child;
             let group = &mut self.groups[id.0];
@@ -409,6 +413,8 @@ impl Supervisor {
             name: self.identity.name.clone(),
             uptime_ms: millis(self.now.since(self.started)),
             groups,
+            drain_ms: self.drain.as_ref().map(|drain| millis(drain.until.since(self.now))),
+            strangers: 0,
         })))
     }
 

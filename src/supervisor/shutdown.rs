@@ -2,6 +2,8 @@
 //!
 //! A shutdown is sticky: what began gracefully may become more urgent, never less.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::child::Phase;
@@ -13,6 +15,12 @@ use super::{Supervisor, is_success};
 use crate::plan::{ExitPolicy, Level, Meaning, UpgradeMode};
 use crate::process::Exit;
 use crate::signame::Signal;
+
+/// How often it is told whom the end of everything waits for.
+const WORD_EVERY: Duration = Duration::from_secs(1);
+
+/// So many are told of by name.
+const NAMED_MAX: usize = 8;
 
 /// The end of everything, once it has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +36,9 @@ pub(super) struct Shutdown {
     /// The manager is to end as if it had failed.
     #[serde(default)]
     pub(super) failed: bool,
+    /// When to tell next whom it waits for.
+    #[serde(default)]
+    pub(super) next_word: Option<Mono>,
 }
 
 impl Supervisor {
@@ -35,7 +46,7 @@ impl Supervisor {
         self.touch_all();
         let stopping = self.shutdown.is_some();
         match self.policy.signals.get(&signal).copied().unwrap_or(Meaning::Nothing) {
-            Meaning::Stop => self.begin_shutdown(Some(signal)),
+            Meaning::Stop => self.stop_after_drain(signal),
             Meaning::Interrupt => {
                 if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.interrupted) {
                     return self.kill_all(Some(signal));
@@ -122,6 +133,7 @@ impl Supervisor {
     /// Begins a graceful stop of everything; a second time changes nothing.
     pub(super) fn begin_shutdown(&mut self, signal: Option<Signal>) {
         if self.shutdown.is_none() {
+            self.end_drain();
             self.shutdown = Some(Shutdown {
                 since: self.now,
                 signal: None,
@@ -129,9 +141,37 @@ impl Supervisor {
                 at_once: false,
                 killed: false,
                 failed: false,
+                next_word: self.policy.tell_awaited.then(|| self.now.after(WORD_EVERY)),
             });
             self.note_manager(Level::Info, Happening::ShuttingDown(signal));
         }
+    }
+
+    /// When it is to be told next whom the end waits for.
+    pub(super) fn next_word(&self) -> Option<Mono> {
+        self.shutdown.as_ref()?.next_word.filter(|_| !self.children.is_empty())
+    }
+
+    /// Tells whom the end waits for, if it is time.
+    pub(super) fn tell_awaited(&mut self) {
+        let now = self.now;
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if self.children.is_empty() || shutdown.next_word.is_none_or(|at| at > now) {
+            return;
+        }
+        shutdown.next_word = Some(now.after(WORD_EVERY));
+        let named = self.children.iter().take(NAMED_MAX).map(|child| {
+            let what = child.hook.map_or(String::new(), |hook| format!("{hook} of "));
+            format!("{what}{}[{}] pid {}", self.groups[child.group.0].name, child.slot, child.pid)
+        });
+        let mut whom = named.collect::<Vec<_>>().join(", ");
+        if let Some(more) = self.children.len().checked_sub(NAMED_MAX).filter(|&more| more > 0) {
+            whom.push_str(&format!(" and {more} more"));
+        }
+        let asked = self.children.iter().filter(|child| child.phase != Phase::Killed);
+        let left = asked.filter_map(|child| child.deadline).max().map(|at| at.since(now));
+        let left = left.map(|left| Duration::from_secs(left.as_millis().div_ceil(1000) as u64));
+        self.note_manager(Level::Info, Happening::Awaiting(whom, left));
     }
 
     /// Stops everything with a signal of its own; those who are stopping already get it too, each time.

@@ -18,6 +18,12 @@ pub struct Status {
     pub uptime_ms: u64,
     /// Its groups, in the order of the plan.
     pub groups: Vec<GroupStatus>,
+    /// Milliseconds that its drain delay has left, 0 once it is over; absent if it does not drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_ms: Option<u64>,
+    /// Processes that were its to reap without being its workers. The machine knows of none: whoever reaps says so.
+    #[serde(default)]
+    pub strangers: u64,
 }
 
 /// One group.

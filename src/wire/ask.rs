@@ -33,6 +33,8 @@ struct Request<'a> {
     keep_going: Option<bool>,
     generation: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wait: Option<bool>,
@@ -51,6 +53,10 @@ pub fn request_line(id: Option<u64>, verb: &Verb) -> Vec<u8> {
         Verb::Drain(of, generation, now, wait) => {
             let now = now.then_some(true);
             (Request { generation: Some(generation.0), now, ..command("drain") }, of, *wait)
+        }
+        Verb::DrainManager(delay, wait) => {
+            let delay_ms = delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+            (Request { delay_ms, ..command("drain") }, &None, *wait)
         }
         Verb::Restart(of, wait) => (command("restart"), of, *wait),
         Verb::Start(of, wait) => (command("start"), of, *wait),

@@ -154,6 +154,11 @@ impl Detail {
             Happening::ShuttingDownAtOnce(signal) => {
                 Detail { signal: signal.map(|signal| signal.to_string()), at_once: Some(true), ..none }
             }
+            Happening::Draining(signal, delay) => Detail {
+                signal: signal.map(|signal| signal.to_string()),
+                delay_ms: Some(milliseconds(*delay)),
+                ..none
+            },
             Happening::ReexecFailed(why) | Happening::ReloadFailed(why) => {
                 Detail { error: Some(why.clone()), ..none }
             }
@@ -161,7 +166,9 @@ impl Detail {
                 Detail { from: Some(*from), error: Some(why.clone()), ..none }
             }
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
+            Happening::Awaiting(_, left) => Detail { delay_ms: left.map(milliseconds), ..none },
             Happening::UpgradeQueued | Happening::UpgradeRefused => none,
+            Happening::Drained | Happening::DrainTakenBack => none,
             Happening::Started
             | Happening::Connected
             | Happening::ProgramChanged

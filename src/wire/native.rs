@@ -7,6 +7,7 @@
 //! they end the connection without an answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -299,6 +300,10 @@ fn verb(fields: &Fields<'_>) -> Result<Verb, String> {
         "status" => Verb::Status(group),
         "upgrade" => Verb::Upgrade(group, wait),
         "rollback" => Verb::RollBack(group, wait),
+        "drain" if group.is_none() && fields.get("generation").is_none() => {
+            let delay = fields.number("delay_ms")?.map(|delay| Duration::from_millis(delay.into()));
+            Verb::DrainManager(delay, wait)
+        }
         "drain" => {
             let generation = fields.number("generation")?.ok_or(r#""generation" is missing"#)?;
             Verb::Drain(group, GenerationId(generation), fields.flag("now", false)?, wait)

@@ -168,3 +168,88 @@ fn everybody_who_waits_is_answered_before_the_exit() {
     bench.prepared();
     assert_eq!(bench.spawns(), []);
 }
+
+/// With this delay, and telling whom the stop waits for.
+fn draining(count: u32, delay: u64) -> Bench {
+    let mut bench = Bench::up(policy(count));
+    bench.machine.policy.drain_delay = secs(delay);
+    bench.machine.policy.tell_awaited = true;
+    bench
+}
+
+#[test]
+fn a_drain_delay_goes_before_the_stop() {
+    let mut bench = draining(1, 5);
+    bench.signal(Signal::TERM);
+    assert_eq!((bench.signalled(), bench.wait()), (vec![], Some(secs(5))));
+    assert_eq!(bench.status().drain_ms, Some(5000));
+    bench.code(ChildId(0), 1);
+    bench.pass(secs(2));
+    let new = bench.spawn();
+    bench.pass(secs(3));
+    assert_eq!(bench.signalled(), [(new, Signal::TERM)], "it has served on until then");
+    assert_eq!(bench.status().drain_ms, None);
+}
+
+#[test]
+fn a_second_term_and_an_interrupt_end_the_delay() {
+    for second in [Signal::TERM, Signal::INT] {
+        let mut bench = draining(1, 5);
+        bench.signal(Signal::TERM);
+        bench.signal(second);
+        assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM)]);
+    }
+    let mut bench = draining(1, 5);
+    bench.signal(Signal::INT);
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM)], "whoever types it does not want to wait");
+}
+
+#[test]
+fn a_drain_on_request_leaves_the_stop_to_others() {
+    let mut bench = draining(1, 5);
+    let request = bench.ask(Verb::DrainManager(None, Wait::Done));
+    bench.pass(secs(5));
+    assert_eq!(bench.verdict(request), Some(Code::Done));
+    assert_eq!((bench.status().drain_ms, bench.wait()), (Some(0), None));
+    assert_eq!((bench.signalled(), bench.noted("drained")), (vec![], 1));
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM)], "the delay is over already");
+
+    let mut bench = draining(1, 5);
+    bench.ask(Verb::DrainManager(Some(secs(9)), Wait::Done));
+    bench.pass(secs(3));
+    bench.signal(Signal::TERM);
+    assert_eq!((bench.signalled(), bench.wait()), (vec![], Some(secs(6))), "what is left of it");
+    bench.pass(secs(6));
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM)]);
+}
+
+#[test]
+fn a_drain_is_taken_back_by_a_start_and_refused_without_a_delay() {
+    let mut bench = draining(1, 5);
+    let waiting = bench.ask(Verb::DrainManager(None, Wait::Done));
+    bench.ask(Verb::Start(None, Wait::No));
+    assert_eq!((bench.status().drain_ms, bench.wait()), (None, None));
+    assert_eq!(bench.verdict(waiting), Some(Code::Done));
+    bench.machine.policy.drain_delay = secs(0);
+    let request = bench.ask(Verb::DrainManager(None, Wait::Done));
+    assert_eq!(bench.verdict(request), Some(Code::Refused));
+    bench.signal(Signal::TERM);
+    let request = bench.ask(Verb::DrainManager(Some(secs(1)), Wait::Done));
+    assert_eq!(bench.verdict(request), Some(Code::Refused));
+}
+
+#[test]
+fn each_second_of_a_stop_says_whom_it_waits_for() {
+    let mut bench = draining(2, 0);
+    assert_eq!(bench.wait(), None);
+    bench.signal(Signal::TERM);
+    assert_eq!(bench.wait(), Some(secs(1)));
+    bench.pass(secs(1));
+    bench.die(ChildId(0), TERMED);
+    bench.pass(secs(1));
+    assert_eq!(bench.noted("awaiting"), 2);
+    bench.pass(secs(8));
+    bench.die(ChildId(1), KILLED);
+    assert_eq!((bench.exit, bench.wait()), (Some(1), None));
+}

@@ -1,0 +1,176 @@
+//! `remuda run` in a container: as PID 1, drained before it stops, and probed.
+
+mod support;
+
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use support::http::get;
+use support::namespace::{pid_namespace, process_in};
+use support::{Manager, REMUDA, Setup, pid_of, process, setup};
+
+#[test]
+fn worker_entry() {
+    support::worker::enter();
+}
+
+/// A manager that is PID 1 of a namespace.
+struct First {
+    manager: Manager,
+    pid: i32,
+}
+
+impl First {
+    fn start(setup: Setup) -> Option<First> {
+        let mut command = pid_namespace()?;
+        command.arg(REMUDA).args(setup.words());
+        let manager = setup.start_as(command);
+        let pid = process_in(manager.pid());
+        Some(First { manager, pid })
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid), signal).unwrap();
+    }
+}
+
+fn probe(manager: &Manager, words: &[&str]) -> (Option<i32>, String) {
+    let output = manager.verb(&[&["probe"], words].concat());
+    (output.code, output.stdout + &output.stderr)
+}
+
+#[test]
+fn as_pid_1_a_stop_is_bounded_by_eight_seconds_if_nobody_says_otherwise() {
+    for (options, least, most) in
+        [("--ack manual", 1, 8_000), ("--ack manual --stop-timeout 1h", 60_000, 3_600_000)]
+    {
+        let setup = setup("ignore:TERM stop-on:WINCH ack pause").options(options).options("-n 2");
+        let Some(mut first) = First::start(setup) else { return };
+        first.manager.up();
+        let workers = first.manager.workers();
+        first.signal(Signal::SIGTERM);
+        let told = first.manager.log.line("waiting for web[0]");
+        let both =
+            format!("waiting for web[0] pid {}, web[1] pid {}; ", pid_of(&workers[0]), pid_of(&workers[1]));
+        assert!(told.contains(&both) && told.ends_with(" left"), "{told}");
+        let left = first.manager.workers()[0]["until_ms"].as_u64().unwrap();
+        assert!((least..most).contains(&left), "{options}: {left} ms are left");
+        first.signal(Signal::SIGQUIT);
+        assert_eq!(first.manager.exit().code(), Some(1));
+    }
+}
+
+#[test]
+fn as_pid_1_it_is_gone_the_moment_the_last_worker_is() {
+    let Some(mut first) = First::start(setup("pause").options("--ack none -n 3")) else { return };
+    first.manager.up();
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.manager.exit().code(), Some(0));
+    assert!(!first.manager.log.all().contains("sending KILL"));
+}
+
+#[test]
+fn as_pid_1_strangers_are_reaped_and_counted_and_nothing_else() {
+    let program = ["sh", "-c", "( : & ); exec sleep 1000"];
+    let Some(mut first) = First::start(setup("").program(&program).options("--ack none -v")) else { return };
+    first.manager.log.line("not a worker (1 so far)");
+    assert_eq!(first.manager.status()["strangers"], 1);
+    assert!(first.manager.done(&["status"]).stdout.contains("reaped 1 process that was no worker\n"));
+    assert_eq!(first.manager.workers()[0]["restarts"], 0);
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.manager.exit().code(), Some(0));
+}
+
+#[test]
+fn workers_serve_on_for_the_drain_delay_while_the_manager_is_not_ready() {
+    let mut manager = setup("serve").options("-b 127.0.0.1:0 --ack none --drain-delay 1h").start();
+    manager.up();
+    assert_eq!(probe(&manager, &["ready"]), (Some(0), "ready: web up, 1/1 ready\n".to_owned()));
+    let mut events = manager.events();
+    manager.signal(Signal::SIGTERM);
+    let draining = events.until("draining");
+    assert_eq!((&draining["signal"], &draining["delay_ms"]), (&json!("TERM"), &json!(3_600_000)));
+    let (code, told) = probe(&manager, &["ready"]);
+    assert!(code == Some(1) && told.starts_with("remuda: not ready: draining, "), "{code:?} {told}");
+    assert_eq!(probe(&manager, &["live"]).0, Some(0));
+    assert!(manager.done(&["status"]).stdout.contains("draining: not ready, serving on, "));
+    // Who dies meanwhile is replaced, and connections are answered.
+    let pid = manager.pids("ready")[0];
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    events.until("died");
+    events.until("ready");
+    get(manager.address(), "/").unwrap();
+    assert_eq!(manager.verb(&["start", "--no-wait"]).code, Some(0), "it takes no signal back");
+    assert_eq!(probe(&manager, &["ready"]).0, Some(1));
+    assert_eq!(manager.stop(), Some(0));
+}
+
+#[test]
+fn the_stop_follows_the_drain_delay() {
+    let mut manager = setup("pause").options("--ack none --drain-delay 50ms").start();
+    manager.up();
+    assert_eq!(manager.stop(), Some(0));
+    let log = manager.log.all();
+    let line =
+        |text: &str| log.lines().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        line("draining: shutting down in 50 ms (signal TERM)")
+            < line("shutting down gracefully (signal TERM)")
+    );
+}
+
+#[test]
+fn the_verb_drain_waits_for_the_delay_and_leaves_the_stop_to_others() {
+    let mut manager = setup("serve").options("-b 127.0.0.1:0 --ack none").start();
+    manager.up();
+    let refused = manager.verb(&["drain"]);
+    assert_eq!(refused.code, Some(4));
+    assert!(refused.stderr.contains("--drain-delay") && refused.stderr.contains("--delay"), "{refused:?}");
+    assert_eq!(manager.done(&["drain", "--delay", "50ms"]).stdout, "drained\n");
+    assert_eq!(probe(&manager, &["ready"]), (Some(1), "remuda: not ready: drained\n".to_owned()));
+    get(manager.address(), "/").unwrap();
+    manager.done(&["start"]);
+    assert_eq!(probe(&manager, &["ready"]).0, Some(0));
+    // Who hangs up while it waits has changed nothing; a stop ends the waiting of the others.
+    let mut events = manager.events();
+    let waiting = manager.begin(&["drain", "--delay", "1h"]);
+    events.until("draining");
+    manager.signal(Signal::SIGTERM);
+    events.until_that("promised stop", |event| event["event"] == "draining" && event["signal"] == "TERM");
+    assert_eq!(manager.stop(), Some(0));
+    assert_eq!(waiting.output().code, Some(0));
+}
+
+#[test]
+fn probes_say_yes_or_no_and_why() {
+    let manager = setup("gate:{dir}/gate ack serve").options("-b 127.0.0.1:0 --ack manual -n 2");
+    let gate = manager.path("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let manager = manager.start();
+    assert_eq!(probe(&manager, &["live"]).0, Some(0));
+    let waiting = "remuda: not ready: web starting, 0/2 ready\n";
+    assert_eq!(probe(&manager, &["ready"]), (Some(1), waiting.to_owned()));
+    let open = std::fs::OpenOptions::new().write(true).open(&gate).unwrap();
+    manager.up();
+    drop(open);
+    assert_eq!(probe(&manager, &["ready", "--all"]).0, Some(0));
+    assert_eq!(probe(&manager, &["ready", "web"]).0, Some(0));
+    assert_eq!(probe(&manager, &["ready", "nobody"]).0, Some(1));
+    manager.done(&["stop", "web"]);
+    assert_eq!(
+        probe(&manager, &["ready"]),
+        (Some(1), "remuda: not ready: every group is stopped\n".to_owned())
+    );
+    // One that hangs does not live, and one that is not there does not either.
+    manager.signal(Signal::SIGSTOP);
+    assert_eq!(probe(&manager, &["live", "--timeout", "100ms"]).0, Some(1));
+    manager.signal(Signal::SIGCONT);
+    assert_eq!(probe(&manager, &["live"]).0, Some(0));
+    let mut nobody = Command::new(REMUDA);
+    nobody.args(["probe", "live", "--control"]).arg(manager.path("nobody.sock"));
+    assert_eq!(process::run(&mut nobody).code, Some(1));
+    let wrong = manager.verb(&["probe", "well"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""), "{wrong:?}");
+}
