@@ -99,6 +99,16 @@ fn settled(manager: &Manager, group: &str, count: usize) -> Vec<i32> {
     }
 }
 
+/// Waits until a group shows this many workers, and until they have been ready.
+fn up(manager: &Manager, group: &str, count: usize) -> Vec<i32> {
+    let pids = settled(manager, group, count);
+    for pid in &pids {
+        let ready = |line: &str| line.contains(&format!("pid {pid} ")) && line.contains(": ready after");
+        manager.log.lines("ready", 1, ready);
+    }
+    pids
+}
+
 /// All that comes back on a connection where this is sent.
 fn exchange(socket: &Path, request: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).unwrap();
@@ -206,7 +216,7 @@ fn a_group_that_is_not_there_is_told_with_those_that_are() {
 fn every_command_does_what_it_says_and_tells_the_pids() {
     let mut manager = start("pause", TWO);
     assert_eq!(done(&manager, &["list"]), "worker names:\nplain\nweb\n\n");
-    let first = settled(&manager, "web", 2);
+    let first = up(&manager, "web", 2);
     let status = done(&manager, &["status"]);
     assert!(
         status.starts_with("[plain] active\nprocesses [") && status.contains("\n[web] active\n"),
@@ -263,7 +273,7 @@ fn every_command_does_what_it_says_and_tells_the_pids() {
 #[test]
 fn a_signal_of_ones_own_is_sent_instead() {
     let mut manager = start("exit-on:HUP:7 pause", TWO);
-    let first = settled(&manager, "web", 2);
+    let first = up(&manager, "web", 2);
     // The worker handles HUP before it waits; until then that would be a clean end too.
     let told = done(&manager, &["ctrl", "-s", "SIGHUP", "web", "stop"]);
     assert!(told.contains("\nsend signal SIGHUP pid [") && lists(&told).last() == Some(&first), "{told}");
@@ -284,7 +294,7 @@ fn stopped_stays_stopped_whatever_the_restart_policy() {
     let text = "[web]\nWORKER\nnumprocesses = 2\nrestart = 'always'\n[other]\nWORKER\nrestart = 'always'\n";
     let manager = start("pause", text);
     for (command, told) in [("stop", "send signal SIGTERM pid"), ("killall", "kill processes pid")] {
-        let before = settled(&manager, "web", 2);
+        let before = up(&manager, "web", 2);
         let message = ctrl(&manager, "web", command);
         assert!(message.starts_with(told) && lists(&message) == [before], "{message}");
         // Whatever would bring them back has had its turn by then.
@@ -311,8 +321,7 @@ fn a_group_that_has_finished_can_be_started_again() {
 fn an_upgrade_that_fails_is_told_and_leaves_the_old_workers() {
     let manager = start("pause", "[web]\nWORKER\nnumprocesses = 2\nack_timeout = 30\n");
     // An old worker that is not ready yet would be of no use to it, and would go.
-    manager.log.lines("ready", 2, |line| line.contains(": ready after"));
-    let before = settled(&manager, "web", 2);
+    let before = up(&manager, "web", 2);
     manager.next_script("exit:3");
     let output = firestarter(&manager, &["ctrl", "web", "upgrade"]);
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -325,7 +334,7 @@ fn an_upgrade_that_fails_is_told_and_leaves_the_old_workers() {
 #[test]
 fn acks_are_waited_for_in_upgrades_and_need_no_pid() {
     let manager = start("pause", "[web]\nWORKER\nnumprocesses = 2\nack = 'manual'\n");
-    let first = settled(&manager, "web", 2);
+    let first = up(&manager, "web", 2);
     // These never acked, and are taken for ready all the same.
     assert_eq!(lists(&ctrl(&manager, "web", "start")), [[0; 0]]);
     manager.next_script("ack-in-passing pause");
@@ -347,15 +356,16 @@ fn acks_are_waited_for_in_upgrades_and_need_no_pid() {
     let mut answer = String::new();
     upgrade.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("\"message\":\"upgrade processes new ["), "{answer}");
-    assert!(manager.log.text().contains("stopping with signal KILL: replaced"), "{}", manager.log.text());
+    manager.log.line("stopping with signal KILL: replaced");
 }
 
 #[test]
 fn without_acks_an_upgrade_is_a_stop_and_a_start() {
     let manager = start("note:{dir}/started pause", "[web]\nWORKER\nnumprocesses = 2\nack = 'none'\n");
-    let first = settled(&manager, "web", 2);
+    let first = up(&manager, "web", 2);
     let [new, old] = &lists(&ctrl(&manager, "web", "upgrade"))[..] else { panic!("two lists") };
     assert_eq!(*old, first);
+    manager.log.line("upgraded: all workers are of generation 2");
     let log = manager.log.text();
     let at = |line: &str| log.find(line).unwrap_or_else(|| panic!("no {line}"));
     for old in &first {
@@ -374,7 +384,7 @@ fn a_worker_finds_what_firestarter_tells_and_no_more_descriptors() {
     let mut command = command(&setup, text);
     command.env("LISTEN_FDS", "9").env("OPEN", "y");
     let mut manager = setup.start_as(command);
-    let pid = settled(&manager, "web", 1)[0];
+    let pid = up(&manager, "web", 1)[0];
     let variables = environment(pid);
     let get = |name: &str| variables.get(name).map(String::as_str);
     assert_eq!((get("LISTEN_FDS"), get("LISTEN_PID")), (Some("2"), None));
@@ -401,7 +411,7 @@ fn workers_of_another_user_ack_on_the_socket_of_their_group_which_root_may_use_f
     support::replace_by_link(&setup.path("program"), &program);
     let command = command(&setup, "[web]\nWORKER\nuid = 54321\nack = 'manual'\n");
     let manager = setup.start_as(command);
-    let first = settled(&manager, "web", 1);
+    let first = up(&manager, "web", 1);
     let own = manager.path("firestarter-web.socket");
     let file = fs::metadata(&own).unwrap();
     assert_eq!((file.uid(), file.mode() & 0o777), (54321, 0o600));
@@ -508,12 +518,10 @@ fn of_a_file_as_its_users_have_it_only_programs_that_are_missing_are_complained_
 #[test]
 fn unknown_keys_are_told_and_passed_over() {
     let mut manager = start("pause", "[web]\nWORKER\nnumproceses = 3\n");
-    manager.log.line("remuda: warn: ");
+    let told = manager.log.line("remuda: warn: ");
     assert!(
-        manager
-            .log
-            .text()
-            .contains("web.numproceses: unknown key (did you mean 'numprocesses'?), passed over")
+        told.contains("web.numproceses: unknown key (did you mean 'numprocesses'?), passed over"),
+        "{told}"
     );
     settled(&manager, "web", 1);
     assert_eq!(manager.stop(), Some(0));

@@ -246,7 +246,7 @@ fn a_changed_group_whose_upgrade_fails_has_what_it_had() {
     let again = pids(&manager, "web");
     assert_eq!(environment(again[0]).get("LISTEN_FDS").map(String::as_str), Some("1"));
     manager.done(&["stop", "web"]);
-    assert!(manager.log.text().contains("stopping with signal TERM: stop"));
+    manager.log.line("stopping with signal TERM: stop");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Writing log lines without ever blocking: a line that cannot be written at once is dropped and counted, and the next
-//! one that can be is preceded by a line that says how many are missing.
+//! Writing log lines without ever blocking: what cannot be written at once is kept, up to a limit, and written when there
+//! is room. A line beyond the limit is dropped and counted, and the next one that is not is preceded by a line that says
+//! how many are missing.
 //!
-//! Lines of workers are another matter: they are not to be lost. [`LineLog::queue`] takes any of them and keeps what cannot
-//! be written yet; whoever has more waits until it [has room](LineLog::has_room) again, and lets workers wait meanwhile.
+//! Lines of workers are another matter: they are not to be lost. [`LineLog::queue`] takes any of them; whoever has more
+//! waits until it [has room](LineLog::has_room) again, and lets workers wait meanwhile.
 //!
 //! How it is written without blocking is the business of [`Outlet`].
 
@@ -17,6 +18,9 @@ const LINE_MAX: usize = 4096;
 /// With so many bytes waiting to be written, no more are asked for.
 const QUEUE_MAX: usize = 64 * 1024;
 
+/// With so many of them a line that is not asked for is dropped: there is room for some where workers have to wait.
+const KEPT_MAX: usize = 2 * QUEUE_MAX;
+
 /// Lines to standard error.
 pub type StderrLog = LineLog<io::Stderr>;
 
@@ -24,13 +28,10 @@ pub type StderrLog = LineLog<io::Stderr>;
 pub struct LineLog<F: AsFd> {
     outlet: Outlet<F>,
     notice: fn(u64) -> String,
-    buffer: Vec<u8>,
     dropped: u64,
     /// Those of `dropped` that no line has told of.
     untold: u64,
-    /// A terminal took only part of the last line.
-    torn: bool,
-    /// What was queued and is not written yet.
+    /// What is not written yet.
     queue: Vec<u8>,
 }
 
@@ -43,18 +44,11 @@ impl LineLog<io::Stderr> {
 
 impl<F: AsFd> LineLog<F> {
     fn to(target: F, notice: fn(u64) -> String) -> LineLog<F> {
-        LineLog {
-            outlet: Outlet::to(target),
-            notice,
-            buffer: Vec::new(),
-            dropped: 0,
-            untold: 0,
-            torn: false,
-            queue: Vec::new(),
-        }
+        LineLog { outlet: Outlet::to(target), notice, dropped: 0, untold: 0, queue: Vec::new() }
     }
 
-    /// Writes a line, given without its newline, or drops it. Of a line that is too long only the beginning is written.
+    /// Writes a line, given without its newline, or keeps it for [`LineLog::flush`], or drops it where too much is kept. Of
+    /// a line that is too long only the beginning is written.
     pub fn line(&mut self, line: &str) {
         // A line is never written ahead of the notice of those before it.
         if !self.tell_missing() || !self.put(line) {
@@ -121,7 +115,6 @@ impl<F: AsFd> LineLog<F> {
                 Ok(_) | Err(_) => {
                     let lines = rest.split_inclusive(|&byte| byte == b'\n').count();
                     self.queue.clear();
-                    self.torn = false;
                     return self.lose(lines as u64);
                 }
             }
@@ -130,9 +123,6 @@ impl<F: AsFd> LineLog<F> {
     }
 
     fn enqueue(&mut self, line: &[u8]) {
-        if std::mem::take(&mut self.torn) {
-            self.queue.push(b'\n');
-        }
         self.queue.extend_from_slice(line);
         self.queue.push(b'\n');
     }
@@ -142,14 +132,13 @@ impl<F: AsFd> LineLog<F> {
         self.untold += lines;
     }
 
-    /// Whether the line was written in full, or at least queued behind others.
+    /// Whether there was room for the line.
     fn put(&mut self, line: &str) -> bool {
-        if self.queue.is_empty() {
-            return self.write(line);
-        }
-        let room = self.has_room();
+        let room = self.queue.len() < KEPT_MAX;
         if room {
-            self.enqueue(line.as_bytes());
+            let end = (0..=line.len().min(LINE_MAX - 1)).rev().find(|&end| line.is_char_boundary(end));
+            self.enqueue(&line.as_bytes()[..end.unwrap_or(0)]);
+            self.flush();
         }
         room
     }
@@ -157,26 +146,6 @@ impl<F: AsFd> LineLog<F> {
     /// How many lines were dropped since the start.
     pub fn dropped(&self) -> u64 {
         self.dropped
-    }
-
-    /// Whether the line was written in full.
-    fn write(&mut self, line: &str) -> bool {
-        self.buffer.clear();
-        if self.torn {
-            self.buffer.push(b'\n');
-        }
-        let mut end = line.len().min(LINE_MAX - self.buffer.len() - 1);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.buffer.extend_from_slice(&line.as_bytes()[..end]);
-        self.buffer.push(b'\n');
-        // Why it failed cannot be told anywhere: this is the place where failures are told. It is counted.
-        let written = self.outlet.write(&self.buffer).unwrap_or(0);
-        if written > 0 {
-            self.torn = written < self.buffer.len();
-        }
-        written == self.buffer.len()
     }
 }
 
@@ -202,6 +171,16 @@ mod tests {
     fn is_nonblocking(target: &impl AsFd) -> bool {
         let flags = fcntl::fcntl(target, fcntl::FcntlArg::F_GETFL).unwrap();
         OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK)
+    }
+
+    /// Reads what is there until nothing is kept any more.
+    fn drain<F: AsFd>(log: &mut LineLog<F>, mut read: impl FnMut() -> Vec<u8>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while log.waits_for().is_some() {
+            bytes.extend(read());
+            log.flush();
+        }
+        bytes
     }
 
     /// Writes lines as long as one piece of a pipe, until one is dropped, and tells how many were not.
@@ -234,9 +213,10 @@ mod tests {
         assert_eq!(log.dropped(), 2);
         assert!(!is_nonblocking(log.outlet.target()), "the shared description is as it was");
 
-        let mut bytes = emptied(&mut reader);
+        let mut bytes = drain(&mut log, || emptied(&mut reader));
         log.line("heard");
         log.line("again");
+        bytes.extend(drain(&mut log, || emptied(&mut reader)));
         assert_eq!(log.dropped(), 2);
         drop(log);
         reader.read_to_end(&mut bytes).unwrap();
@@ -244,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_to_a_full_pipe_are_dropped_counted_and_told() {
+    fn lines_to_a_full_pipe_are_kept_and_then_dropped_counted_and_told() {
         a_full_pipe_drops_and_counts(Outlet::to);
         a_full_pipe_drops_and_counts(Outlet::asking);
     }
@@ -257,20 +237,14 @@ mod tests {
             log.queue(format!("{queued:0>9999}").as_bytes());
             queued += 1;
         }
-        log.line("behind what waits there is no room");
-        assert!(log.waits_for().is_some());
-
-        let mut bytes = emptied(&mut reader);
         log.line("behind the others");
-        while log.waits_for().is_some() {
-            log.flush();
-            bytes.extend(emptied(&mut reader));
-        }
+        assert!(log.waits_for().is_some());
+        let mut bytes = drain(&mut log, || emptied(&mut reader));
         drop(log);
         reader.read_to_end(&mut bytes).unwrap();
         let lines = lines(bytes);
         assert!(lines[..queued].iter().enumerate().all(|(n, line)| *line == format!("{n:0>9999}")));
-        assert_eq!(lines[queued..], ["1 lines missing", "behind the others"]);
+        assert_eq!(lines[queued..], ["behind the others"]);
     }
 
     #[test]
@@ -290,15 +264,20 @@ mod tests {
     }
 
     #[test]
-    fn lines_to_a_full_socket_are_dropped() {
+    fn lines_to_a_full_socket_are_kept_and_then_dropped() {
         let (mut reader, writer) = UnixStream::pair().unwrap();
         let mut log = LineLog::to(writer, notice);
         let written = fill(&mut log);
         assert!(!is_nonblocking(log.outlet.target()));
+        let mut bytes = drain(&mut log, || {
+            let mut bytes = vec![0; 1 << 20];
+            let count = reader.read(&mut bytes).unwrap();
+            bytes.truncate(count);
+            bytes
+        });
         drop(log);
-        let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).unwrap();
-        assert!(lines(bytes).len() >= written);
+        assert_eq!(lines(bytes).len(), written);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use events::{Events, Talk};
 use process::{Log, Output, Process};
 
 /// No single wait takes longer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// The binary under test.
 pub(crate) const REMUDA: &str = env!("CARGO_BIN_EXE_remuda");
