@@ -575,7 +575,7 @@ fn a_program_that_does_not_answer_is_given_up() {
         replace_by_link(link, &manager.path("script"));
     });
     assert_eq!(code, Some(4));
-    assert!(sentence.contains("did not say within 5 s"), "{sentence}");
+    assert!(sentence.contains("did not say within 10 s"), "{sentence}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::error::Code;
 use crate::plan::{Level, UpgradeMode};
 
 /// How long the new image may take to say whether it can read the state.
-const CHECK_TIME: Duration = Duration::from_secs(5);
+const CHECK_TIME: Duration = Duration::from_secs(10);
 
 /// How long workers that are being started may take to run their program.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
