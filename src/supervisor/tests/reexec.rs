@@ -69,7 +69,7 @@ fn an_image_that_cannot_is_refused_with_its_reason() {
 fn an_image_that_does_not_answer_is_given_up_and_its_late_answer_is_nothing() {
     let mut bench = healthy(policy(1));
     let request = bench.ask(Verb::Reexec(Wait::Done));
-    bench.pass(secs(5));
+    bench.pass(secs(10));
     assert_eq!(bench.verdict(request), Some(Code::Refused));
     assert_eq!(bench.take_others(), [CHECK, Action::StopCheck { check: 1 }]);
     let again = bench.ask(Verb::Reexec(Wait::Done));
