@@ -136,6 +136,7 @@ impl Difference {
             meanwhile,
             restart,
             success,
+            exit_after,
             backoff,
             give_up,
             give_up_spawns_only,
@@ -177,6 +178,7 @@ impl Difference {
         self.holds_at_once("max_draining", old.max_draining != *max_draining);
         self.holds_at_once("restart", old.restart != *restart);
         self.holds_at_once("success_exit", old.success != *success);
+        self.holds_at_once("on_exit", old.exit_after != *exit_after);
         let before = (old.backoff, old.spacing, old.healthy_after, old.stable_after);
         self.holds_at_once("backoff", before != (*backoff, *spacing, *healthy_after, *stable_after));
         let before = (old.give_up, old.give_up_spawns_only, old.give_up_roll_back);

@@ -520,6 +520,9 @@ pub struct Policy {
     pub restart: Restart,
     /// Ways to die that count as success.
     pub success: Vec<Success>,
+    /// So many deaths that nobody asked for end the manager, which exits as the last one did; none does if absent. A worker
+    /// that was ready for `stable_after` begins the count anew.
+    pub exit_after: Option<u32>,
     /// Delays between attempts of a failing group.
     pub backoff: Backoff,
     /// Failures in a row after which no more attempts are made; never if absent.
@@ -601,6 +604,7 @@ impl Default for Policy {
             upgrade_timeout: None,
             restart: Restart::Always,
             success: vec![Success::Exit(0)],
+            exit_after: None,
             backoff: Backoff {
                 base: Duration::from_secs(1),
                 factor_milli: 1500,

@@ -160,6 +160,16 @@ fn factor(word: &str) -> Result<u32> {
         .ok_or_else(|| Error::usage(format!("'{word}' is not a factor from 1 to {FACTOR_MAX} such as 1.5")))
 }
 
+/// What the unasked end of a worker means to the manager: `ignore`, `exit`, `exit:N` for the N-th one.
+pub fn on_exit(word: &str) -> Result<Option<u32>> {
+    match word.split_once(':') {
+        None if word == "ignore" => Ok(None),
+        None if word == "exit" => Ok(Some(1)),
+        Some(("exit", number)) => count(number).map(Some),
+        None | Some(_) => Err(Error::usage(format!("'{word}' is none of ignore, exit, exit:N"))),
+    }
+}
+
 /// Exit codes and signal names: `0,2,TERM`.
 pub fn successes(list: &str) -> Result<Vec<Success>> {
     let mut found = Vec::new();

@@ -81,6 +81,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::StopCommand | Id::Preflight => "true",
         Id::PreflightTimeout | Id::PreflightEvery | Id::Warmup => "2s",
         Id::Restart => "never",
+        Id::OnExit => "exit:3",
         Id::SuccessExit => "0,2,TERM",
         Id::Backoff => "1s:2:10s",
         Id::Upgrade => "fleet",

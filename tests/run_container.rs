@@ -174,3 +174,20 @@ fn probes_say_yes_or_no_and_why() {
     let wrong = manager.verb(&["probe", "well"]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""), "{wrong:?}");
 }
+
+#[test]
+fn a_group_may_end_the_manager_with_the_code_of_its_worker() {
+    let run = |script: &str, options: &str| setup(script).options("--ack none").options(options).output();
+    assert_eq!(run("exit:7", "--on-exit exit").code, Some(7));
+    let third = run("exit:9", "--on-exit exit:3 --backoff 10ms");
+    assert_eq!((third.code, third.stderr.matches("died: exit code 9").count()), (Some(9), 3), "{third:?}");
+
+    let mut manager = setup("pause").options("--ack none --on-exit exit -n 2").start();
+    manager.up();
+    let workers = manager.pids("ready");
+    kill(Pid::from_raw(workers[0]), Signal::SIGKILL).unwrap();
+    assert_eq!(manager.exit().code(), Some(137));
+    let log = manager.log.all();
+    assert!(log.contains("everything ends with a worker, with exit code 137"), "{log}");
+    assert!(log.contains(&format!("web[1] pid {} gen 1: gone: ", workers[1])), "{log}");
+}

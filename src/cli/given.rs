@@ -144,6 +144,7 @@ impl Given {
             Id::PreflightEvery => self.policy.preflight_every = Some(values::positive(text()?)?),
             Id::Restart => self.policy.restart = values::choice(text()?, &values::RESTARTS)?,
             Id::SuccessExit => self.policy.success = values::successes(text()?)?,
+            Id::OnExit => self.policy.exit_after = values::on_exit(text()?)?,
             Id::Backoff => self.policy.backoff = values::backoff(text()?)?,
             Id::GiveUp => self.policy.give_up = Some(values::count(text()?)?),
             Id::NoKillGroup => self.kill_process_group = false,

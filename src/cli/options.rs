@@ -399,6 +399,18 @@ const RUN_OPTIONS: &[Opt] = &[
     .defaults("0")
     .rare(),
     flag(
+        Id::OnExit,
+        "on-exit",
+        Section::Workers,
+        "at a worker's end: ignore, exit, exit:N",
+        "ignore: --restart says what becomes of it. exit: everything stops gracefully, and the manager exits as that \
+         worker did, with its code or with 128 and the number of its signal. exit:N: so does the N-th end; a worker that \
+         was ready for 60 s begins the count anew. Ends of new workers in an upgrade do not count.",
+    )
+    .takes("WHAT")
+    .defaults("ignore")
+    .rare(),
+    flag(
         Id::Backoff,
         "backoff",
         Section::Workers,

@@ -158,6 +158,8 @@ pub enum Id {
     Delay,
     /// `--all`
     All,
+    /// `--on-exit`
+    OnExit,
     /// `-h`, `--help`
     Help,
     /// `-V`, `--version`

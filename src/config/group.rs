@@ -165,6 +165,7 @@ impl Draft {
                 let codes = value.list(Kind::Exit, |element| element.amount(values::successes))?;
                 policy.success = codes.concat();
             }
+            Id::OnExit => policy.exit_after = value.read(values::on_exit)?,
             Id::Backoff => policy.backoff = value.read(values::backoff)?,
             Id::GiveUp => {
                 policy.give_up = value.number(|digits| match digits {

@@ -50,6 +50,8 @@ pub enum Id {
     Restart,
     /// `success_exit`
     SuccessExit,
+    /// `on_exit`
+    OnExit,
     /// `backoff`
     Backoff,
     /// `giveup`
@@ -535,6 +537,14 @@ pub const KEYS: &[Key] = &[
         "exit codes and signals that are no failure",
     )
     .option("success-exit"),
+    row(
+        Id::OnExit,
+        "on_exit",
+        Kind::Text,
+        Usual::Default("\"ignore\""),
+        "when a worker ends by itself: ignore, exit (the manager, as it did), exit:N (at the N-th end)",
+    )
+    .option("on-exit"),
     row(
         Id::Backoff,
         "backoff",

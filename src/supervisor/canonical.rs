@@ -105,7 +105,9 @@ impl Supervisor {
         form.count(subscribers.len());
         form.flag(*exited);
         form.flag(shutdown.is_some());
-        if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed, next_word }) = shutdown {
+        if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed, code, next_word }) =
+            shutdown
+        {
             let longest = groups.iter().map(|group| group.policy.stop_timeout).max().unwrap_or_default();
             form.age(*since, longest);
             form.count(signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
@@ -113,6 +115,7 @@ impl Supervisor {
             form.flag(*at_once);
             form.flag(*killed);
             form.flag(*failed);
+            form.count(code.map_or(0, |code| 1 + usize::from(code)));
             form.ahead(*next_word);
         }
         form.flag(drain.is_some());
@@ -257,6 +260,7 @@ impl Form {
             stopped,
             streak,
             gave_up,
+            deaths,
             policies,
             // It only tells in which order.
             rank: _,
@@ -349,6 +353,7 @@ impl Form {
         self.count(older(mark));
         self.flag(*probation);
         self.flag(*gave_up);
+        self.words.push(u64::from((*deaths).min(policy.exit_after.unwrap_or(0))));
         self.count(policies.len());
         for (first, policy) in policies {
             self.count(rank(&generations, first));

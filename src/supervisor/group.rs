@@ -168,6 +168,9 @@ pub(super) struct Group {
     pub(super) stopped: Option<Mono>,
     pub(super) streak: Streak,
     pub(super) gave_up: bool,
+    /// Ends that nobody asked for, as far as [`Policy::exit_after`] counts them.
+    #[serde(default)]
+    pub(super) deaths: u32,
     /// Policies of the plans so far, each with the first generation that it holds for; empty while there is only one.
     #[serde(default)]
     pub(super) policies: Vec<(GenerationId, Policy)>,
@@ -249,6 +252,7 @@ impl Group {
             stopped: None,
             streak: Streak::none(ChildId(0)),
             gave_up: false,
+            deaths: 0,
             policies: Vec::new(),
             rank: id.0,
             sockets_since: GenerationId::default(),

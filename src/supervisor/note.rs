@@ -202,6 +202,8 @@ pub enum Happening {
     Drained,
     /// What was said of that does not hold any more.
     DrainTakenBack,
+    /// The manager is to end after that many deaths, with this code, since a group wants that.
+    ExitWanted(u32, u8),
     /// Whom the stop waits for, and for how long at most.
     Awaiting(String, Option<Duration>),
     /// A signal that has no meaning now.
@@ -270,6 +272,7 @@ impl Happening {
             Happening::Draining(..) => "draining",
             Happening::Drained => "drained",
             Happening::DrainTakenBack => "drain-ended",
+            Happening::ExitWanted(..) => "exit-wanted",
             Happening::Awaiting(..) => "awaiting",
             Happening::SignalIgnored(_) => "signal-ignored",
             Happening::ReexecStarted => "reexec-started",
@@ -354,6 +357,12 @@ impl fmt::Display for Happening {
             }
             Happening::Drained => f.write_str("drained: serving on until a stop is asked for"),
             Happening::DrainTakenBack => f.write_str("not draining any more"),
+            Happening::ExitWanted(1, code) => {
+                write!(f, "everything ends with a worker, with exit code {code}")
+            }
+            Happening::ExitWanted(deaths, code) => {
+                write!(f, "everything ends with death {deaths} of workers, with exit code {code}")
+            }
             Happening::Awaiting(whom, None) => write!(f, "waiting for {whom}"),
             Happening::Awaiting(whom, Some(left)) => write!(f, "waiting for {whom}; {} left", Human(*left)),
             Happening::SignalIgnored(signal) => write!(f, "signal {signal} ignored"),

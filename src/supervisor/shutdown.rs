@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::child::Phase;
+use super::child::{Child, Phase};
 use super::command::{Reload, Wait};
 use super::event::{Action, ChildId, GroupId, Mono};
 use super::group::{Group, Slot, Vacancy};
@@ -36,6 +36,9 @@ pub(super) struct Shutdown {
     /// The manager is to end as if it had failed.
     #[serde(default)]
     pub(super) failed: bool,
+    /// The manager is to exit as a worker did.
+    #[serde(default)]
+    pub(super) code: Option<u8>,
     /// When to tell next whom it waits for.
     #[serde(default)]
     pub(super) next_word: Option<Mono>,
@@ -130,6 +133,31 @@ impl Supervisor {
         self.workers().map(|child| child.id).collect()
     }
 
+    /// Counts the end of a worker that nobody asked for. If it is one too many for the policy of its group, everything
+    /// ends with it, and the manager exits with this code.
+    pub(super) fn ends_everything(&mut self, child: &Child, code: u8) -> bool {
+        let now = self.now;
+        let group = &mut self.groups[child.group.0];
+        let Some(limit) = group.policy.exit_after.filter(|_| self.shutdown.is_none()) else {
+            return false;
+        };
+        if child.ready_at.is_some() && child.ready_for(now) >= group.policy.stable_after {
+            group.deaths = 0;
+        }
+        group.deaths = group.deaths.saturating_add(1);
+        let deaths = group.deaths;
+        if deaths < limit {
+            return false;
+        }
+        self.note(child.group, Level::Error, Happening::ExitWanted(deaths, code));
+        self.begin_shutdown(None);
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.code = Some(code);
+        }
+        self.touch_all();
+        true
+    }
+
     /// Begins a graceful stop of everything; a second time changes nothing.
     pub(super) fn begin_shutdown(&mut self, signal: Option<Signal>) {
         if self.shutdown.is_none() {
@@ -141,6 +169,7 @@ impl Supervisor {
                 at_once: false,
                 killed: false,
                 failed: false,
+                code: None,
                 next_word: self.policy.tell_awaited.then(|| self.now.after(WORD_EVERY)),
             });
             self.note_manager(Level::Info, Happening::ShuttingDown(signal));
@@ -216,6 +245,9 @@ impl Supervisor {
             return None;
         }
         if let Some(shutdown) = &self.shutdown {
+            if let Some(code) = shutdown.code {
+                return Some(code);
+            }
             let killed = shutdown.killed && self.policy.exit == ExitPolicy::Worker;
             return Some(u8::from(killed || shutdown.failed));
         }
@@ -233,11 +265,19 @@ impl Supervisor {
         match (slots.next(), slots.next()) {
             (Some((_, slot)), None) if self.policy.exit == ExitPolicy::Worker => Some(match slot.last {
                 Some(Exit::Code(0)) if slot.vacancy != Vacancy::Finished => 1,
-                Some(Exit::Code(code)) => code,
-                Some(Exit::Signal(signal)) => u8::try_from(128 + signal.0).unwrap_or(1),
-                Some(Exit::Unknown) | None => 1,
+                Some(exit) => status_of(exit),
+                None => 1,
             }),
             (first, second) => Some(u8::from(!first.into_iter().chain(second).chain(slots).all(succeeded))),
         }
+    }
+}
+
+/// As a shell tells how a process ended.
+pub(super) fn status_of(exit: Exit) -> u8 {
+    match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => u8::try_from(128 + signal.0).unwrap_or(1),
+        Exit::Unknown => 1,
     }
 }

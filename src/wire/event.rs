@@ -166,6 +166,9 @@ impl Detail {
                 Detail { from: Some(*from), error: Some(why.clone()), ..none }
             }
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
+            Happening::ExitWanted(deaths, code) => {
+                Detail { exit: Some(Some(LastExit::Code(*code))), failures: Some(*deaths), ..none }
+            }
             Happening::Awaiting(_, left) => Detail { delay_ms: left.map(milliseconds), ..none },
             Happening::UpgradeQueued | Happening::UpgradeRefused => none,
             Happening::Drained | Happening::DrainTakenBack => none,

@@ -253,3 +253,50 @@ fn each_second_of_a_stop_says_whom_it_waits_for() {
     bench.die(ChildId(1), KILLED);
     assert_eq!((bench.exit, bench.wait()), (Some(1), None));
 }
+
+/// Workers whose second unasked end is the manager's.
+fn ending_with_two(count: u32) -> Bench {
+    Bench::up(Policy { exit_after: Some(2), ..policy(count) })
+}
+
+#[test]
+fn so_many_deaths_as_the_policy_says_end_everything_with_the_code_of_the_last() {
+    let mut bench = ending_with_two(2);
+    bench.code(ChildId(0), 3);
+    assert_eq!((bench.signalled(), bench.noted("exit-wanted")), (vec![], 0));
+    bench.die(ChildId(1), KILLED);
+    assert_eq!((bench.noted("exit-wanted"), bench.noted("back-off"), bench.exit), (1, 1, Some(137)));
+
+    let mut bench = Bench::up(Policy { exit_after: Some(1), ..policy(2) });
+    bench.code(ChildId(0), 0);
+    assert_eq!(bench.signalled(), [(ChildId(1), Signal::TERM)], "the others stop gracefully");
+    bench.code(ChildId(1), 5);
+    assert_eq!(bench.exit, Some(0), "also where it has succeeded");
+}
+
+#[test]
+fn a_worker_that_was_well_for_long_begins_the_count_anew() {
+    let mut bench = ending_with_two(2);
+    bench.code(ChildId(0), 3);
+    bench.pass(secs(2));
+    let new = bench.spawn();
+    bench.ready(new);
+    bench.pass(secs(60));
+    bench.code(ChildId(1), 3);
+    assert_eq!(bench.noted("exit-wanted"), 0);
+    let newer = bench.spawn();
+    bench.code(newer, 4);
+    assert_eq!(bench.noted("exit-wanted"), 1);
+}
+
+#[test]
+fn an_end_that_was_asked_for_or_that_an_upgrade_bears_does_not_count() {
+    let mut bench = Bench::up(Policy { exit_after: Some(1), ..policy(1) });
+    bench.upgrade();
+    let new = bench.spawn();
+    bench.code(new, 1);
+    bench.calm();
+    bench.ask(Verb::Restart(None, Wait::No));
+    bench.calm();
+    assert_eq!((bench.noted("exit-wanted"), bench.exit), (0, None));
+}
