@@ -497,12 +497,13 @@ pub struct Policy {
     /// How many new workers may stand beside the old ones in a rolling upgrade; how many slots may be empty in a
     /// stop-first one.
     pub surge: Share,
-    /// How many new workers may be unready at a time in an upgrade; `surge` if absent.
+    /// How many new workers may be unready at a time in an upgrade; `surge` if absent. Where there is a `spacing` it holds
+    /// for all workers that keep it, and for no others.
     pub max_unacked: Option<u32>,
     /// How many workers may be on their way out at a time in an upgrade; the target if absent.
     pub max_draining: Option<u32>,
     /// How many workers there may be beside the target in a rolling upgrade, those on their way out included; as many as
-    /// the other limits allow if absent.
+    /// the other limits allow if absent. Where there may be none, it is a stop-first one, a slot at a time.
     pub max_extra: Option<u32>,
     /// Least time between the start of two workers, once the first ones were started, all at once. Those of a fleet
     /// upgrade are started at once, too.
@@ -704,8 +705,6 @@ pub struct EinhornManner {
     pub reexec_as: Vec<OsString>,
     /// Variables that are dropped then.
     pub drop: Vec<String>,
-    /// Seconds from the signal that asks a worker to go to SIGKILL.
-    pub signal_timeout: Option<u64>,
 }
 
 /// How the manager speaks about itself.

@@ -1,109 +1,25 @@
-//! The real binary in the manner of einhorn: its command line, its wire, its upgrades with a manager that replaces itself,
-//! and what remuda does better.
+//! The real binary in the manner of einhorn: its command line, what workers find, its wire, and the shell that speaks it.
 
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, getpgid, mkfifo};
-use support::process::{Output, descriptors, environment, lives, run, wait_gone};
-use support::{LIMIT, Manager, REMUDA, Setup, replace_by_link, setup, worker, write_program};
-
-#[path = "../examples/support/load.rs"]
-#[allow(dead_code, reason = "made for the examples")]
-mod load;
-
-use load::{Load, Traffic};
+use nix::unistd::{Pid, geteuid, getpgid, mkfifo};
+use support::einhorn::*;
+use support::namespace::pid_namespace;
+use support::process::{descriptors, environment, lives, run, wait_gone};
+use support::{LIMIT, Manager, REMUDA, replace_by_link, setup, worker, write_program};
 
 #[test]
 fn worker_entry() {
     worker::enter();
-}
-
-/// A worker that says that it is up and stops when asked as einhorn does.
-const POLITE: &str = "stop-on:USR2 ack-einhorn pause";
-
-/// `remuda einhorn OPTIONS -d SOCKET -e PIDFILE -f LOCKFILE -- PROGRAM`, where the program does what `script` says.
-fn command_by(mut command: Command, setup: &Setup, script: &str, options: &str) -> Command {
-    command.args(options.split_whitespace());
-    for (option, name) in [("-d", "c.sock"), ("-e", "pid"), ("-f", "lock")] {
-        command.arg(option).arg(setup.path(name));
-    }
-    command.arg("--").arg(setup.path("program"));
-    command.args(["--exact", "worker_entry", "--nocapture", "--test-threads=1"]);
-    command.env(worker::SCRIPT, script.replace("{dir}", &setup.path("").display().to_string()));
-    command
-}
-
-fn command(setup: &Setup, script: &str, options: &str) -> Command {
-    let mut command = Command::new(REMUDA);
-    command.arg("einhorn");
-    command_by(command, setup, script, options)
-}
-
-fn start(script: &str, options: &str) -> Manager {
-    let setup = setup("");
-    let command = command(&setup, script, options);
-    setup.start_as(command)
-}
-
-/// Everything that is answered to these bytes until the connection ends, or the sender has nothing more to say.
-fn exchange(manager: &Manager, bytes: &[u8]) -> String {
-    let mut stream = UnixStream::connect(&manager.control).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(bytes).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn sh(manager: &Manager, commands: &str) -> Output {
-    run(Command::new(REMUDA).arg("einhornsh").arg("-d").arg(&manager.control).args(["-e", commands]))
-}
-
-/// The text of `state`.
-fn state(manager: &Manager) -> String {
-    sh(manager, "state").stdout
-}
-
-/// Pids of the workers that the state tells of, with their version.
-fn workers(manager: &Manager) -> Vec<(i32, u32)> {
-    let text = state(manager);
-    let lines: Vec<&str> = text.lines().collect();
-    let pid = |at: usize| lines[at].strip_prefix("    ")?.strip_suffix(':')?.parse::<i32>().ok();
-    let version = |at: usize| lines[at + 2].trim().strip_prefix(":version: ").unwrap().parse().unwrap();
-    (0..lines.len()).filter_map(|at| pid(at).map(|pid| (pid, version(at)))).collect()
-}
-
-fn address(manager: &Manager) -> SocketAddr {
-    let text = state(manager);
-    let (_, rest) = text.split_once(":bound_ports:\n  - ").expect("a port");
-    SocketAddr::from(([127, 0, 0, 1], rest.lines().next().unwrap().parse().unwrap()))
-}
-
-/// Waits until that many workers were told to be alive.
-fn alive(manager: &Manager, count: usize) {
-    manager
-        .log
-        .lines("workers that are alive", count, |line| line.contains("so we are considering it alive."));
-}
-
-fn stop(manager: &mut Manager) {
-    manager.signal(Signal::SIGTERM);
-    assert_eq!(manager.exit().code(), Some(0), "{}", manager.log.text());
-    for name in ["c.sock", "pid", "lock"] {
-        assert!(!manager.path(name).exists(), "{name} is left");
-    }
 }
 
 // ---- command line ----------------------------------------------------------------------------------------------------
@@ -202,6 +118,168 @@ fn workers_are_told_when_a_manager_is_killed() {
     assert!(wait_gone(pid));
 }
 
+#[test]
+fn einhorn_runs_as_the_worker_of_another() {
+    let setup = setup("");
+    let inner = setup.path("inner");
+    let text = format!(
+        "#!/bin/sh\nexec {REMUDA} einhorn -d {0}/i.sock -e {0}/i.pid -f {0}/i.lock -- sleep 1000\n",
+        setup.path("").display()
+    );
+    write_program(&inner, &text);
+    replace_by_link(&setup.path("program"), &inner);
+    let command = command(&setup, "", "");
+    let mut manager = setup.start_as(command);
+    alive(&manager, 1);
+    let (worker, _) = workers(&manager)[0];
+    assert!(lives(worker));
+    kill(Pid::from_raw(manager.pid()), Signal::SIGTERM).unwrap();
+    assert_eq!(manager.exit().code(), Some(0), "{}", manager.log.text());
+    assert!(!lives(worker));
+}
+
+/// Starts the program as a shell does that has no more to do than these lines.
+fn start_script(lines: &str, options: &str) -> Manager {
+    let setup = setup("");
+    fs::remove_file(setup.path("program")).unwrap();
+    write_program(&setup.path("program"), &format!("#!/bin/sh\n{lines}\n"));
+    let command = command(&setup, "", options);
+    let manager = setup.launch(command);
+    manager.log.line("worker is up");
+    manager
+}
+
+#[test]
+fn the_paths_that_it_takes_are_said_when_they_lead_to_a_directory() {
+    for (option, complaint) in [
+        ("-d", "that is a directory: it takes the path of a socket"),
+        ("-e", "there is something else than a regular file"),
+        ("-f", "is a directory"),
+    ] {
+        let setup = setup("");
+        let directory = setup.path("somewhere");
+        fs::create_dir(&directory).unwrap();
+        let mut command = Command::new(REMUDA);
+        command.arg("einhorn").current_dir(setup.path(""));
+        for (other, name) in [("-d", "c.sock"), ("-e", "pid"), ("-f", "lock")] {
+            command.arg(other).arg(if other == option { directory.clone() } else { setup.path(name) });
+        }
+        let output = run(command.args(["--", "sleep", "1000"]));
+        assert_eq!(output.code, Some(1), "{output:?}");
+        let place = directory.display().to_string();
+        assert!(output.stderr.contains(&format!("{place}: {complaint}")), "{output:?}");
+        assert!(["c.sock", "pid", "lock"].iter().all(|name| !setup.path(name).exists()), "{option}");
+        assert!(directory.is_dir());
+    }
+}
+
+#[test]
+fn a_second_manager_is_refused_and_the_files_of_the_first_are_its_users_alone() {
+    let mut manager = start("pause", "");
+    for name in ["c.sock", "lock"] {
+        let mode = fs::symlink_metadata(manager.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{name}");
+    }
+    let pid = manager.pid();
+    // The same files; another lock; another lock and socket.
+    for (socket, lock) in [("c.sock", "lock"), ("c.sock", "lock.2"), ("c.sock.2", "lock.2")] {
+        let mut command = Command::new(REMUDA);
+        command.arg("einhorn");
+        for (option, name) in [("-d", socket), ("-e", "pid"), ("-f", lock)] {
+            command.arg(option).arg(manager.path(name));
+        }
+        let output = run(command.args(["--", "sleep", "1000"]));
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stderr.contains(&format!("pid {pid}")), "{output:?}");
+        for name in ["c.sock.2", "lock.2"] {
+            assert!(!manager.path(name).exists(), "{name} is left");
+        }
+    }
+    assert_eq!(fs::read_to_string(manager.path("pid")).unwrap().trim(), pid.to_string());
+    assert_eq!(workers(&manager).len(), 1);
+    stop(&mut manager);
+}
+
+#[test]
+fn options_of_rubys_einhorn_are_told_to_mean_nothing() {
+    let mut manager = start("pause", "--preload app.rb --gc-before-fork");
+    manager.log.line("--preload and --gc-before-fork");
+    assert!(manager.log.line("Ruby programs only").contains("ignored"));
+    stop(&mut manager);
+}
+
+#[test]
+fn a_quiet_manager_says_nothing_until_it_is_asked_to_be_louder() {
+    let mut manager = start_script("echo worker is up >&2\nexec sleep 1000", "-q");
+    assert!(!manager.log.text().contains("INFO"), "{}", manager.log.text());
+    assert_eq!(sh(&manager, "state").stdout.matches(":verbosity: 2\n").count(), 1);
+    let said = sh(&manager, "louder; set_workers 2");
+    assert!(said.stdout.starts_with("Verbosity set to 1\n"), "{said:?}");
+    manager.log.line("INFO: ===> Launched");
+    stop(&mut manager);
+}
+
+/// The nice value of a process.
+fn nice(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
+fn nice_values_are_those_of_the_manager_and_of_workers_and_are_told() {
+    let own = nice(std::process::id().cast_signed());
+    let (master, worker) = (own.max(5), own.max(5) + 3);
+    let mut manager = start("pause", &format!("-m 0 --nice {master}:{worker}"));
+    alive(&manager, 1);
+    assert_eq!((nice(manager.pid()), nice(workers(&manager)[0].0)), (master, worker));
+    let nices = format!("  :nice:\n    :master: {master}\n    :worker: {worker}\n");
+    assert!(state(&manager).contains(&nices), "{}", state(&manager));
+    stop(&mut manager);
+}
+
+#[test]
+fn the_connection_of_a_worker_lasts_for_acks_and_questions_and_across_a_new_image() {
+    let setup = setup("");
+    for name in ["one", "two"] {
+        mkfifo(&setup.path(name), Mode::from_bits_truncate(0o600)).unwrap();
+    }
+    let script = "ack-by-fd ask-by-fd:{dir}/one ask-by-fd:{dir}/two pause";
+    let command = command(&setup, script, "-g -m manual");
+    let mut manager = setup.start_as(command);
+    alive(&manager, 1);
+    let before = workers(&manager);
+    let ask = |name: &str, line: &str| fs::write(manager.path(name), line).unwrap();
+    ask("one", "{\"command\":\"ehlo\",\"user\":\"w\",\"id\":1}\n");
+    let answer = manager.log.line(&format!("worker {}: answered", before[0].0));
+    assert!(answer.contains("Welcome, w!"), "{answer}");
+    assert_eq!(sh(&manager, "reload").stdout, "Reloading, as commanded\n");
+    manager.log.line("re-executed");
+    ask("two", "---%0Aid: 2%0Acommand: quieter%0A\n");
+    let answer = manager.log.line("answered ---%0Amessage: Verbosity set to 2");
+    assert!(answer.ends_with("request_id: 2%0A"), "{answer}");
+    assert_eq!(workers(&manager), before);
+    stop(&mut manager);
+}
+
+/// Children of the manager are in a PID namespace in which there is none: so it looks to a worker whose manager has died.
+#[test]
+fn a_worker_whose_manager_is_gone_before_it_can_be_told_is_not_executed() {
+    if pid_namespace().is_none() {
+        return;
+    }
+    let setup = setup("");
+    let mut base = Command::new("unshare");
+    if !geteuid().is_root() {
+        base.args(["--user", "--map-root-user"]);
+    }
+    base.args(["--pid", "--", REMUDA, "einhorn"]);
+    let command = command_by(base, &setup, "note:{dir}/up pause", "-k");
+    let manager = setup.start_as(command);
+    manager.log.line("unable to watch the manager");
+    assert!(!manager.path("up").exists());
+}
+
 // ---- messages --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -289,405 +367,66 @@ fn acks_by_hand_end_their_connection_without_a_word() {
     stop(&mut manager);
 }
 
-// ---- recorded exchanges ----------------------------------------------------------------------------------------------
-
-fn recorded(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/einhorn").join(name);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// One reply, written in either way.
-#[derive(Clone, Debug, PartialEq)]
-struct Told {
-    /// Every number in it is `N`: pids, versions and times are of their day.
-    message: String,
-    id: Option<String>,
-    wait: bool,
-}
-
-/// Replies as they were recorded, which is Ruby's YAML, or as we write them to who asks in JSON.
-fn told(answer: &str) -> Vec<Told> {
-    answer.lines().map(|line| if line.starts_with('{') { from_json(line) } else { from_yaml(line) }).collect()
-}
-
-fn from_json(line: &str) -> Told {
-    let object: serde_json::Value = serde_json::from_str(line).unwrap();
-    let id = object.get("request_id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
-    let message = numberless(object["message"].as_str().unwrap());
-    Told { message, id, wait: object.get("wait") == Some(&true.into()) }
-}
-
-fn from_yaml(line: &str) -> Told {
-    let text = line.replace("%0A", "\n").replace("%25", "%");
-    let (message, rest) =
-        text.strip_prefix("---\nmessage: ").unwrap().split_once("\nrequest_id: ").map_or_else(
-            || (text.strip_prefix("---\nmessage: ").unwrap().trim_end().to_owned(), String::new()),
-            |(message, rest)| (message.to_owned(), rest.to_owned()),
-        );
-    let message = match message.strip_prefix("|\n") {
-        Some(block) => {
-            block.lines().map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned() + "\n").collect()
-        }
-        None => message.trim_matches(['"', '\'']).to_owned(),
-    };
-    let id = rest.lines().next().filter(|id| !id.is_empty()).map(str::to_owned);
-    Told { message: numberless(&message), id, wait: rest.contains("\nwait: true\n") }
-}
-
-fn numberless(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars().map(|c| if c.is_ascii_digit() { 'N' } else { c }) {
-        if c != 'N' || !out.ends_with('N') {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// What is told to the end of a stream.
-fn stream(manager: &Manager, request: &str) -> Vec<Told> {
-    told(&exchange(manager, recorded(request).as_bytes()))
-}
-
 #[test]
-fn recorded_upgrades_are_told_in_the_recorded_words() {
-    let mut manager = start(POLITE, "-m manual -n 2 -s 0.01");
-    alive(&manager, 2);
-    for name in ["json-upgrade", "json-upgrade_fleet"] {
-        let (ours, theirs) =
-            (stream(&manager, &format!("{name}.req")), told(&recorded(&format!("{name}.resp"))));
-        assert_eq!((ours.first(), ours.last()), (theirs.first(), theirs.last()), "{ours:?}");
-        let (last, on_the_way) = ours.split_last().unwrap();
-        assert!(!last.wait && on_the_way.iter().all(|told| told.wait && told.id == last.id), "{ours:?}");
-        let mut rest = ours.clone();
-        // Nobody writes the state into a pipe here, and when an old worker is gone is its own affair.
-        for line in theirs.iter().filter(|told| !told.message.starts_with("===> Exited")) {
-            let Some(at) = rest.iter().position(|told| told == line) else { panic!("{line:?} in {ours:?}") };
-            rest.remove(at);
-        }
-    }
-    let words = stream(&manager, "json-upgrade-noid.req");
-    assert_eq!(words, told(&recorded("json-upgrade-noid.resp")));
+fn a_line_without_an_end_is_cut_off_and_requests_are_not_piled_up() {
+    let mut manager = start("stop-on:USR2 pause", "-m manual");
+    let mut long = UnixStream::connect(&manager.control).unwrap();
+    long.set_read_timeout(Some(LIMIT)).unwrap();
+    long.write_all(&[b'a'; 65_537]).unwrap();
+    let mut answer = String::new();
+    BufReader::new(&long).read_line(&mut answer).unwrap();
+    assert_eq!(answer, "---%0Amessage: 'Line is longer than 65536 bytes: closing the connection'%0A\n");
+    assert_eq!(long.read(&mut [0; 10]).unwrap(), 0, "the manager hangs up");
+
+    // The upgrade does not end: new workers say nothing.
+    let mut eager = UnixStream::connect(&manager.control).unwrap();
+    eager.set_read_timeout(Some(LIMIT)).unwrap();
+    let asked = 70;
+    let requests: String =
+        (1..=asked).map(|id| format!("{{\"command\":\"upgrade\",\"id\":{id}}}\n")).collect();
+    eager.write_all(requests.as_bytes()).unwrap();
+    let refused = |line: &String| line.contains("Too many requests are waiting");
+    let lines = BufReader::new(eager).lines().map(Result::unwrap);
+    let refused: Vec<String> = lines.filter(refused).take(asked - 64).collect();
+    assert!(refused[0].ends_with("\"request_id\":65}"), "{refused:?}");
+    assert!(refused.last().unwrap().ends_with("\"request_id\":70}"), "{refused:?}");
+    assert_eq!(sh(&manager, "louder").stdout, "Verbosity set to 0\n", "others are heard");
     stop(&mut manager);
 }
 
 #[test]
-fn recorded_requests_are_answered_across_a_new_image() {
-    let mut manager = start(POLITE, "-m manual");
+fn what_is_merged_into_the_config_holds_and_is_told() {
+    let mut manager = start("ignore:USR2 ack-einhorn pause", "-m manual --max-upgrade-additional 3 -s 0.01");
     alive(&manager, 1);
-    let answer = stream(&manager, "json-reload.req");
-    assert_eq!(answer, told(&recorded("json-reload.resp")));
-    manager.log.line("re-executed");
-    stop(&mut manager);
-}
-
-#[test]
-fn recorded_refusals_begin_as_they_did_and_end_with_the_reason() {
-    let mut manager = start_wrapped("exit 3", "-m manual");
-    alive(&manager, 1);
-    for name in ["reload", "upgrade", "upgrade_fleet", "upgrade-noid"] {
-        let mut ours = stream(&manager, &format!("reload-refused-{name}.req"));
-        let theirs = told(&recorded(&format!("reload-refused-{name}.resp")));
-        if let Some(end) = ours.pop_if(|told| told.message.starts_with("Upgrade failed: not re-executed: ")) {
-            assert_eq!((&end.id, end.wait), (&theirs[0].id, false), "{name}");
-        } else {
-            assert!(!theirs[0].wait, "{name}: {ours:?}");
-        }
-        ours.retain(|told| !told.message.contains("Reloading einhorn master"));
-        assert_eq!(ours, theirs, "{name}");
-    }
-    stop(&mut manager);
-}
-
-/// The state that is told to this recorded request, and that which was told then, both without what is of their day.
-fn states(manager: &Manager, name: &str) -> (String, String) {
-    let message = |told: &[Told]| told[0].message.clone();
-    let ours = message(&stream(manager, &format!("{name}.req")));
-    let ours = ours
-        .replace(&numberless(&manager.path("").display().to_string()), "/tmp/")
-        // We tell the limit that holds where nobody has set one, too.
-        .replace("    :max_unacked: N\n", "");
-    // Ruby names a moment the first time it writes it, and refers to it afterwards; and it looks the program up first.
-    let theirs = message(&told(&recorded(&format!("{name}.resp"))))
-        .replace(": &N N", ": N")
-        .replace("*N", "N-N-N N:N:N.N +N:N")
-        .replace("/usr/bin/sleep", "sleep")
-        .replace("\"sleep\"", "sleep");
-    (ours, theirs)
-}
-
-#[test]
-fn the_recorded_states_are_told() {
-    let setup = setup("");
-    let mut command = Command::new(REMUDA);
-    command.current_dir(setup.path("")).args(["einhorn", "-m", "manual"]);
-    for (option, name) in [("-d", "x.sock"), ("-e", "x.pid"), ("-f", "x.lock")] {
-        command.arg(option).arg(setup.path(name));
-    }
-    command.args(["--", "sleep", "1000"]);
-    let mut manager = setup.start_as(command);
-    manager.control = manager.path("x.sock");
-    manager.log.line("===> Launched");
-    let (ours, theirs) = states(&manager, "manual-state");
-    assert_eq!(ours, theirs);
-    let (pid, _) = workers(&manager)[0];
-    for name in ["manual-ack-goji", "manual-ping"] {
-        let request = recorded(&format!("{name}.req")).replace("22763", &pid.to_string());
-        assert_eq!(exchange(&manager, request.as_bytes()), recorded(&format!("{name}.resp")), "{name}");
-    }
-    let (ours, theirs) = states(&manager, "manual-state-after");
-    assert_eq!(ours, theirs);
-    manager.signal(Signal::SIGTERM);
-    assert_eq!(manager.exit().code(), Some(0));
-}
-
-#[test]
-fn the_recorded_state_of_sockets_and_options_is_told() {
-    let setup = setup("");
-    write_program(&setup.path("envdump.py"), "#!/bin/sh\nexec sleep 1000\n");
-    let mut command = Command::new(REMUDA);
-    command.current_dir(setup.path("")).args(["einhorn", "-b", "127.0.0.1:0,r,n", "-b", "127.0.0.1:0"]);
-    command.args(["-g", "-c", "myapp", "--drop-env-var", "DROPME"]);
-    for (option, name) in [("-d", "x.sock"), ("-e", "x.pid"), ("-f", "x.lock")] {
-        command.arg(option).arg(setup.path(name));
-    }
-    command.args(["--", "./envdump.py", "-x", "a", "--verbose"]);
-    let mut manager = setup.start_as(command);
-    manager.control = manager.path("x.sock");
-    alive(&manager, 1);
-    let (ours, theirs) = states(&manager, "state-bind-g-c");
-    assert_eq!(ours, theirs);
-    manager.signal(Signal::SIGTERM);
-    assert_eq!(manager.exit().code(), Some(0));
-}
-
-// ---- upgrades --------------------------------------------------------------------------------------------------------
-
-#[test]
-fn an_upgrade_is_told_from_beginning_to_end_across_a_new_image() {
-    let mut manager = start(POLITE, "-m manual -n 2 -s 0.01");
-    alive(&manager, 2);
-    let mut other = UnixStream::connect(&manager.control).unwrap();
-    other.set_read_timeout(Some(LIMIT)).unwrap();
-    other
-        .write_all(b"{\"command\":\"upgrade_fleet\",\"id\":\"mine\"}\n{\"command\":\"louder\",\"id\":3}\n")
-        .unwrap();
-    let told = sh(&manager, "upgrade");
-    assert_eq!(told.code, Some(0), "{told:?}");
-    let lines: Vec<&str> = told.stdout.lines().collect();
-    assert_eq!(lines.first(), Some(&"Upgrading smoothly, as commanded"), "{told:?}");
-    assert_eq!(lines.last(), Some(&"Upgrade done"), "{told:?}");
+    let config = "{config: {number: 2, seconds: 0.5, max_unacked: 7, max_upgrade_additional: 0}, \
+                  ':ack_mode': {type: timer, timeout: 0.25}, signal_timeout: 1, verbosity: 0}";
+    let said = sh(&manager, &format!("config \"{config}\""));
+    assert_eq!(said.stdout, "Successfully merged in config\n", "{said:?}");
+    let text = state(&manager);
     for part in [
-        "Starting smooth upgrade from version",
-        "===> Launched",
-        "killing off 1 old workers.",
-        "Sending USR2 to [",
-        "Upgraded successfully to version",
+        ":number: 2\n",
+        ":seconds: 0.5\n",
+        ":max_unacked: 7\n",
+        ":max_upgrade_additional: 0\n",
+        ":type: :timer\n    :timeout: 0.25\n",
+        ":signal_timeout: 1\n",
+        ":verbosity: 0\n",
     ] {
-        assert!(told.stdout.contains(part), "{part}: {told:?}");
+        assert!(text.contains(part), "{part}: {text}");
     }
-    other.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut all = String::new();
-    other.read_to_string(&mut all).unwrap();
-    let begin = r#"{"message":"Upgrading fleet, as commanded","request_id":"mine","wait":true}"#;
-    assert_eq!(all.lines().next(), Some(begin), "{all}");
-    assert_eq!(all.lines().last(), Some(r#"{"message":"Upgrade done","request_id":"mine"}"#), "{all}");
-    assert!(all.contains(r#"{"message":"Verbosity set to 0","request_id":3}"#), "{all}");
-    manager.log.line("re-executed");
-    stop(&mut manager);
-}
-
-#[test]
-fn hup_upgrades_and_the_signals_that_end_it_have_their_status() {
-    let mut manager = start(POLITE, "-m manual");
-    alive(&manager, 1);
-    let (old, _) = workers(&manager)[0];
-    manager.signal(Signal::SIGUSR1);
-    manager.signal(Signal::SIGHUP);
-    manager.log.line("INFO: Starting smooth upgrade from version 0...");
-    manager.log.line("INFO: Upgraded successfully to version 1 (Einhorn 1.1.1).");
-    assert!(wait_gone(old));
-    assert_eq!(workers(&manager).iter().map(|&(_, version)| version).collect::<Vec<_>>(), [1]);
-    stop(&mut manager);
-    let mut manager = start("stop-on:QUIT ack-einhorn pause", "-m manual");
-    alive(&manager, 1);
-    manager.signal(Signal::SIGQUIT);
-    assert_eq!(manager.exit().code(), Some(1));
-}
-
-#[test]
-fn a_worker_that_does_not_go_is_killed_where_a_time_is_set() {
-    let mut manager = start("ignore:USR2 ack-einhorn pause", "-m manual -t 1");
-    alive(&manager, 1);
-    manager.signal(Signal::SIGINT);
-    manager.log.line("is still active after");
-    assert_eq!(manager.exit().code(), Some(0));
-}
-
-/// Starts with a command that leads back to the manager: a script with these lines before it.
-fn start_wrapped(lines: &str, options: &str) -> Manager {
-    let setup = setup("");
-    let script = setup.path("wrapper");
-    write_program(&script, &format!("#!/bin/sh\n{lines}\n"));
-    let mut base = Command::new(REMUDA);
-    base.arg("einhorn").arg("--reexec-as").arg(format!("{} 'a b'", script.display()));
-    let mut command = command_by(base, &setup, POLITE, options);
-    command.env("DROPPED", "x");
-    setup.start_as(command)
-}
-
-fn rewrite(manager: &Manager, lines: &str) {
-    let fresh = manager.path("wrapper.2");
-    write_program(&fresh, &format!("#!/bin/sh\n{lines}\n"));
-    replace_by_link(&manager.path("wrapper"), &fresh);
-}
-
-#[test]
-fn a_wrapper_leads_back_to_the_manager_with_the_first_environment() {
-    let lines =
-        format!("[ \"$1\" = 'a b' ] || exit 9\nshift\nexec env -u REMUDA_STATE_FD {REMUDA} einhorn \"$@\"");
-    let mut manager = start_wrapped(&lines, "-m manual --drop-env-var DROPPED");
-    alive(&manager, 1);
-    let (old, _) = workers(&manager)[0];
-    assert_eq!(
-        environment(old).get("DROPPED").map(String::as_str),
-        Some("x"),
-        "the first workers still see it"
-    );
+    alive(&manager, 2);
+    // Each old one has to be killed before there is room for a new one.
     let told = sh(&manager, "upgrade");
-    assert!(told.stdout.ends_with("Upgrade done\n"), "{told:?}\n{}", manager.log.text());
-    assert!(wait_gone(old));
-    let (new, version) = workers(&manager)[0];
-    assert_eq!((version, environment(new).get("DROPPED")), (1, None));
+    assert!(told.stdout.ends_with("Upgrade done\n"), "{told:?}");
+    assert_eq!(told.stdout.matches("is still active after").count(), 2, "{told:?}");
+    let refused = sh(&manager, "config '{bind: []}'");
+    assert!(refused.stdout.starts_with("Not merged: bind cannot change while Einhorn runs"), "{refused:?}");
+    let lifted = sh(&manager, "config '{signal_timeout: ~}'; state");
+    assert!(lifted.stdout.contains(":signal_timeout:\n"), "{lifted:?}");
     stop(&mut manager);
 }
 
-#[test]
-fn a_wrapper_that_fails_or_leads_elsewhere_costs_nothing_but_the_upgrade() {
-    let lines = format!("shift\nexec {REMUDA} einhorn \"$@\"");
-    let mut manager = start_wrapped(&lines, "-m manual");
-    alive(&manager, 1);
-    let before = workers(&manager);
-    for lines in ["exit 3", "exec sh -c 'exit 0'", "exec /no/such/program", "kill -9 $$"] {
-        rewrite(&manager, lines);
-        let told = sh(&manager, "upgrade");
-        let last = told.stdout.lines().last().unwrap_or_default().to_owned();
-        assert!(last.starts_with("Upgrade failed: not re-executed: "), "{lines}: {told:?}");
-        assert_eq!(workers(&manager), before, "{lines}");
-    }
-    stop(&mut manager);
-}
-
-#[test]
-fn a_wrapper_that_takes_its_time_is_waited_for_and_loses_nobody() {
-    let lines = format!("shift\nexec {REMUDA} einhorn \"$@\"");
-    let mut manager = start_wrapped(&lines, "-m manual");
-    alive(&manager, 1);
-    let (worker, _) = workers(&manager)[0];
-    for name in ["asked", "gap"] {
-        mkfifo(&manager.path(name), Mode::from_bits_truncate(0o600)).unwrap();
-    }
-    let directory = manager.path("").display().to_string();
-    let wait = format!(
-        "case $1 in --upgrade-check) read go <{directory}/asked;; *) read go <{directory}/gap;; esac"
-    );
-    rewrite(&manager, &format!("shift\n{wait}\nexec {REMUDA} einhorn \"$@\""));
-    // Open as soon as the wrapper waits there.
-    let gate = |name: &str| fs::OpenOptions::new().write(true).open(manager.path(name)).unwrap();
-    let mut half = UnixStream::connect(&manager.control).unwrap();
-    half.set_read_timeout(Some(LIMIT)).unwrap();
-    half.write_all(b"---%0Acommand: qui").unwrap();
-    let mut told = UnixStream::connect(&manager.control).unwrap();
-    told.set_read_timeout(Some(LIMIT)).unwrap();
-    told.write_all(b"{\"command\":\"upgrade\",\"id\":\"u\"}\n").unwrap();
-    let mut asked = gate("asked");
-    assert_eq!(workers(&manager), [(worker, 0)], "who waits for the wrapper does everything else");
-    asked.write_all(b"\n").unwrap();
-    let mut gap = gate("gap");
-    assert!(lives(worker));
-    // Nobody is there to read it at this moment.
-    half.write_all(b"eter%0Aid: 7%0A\n").unwrap();
-    gap.write_all(b"\n").unwrap();
-    for (stream, end) in [
-        (&mut half, "---%0Amessage: Verbosity set to 2%0Arequest_id: 7%0A\n"),
-        (&mut told, "{\"message\":\"Upgrade done\",\"request_id\":\"u\"}\n"),
-    ] {
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.ends_with(end), "{answer}");
-    }
-    assert!(wait_gone(worker));
-    stop(&mut manager);
-}
-
-fn upgrades_under_load(count: u32) {
-    let setup = setup("");
-    let command =
-        command(&setup, "stop-on:USR2 ack-einhorn serve", "-b 127.0.0.1:0,r -n 3 -m manual -s 0.001");
-    let mut manager = setup.start_as(command);
-    alive(&manager, 3);
-    let limit = Duration::from_secs(10);
-    let traffic =
-        Traffic { connections: 4, pause: Duration::from_millis(1), limit, ..Traffic::to(address(&manager)) };
-    let load = Load::start(traffic).unwrap();
-    let upgrade = || {
-        let told = sh(&manager, "upgrade");
-        assert!(told.stdout.ends_with("Upgrade done\n"), "{told:?}\n{}", manager.log.text());
-    };
-    upgrade();
-    // Old workers go when they are done, and the end of a client is noticed in the next pass.
-    let open = |manager: &Manager| {
-        let begin = Instant::now();
-        while workers(manager).len() > 3 {
-            assert!(begin.elapsed() < LIMIT, "{}", state(manager));
-        }
-        descriptors(manager.pid()).into_values().filter(|target| target.starts_with("socket:")).count()
-    };
-    let before = open(&manager);
-    for _ in 1..count {
-        upgrade();
-    }
-    let begin = Instant::now();
-    while open(&manager) > before {
-        assert!(begin.elapsed() < LIMIT, "{:?} after {before}", descriptors(manager.pid()));
-    }
-    let report = load.stop();
-    assert!(report.requests() > 0 && report.failed() == 0, "{report}");
-    println!("{count} upgrades: {report}");
-    stop(&mut manager);
-}
-
-#[test]
-fn a_dozen_upgrades_with_re_execution_lose_no_request() {
-    upgrades_under_load(12);
-}
-
-#[test]
-#[ignore = "takes long; `cargo test --test run_einhorn -- --ignored`"]
-fn two_hundred_upgrades_with_re_execution_lose_no_request() {
-    upgrades_under_load(200);
-}
-
-#[test]
-fn einhorn_runs_as_the_worker_of_another() {
-    let setup = setup("");
-    let inner = setup.path("inner");
-    let text = format!(
-        "#!/bin/sh\nexec {REMUDA} einhorn -d {0}/i.sock -e {0}/i.pid -f {0}/i.lock -- sleep 1000\n",
-        setup.path("").display()
-    );
-    write_program(&inner, &text);
-    replace_by_link(&setup.path("program"), &inner);
-    let command = command(&setup, "", "");
-    let mut manager = setup.start_as(command);
-    alive(&manager, 1);
-    let (worker, _) = workers(&manager)[0];
-    assert!(lives(worker));
-    kill(Pid::from_raw(manager.pid()), Signal::SIGTERM).unwrap();
-    assert_eq!(manager.exit().code(), Some(0), "{}", manager.log.text());
-    assert!(!lives(worker));
-}
+// ---- the shell -----------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_shell_reads_commands_to_the_end_of_its_input() {
@@ -705,5 +444,51 @@ fn a_shell_reads_commands_to_the_end_of_its_input() {
     assert_eq!(output.status.code(), Some(0));
     let said = "Verbosity set to 2\nVerbosity set to 1\nIncrementing number of workers from 1 -> 2\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), said);
+    stop(&mut manager);
+}
+
+/// Both ends of a new terminal: what it types into, and what reads from it.
+fn terminal() -> (fs::File, fs::File) {
+    let keyboard =
+        fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open("/dev/ptmx").unwrap();
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: numbers only.
+    let theirs = unsafe {
+        assert_eq!(libc::unlockpt(keyboard.as_raw_fd()), 0);
+        libc::ioctl(keyboard.as_raw_fd(), libc::TIOCGPTPEER, flags)
+    };
+    assert!(theirs >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: it was opened just now, and nobody else knows it.
+    (keyboard, fs::File::from(unsafe { OwnedFd::from_raw_fd(theirs) }))
+}
+
+#[test]
+fn on_a_terminal_a_shell_greets_and_asks_for_line_after_line() {
+    let mut manager = start(POLITE, "-m manual -c app");
+    alive(&manager, 1);
+    let said = "> Verbosity set to 2\n> Verbosity set to 1\nVerbosity set to 0\n> ";
+    // A last line, or the end of the input, which is a line feed more.
+    for (end, rest) in [("quit\n", ""), ("\x04", "\n")] {
+        let (mut keyboard, theirs) = terminal();
+        let mut shell = Command::new(REMUDA)
+            .args(["einhornsh", "-d"])
+            .arg(&manager.control)
+            .env("USER", "tester")
+            .stdin(theirs)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        keyboard.write_all(format!("quieter\nlouder; louder\n{end}").as_bytes()).unwrap();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        shell.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        shell.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(shell.wait().unwrap().code(), Some(0));
+        assert_eq!(stdout, format!("{said}{rest}"));
+        let welcome =
+            format!("Welcome, tester! You are speaking to Einhorn Master Process {} (app).", manager.pid());
+        assert_eq!(stderr, format!("{welcome}\nThis is Einhorn 1.1.1.\n"));
+        assert_eq!(sh(&manager, "quieter").stdout, "Verbosity set to 1\n");
+    }
     stop(&mut manager);
 }

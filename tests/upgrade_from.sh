@@ -25,5 +25,8 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo=${CARGO:-cargo}
 # Kept, so that dependencies are built once.
 "$cargo" build --locked --manifest-path "$tree/Cargo.toml" --target-dir "$target/earlier"
-REMUDA_EARLIER="$target/earlier/debug/remuda" "$cargo" test --locked --test run_reexec -- \
+export REMUDA_EARLIER="$target/earlier/debug/remuda"
+"$cargo" test --locked --test run_reexec -- \
 	--ignored --exact --nocapture a_manager_of_an_earlier_commit_becomes_this_one
+"$cargo" test --locked --test run_einhorn_upgrade -- \
+	--ignored --exact --nocapture an_einhorn_of_an_earlier_commit_becomes_this_one

@@ -62,7 +62,7 @@ Options:
     -v, --verbose                    log more; repeatable
         --drop-env-var NAME          drop a variable at the first upgrade; repeatable
         --gc-before-fork             of Ruby's einhorn only: ignored
-        --max-unacked N              workers that may be starting up at a time in an upgrade
+        --max-unacked N              workers that may be starting up at a time, but for the first ones
         --max-upgrade-additional N   workers beyond the number in a smooth upgrade
         --nice NICE                  nice values: MASTER, MASTER:WORKER or MASTER:WORKER:CMD
         --reexec-as CMDLINE          the command that leads back to einhorn in an upgrade
@@ -315,7 +315,6 @@ impl Given {
             nice_worker: self.nice.1,
             reexec_as: self.reexec_as.clone(),
             drop: self.drop.clone(),
-            signal_timeout: self.signal_timeout,
         };
         let group = values::name_of_program(program);
         let words = || free.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -379,9 +378,6 @@ impl Given {
 
     fn policy(&self, workers: u32, processors: u32) -> Policy {
         let patience = self.signal_timeout.map_or(NEVER, Duration::from_secs);
-        // None beside the target: then an old one has to go first.
-        let upgrade = if self.max_extra == Some(0) { UpgradeMode::StopFirst } else { UpgradeMode::Rolling };
-        let surge = if self.max_extra == Some(0) { Share::Count(1) } else { Share::Percent(100) };
         Policy {
             workers,
             workers_min: 1,
@@ -391,12 +387,12 @@ impl Given {
             graceful_signal: Signal::USR2,
             stop_timeout: patience,
             drain_timeout: patience,
-            upgrade,
-            surge,
+            upgrade: UpgradeMode::Rolling,
+            surge: Share::Percent(100),
             max_unacked: Some(self.max_unacked.unwrap_or(processors)),
             // However many old ones still finish their work.
             max_draining: Some(u32::MAX),
-            max_extra: self.max_extra.filter(|&extra| extra > 0),
+            max_extra: self.max_extra,
             spacing: self.seconds,
             // An upgrade that does not succeed yet may do so as soon as the program is mended: the old ones live on.
             upgrade_failures: u32::MAX,

@@ -133,16 +133,27 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::plan::Argv0;
 
     /// A state as the first version that could be re-executed wrote it, in the midst of an upgrade. Every later version
     /// has to read it.
     const FIRST: &str = include_str!("../../tests/golden/state/format-1.json");
 
+    /// The same in the manner of einhorn: clients that wait for upgrades, one with half a line, connections of workers.
+    const EINHORN: &str = include_str!("../../tests/golden/state/einhorn-1.json");
+
     fn first() -> Value {
         serde_json::from_str(FIRST).unwrap()
+    }
+
+    /// All that were recorded.
+    fn recorded() -> [Value; 2] {
+        [FIRST, EINHORN].map(|text| serde_json::from_str(text).unwrap())
     }
 
     fn read(state: &Value) -> Result<Document, String> {
@@ -187,10 +198,31 @@ mod tests {
     }
 
     #[test]
+    fn a_state_in_the_manner_of_einhorn_is_read() {
+        let document = Document::read(EINHORN.as_bytes()).unwrap_or_else(|why| panic!("{why}"));
+        let spec = &document.groups[0].spec;
+        assert!(spec.launch.handoff.control_descriptor && spec.launch.argv0 == Argv0::Found);
+        assert_eq!((spec.policy.max_extra, spec.policy.stop_timeout), (Some(1), Duration::from_secs(20)));
+        assert_eq!(document.own.reexec.command, ["/run/web/wrapper", "a b"]);
+        assert_eq!((document.own.nice, document.workers.pids().len()), (Some(1), 3));
+        let clients = serde_json::to_value(&document.clients).unwrap();
+        let of_all = |place: &str| -> Vec<Value> {
+            let clients = clients["table"].as_array().unwrap().iter();
+            clients.filter_map(|client| client.pointer(place)).cloned().collect()
+        };
+        assert!(of_all("/input/half_line").contains(&json!("---%0Acommand: qui")));
+        let ids = of_all("/codec/Einhorn/pending/0/style/id");
+        assert_eq!(ids, [json!(["u", false]), json!(["1.5", true])]);
+        assert_eq!(of_all("/owner/Worker").len(), 3);
+    }
+
+    #[test]
     fn nothing_of_a_state_is_lost_on_the_way() {
-        let written: Value = serde_json::from_slice(&read(&first()).unwrap().bytes().unwrap()).unwrap();
-        let missing = missing(&first(), &written, "");
-        assert!(missing.is_empty(), "{missing:?}");
+        for state in recorded() {
+            let written: Value = serde_json::from_slice(&read(&state).unwrap().bytes().unwrap()).unwrap();
+            let missing = missing(&state, &written, "");
+            assert!(missing.is_empty(), "{missing:?}");
+        }
     }
 
     /// Where the second value does not have what the first one has; it may have more.
@@ -213,10 +245,11 @@ mod tests {
 
     #[test]
     fn what_a_later_version_adds_is_passed_over() {
-        let mut later = first();
-        assert!(add_unknown(&mut later) > 30);
-        later["version"] = json!("9.9.9");
-        read(&later).unwrap_or_else(|why| panic!("{why}"));
+        for mut later in recorded() {
+            assert!(add_unknown(&mut later) > 30);
+            later["version"] = json!("9.9.9");
+            read(&later).unwrap_or_else(|why| panic!("{why}"));
+        }
     }
 
     #[test]

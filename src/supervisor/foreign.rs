@@ -175,6 +175,7 @@ impl Supervisor {
             policy.max_unacked = max_unacked.or(policy.max_unacked);
             policy.max_extra = max_extra.or(policy.max_extra);
             self.groups[at].plan_policy(policy, None);
+            self.groups[at].dirty = true;
             if let Some(workers) = *workers {
                 let id = self.groups[at].id;
                 self.resize(id, workers);

@@ -356,7 +356,15 @@ impl Group {
 
     /// How workers are replaced at this moment.
     pub(super) fn mode(&self) -> UpgradeMode {
-        self.rollout.as_ref().map_or(UpgradeMode::Rolling, |rollout| rollout.mode)
+        match self.rollout.as_ref().map(|rollout| rollout.mode) {
+            Some(UpgradeMode::Rolling) if self.has_no_room() => UpgradeMode::StopFirst,
+            mode => mode.unwrap_or(UpgradeMode::Rolling),
+        }
+    }
+
+    /// No worker may stand beside those that there are to be.
+    fn has_no_room(&self) -> bool {
+        self.policy.max_extra == Some(0)
     }
 
     /// New workers that may stand beside old ones, or slots that may be empty, at this moment.
@@ -365,17 +373,32 @@ impl Group {
         match self.mode() {
             UpgradeMode::Fleet => self.target(),
             UpgradeMode::Rolling | UpgradeMode::StopFirst if restart => self.target(),
+            UpgradeMode::StopFirst if self.has_no_room() => 1,
             UpgradeMode::Rolling | UpgradeMode::StopFirst => self.policy.surge.of(self.target()),
         }
     }
 
-    /// New workers that may be unready at a time; no limit outside of upgrades.
+    /// New workers that may be unready at a time; no limit outside of upgrades, unless workers keep a pace: then one for
+    /// those who do.
     pub(super) fn max_unready(&self) -> u32 {
-        match &self.rollout {
-            None => u32::MAX,
-            Some(rollout) if rollout.purpose == Purpose::Restart => u32::MAX,
-            Some(_) => self.policy.max_unacked.unwrap_or_else(|| self.surge()).max(1),
-        }
+        let limit = match &self.rollout {
+            None if self.is_paced() => self.policy.max_unacked,
+            None => None,
+            Some(rollout) if rollout.purpose == Purpose::Restart => None,
+            Some(rollout) if rollout.mode == UpgradeMode::Fleet && self.has_pace() => None,
+            Some(_) => Some(self.policy.max_unacked.unwrap_or_else(|| self.surge())),
+        };
+        limit.map_or(u32::MAX, |limit| limit.max(1))
+    }
+
+    /// The plan wants workers to follow one another at a pace.
+    fn has_pace(&self) -> bool {
+        !self.policy.spacing.is_zero()
+    }
+
+    /// Workers that are started now keep it: not the first ones, nor those of a fleet upgrade.
+    pub(super) fn is_paced(&self) -> bool {
+        self.has_pace() && self.last_spawn.is_some() && self.mode() != UpgradeMode::Fleet
     }
 
     /// Workers that may be on their way out at a time before the next old one is asked to go.
@@ -385,12 +408,8 @@ impl Group {
 
     /// Until when no worker is started, as one was started just now; a moment that has passed means nothing.
     pub(super) fn paced_until(&self) -> Mono {
-        match self.last_spawn {
-            Some(at) if !self.policy.spacing.is_zero() && self.mode() != UpgradeMode::Fleet => {
-                at.after(self.policy.spacing)
-            }
-            _ => Mono(0),
-        }
+        let last = self.last_spawn.filter(|_| self.is_paced());
+        last.map_or(Mono(0), |at| at.after(self.policy.spacing))
     }
 
     /// Whether a slot may get a worker now as far as the history of failures goes.

@@ -355,10 +355,8 @@ impl Supervisor {
         let mut in_flight = count(&views[..tried.min(views.len())], unready);
         let mut extra = count(views, |view| view.modern.is_some() && !view.old.is_empty());
         let (max_unready, surge) = (group.max_unready(), group.surge());
-        // A limit on how fast workers follow one another is none for the first ones.
-        let paced = !group.policy.spacing.is_zero() && group.mode() != UpgradeMode::Fleet;
-        let first = group.last_spawn.is_none();
-        let mut hold = paced && group.paced_until() > now;
+        let paced = group.is_paced();
+        let mut hold = group.paced_until() > now;
         let living = self.workers_of(id).count();
         let limit = group.policy.max_extra.filter(|_| group.mode() == UpgradeMode::Rolling);
         let limit = limit.map_or(u32::MAX, |extra| group.target().saturating_add(extra));
@@ -389,7 +387,7 @@ impl Supervisor {
             view.modern = Some((child, Phase::Spawning));
             in_flight += 1;
             room = room.saturating_sub(1);
-            hold = paced && !first;
+            hold = paced;
             extra += u32::from(beside_old);
         }
     }

@@ -169,6 +169,9 @@ fn clear(path: &Path, address: &UnixAddr) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(reason(error)),
+        Ok(there) if there.is_dir() => {
+            return Err("that is a directory: it takes the path of a socket".into());
+        }
         Ok(there) if !there.file_type().is_socket() => {
             return Err("there is a file that is not a socket".into());
         }

@@ -9,6 +9,7 @@
 
 #![allow(dead_code, reason = "each file of tests uses another part")]
 
+pub(crate) mod einhorn;
 pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod namespace;

@@ -15,6 +15,8 @@
 //! | `grandchild` | starts a process that ignores every signal it can; the pid is appended to the file `grandchildren` |
 //! | `ack`, `ack:0`, `ack:self` | says that it is ready, in JSON: without pid, with 0, with its own |
 //! | `ack-einhorn` | says so as Einhorn::Worker does, and waits until the manager hangs up |
+//! | `ack-by-fd` | says so over the connection of EINHORN_SOCK_FD, where nobody answers |
+//! | `ask-by-fd:PATH` | sends the line from this FIFO over that connection, and what is answered to standard error |
 //! | `ack-by-child` | lets a child of its own say so |
 //! | `ack-in-passing` | says so to FIRESTARTER_SOCK_PATH, as those who do not wait for an answer |
 //! | `notify:TEXT` | sends a datagram to NOTIFY_SOCKET |
@@ -100,6 +102,17 @@ fn perform(word: &str) {
                 eprintln!("worker {}: ack lost: {error}", std::process::id());
                 exit(1);
             }
+        }
+        ("ack-by-fd", None, None) => {
+            let line = format!("{{\"command\":\"worker:ack\",\"pid\":{}}}\n", std::process::id());
+            own_connection().write_all(line.as_bytes()).unwrap();
+        }
+        ("ask-by-fd", Some(path), None) => {
+            let mut connection = own_connection();
+            connection.write_all(&fs::read(path).unwrap()).unwrap();
+            let mut answer = String::new();
+            BufReader::new(connection).read_line(&mut answer).unwrap();
+            eprintln!("worker {}: answered {}", std::process::id(), answer.trim_end());
         }
         ("ack-by-child", None, None) => {
             let status = this_program_again("ack").status().unwrap();
@@ -195,6 +208,14 @@ fn grandchild() {
         .spawn()
         .unwrap();
     append(&format!("{directory}/grandchildren"), child.id());
+}
+
+/// The connection to the manager that this worker was started with.
+fn own_connection() -> UnixStream {
+    let number = env::var("EINHORN_SOCK_FD").unwrap().parse().unwrap();
+    // SAFETY: the manager has put it there, and it stays open until the end of this process.
+    let connection = unsafe { BorrowedFd::borrow_raw(number) };
+    UnixStream::from(connection.try_clone_to_owned().unwrap())
 }
 
 fn unix_address(variable: &str) -> SocketAddr {

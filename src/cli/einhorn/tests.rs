@@ -70,7 +70,7 @@ fn each_option_sets_its_part_of_the_plan() {
     let limited = policy("--max-upgrade-additional 2 prog");
     assert_eq!((limited.max_extra, limited.upgrade), (Some(2), UpgradeMode::Rolling));
     let none = policy("--max-upgrade-additional 0 prog");
-    assert_eq!((none.max_extra, none.upgrade, none.surge), (None, UpgradeMode::StopFirst, Share::Count(1)));
+    assert_eq!((none.max_extra, none.upgrade), (Some(0), UpgradeMode::Rolling));
 
     let levels = ["prog", "-q prog", "-qqq prog", "-v prog", "-vvq prog"].map(|line| plan(line).log.level);
     assert_eq!(levels, [Level::Info, Level::Warn, Level::Warn, Level::Debug, Level::Info]);

@@ -2,7 +2,7 @@
 //! a pace, an upgrade that begins with the manager itself, a client that is told of everything on the way.
 
 use super::*;
-use crate::plan::{Level, ManagerPolicy, Meaning, Share, Shrink, UpgradeMode};
+use crate::plan::{Backoff, Level, ManagerPolicy, Meaning, Share, Shrink, UpgradeMode};
 use crate::supervisor::command::Scale;
 use crate::supervisor::foreign::{Changes, Foreign, Inspection};
 
@@ -98,6 +98,102 @@ fn workers_beside_the_target_are_limited_with_those_that_go() {
     assert_eq!(bench.spawns(), [], "three live, one of them on its way out");
     bench.die(ChildId(0), TERMED);
     assert_eq!(bench.spawns().len(), 1);
+}
+
+#[test]
+fn without_room_beside_the_target_one_old_worker_after_the_other_goes_first() {
+    let none =
+        || Policy { max_extra: Some(0), spacing: Duration::ZERO, surge: Share::Percent(100), ..paced(2) };
+    let mut bench = Bench::up(none());
+    bench.upgrade();
+    assert_eq!((bench.spawns(), bench.signalled()), (vec![], vec![(ChildId(0), Signal::TERM)]));
+    bench.die(ChildId(0), TERMED);
+    let new = bench.spawn();
+    assert_eq!(bench.signalled(), []);
+    bench.ready(new);
+    assert_eq!((bench.spawns(), bench.signalled()), (vec![], vec![(ChildId(1), Signal::TERM)]));
+    bench.die(ChildId(1), TERMED);
+    bench.calm();
+    assert_eq!(bench.serving(), [(0, 2), (1, 2)]);
+    // Room that is made meanwhile is used.
+    let mut bench = Bench::up(none());
+    bench.upgrade();
+    bench.forget();
+    let changes = Changes { max_extra: Some(2), ..Changes::default() };
+    bench.ask(Verb::Foreign(Foreign::Configure(changes)));
+    assert_eq!((bench.spawns().len(), bench.signalled()), (2, vec![]));
+}
+
+#[test]
+fn room_that_is_taken_away_in_an_upgrade_holds_up_nobody_for_ever() {
+    let mut bench = Bench::up(paced(2));
+    bench.pass(secs(5));
+    bench.upgrade();
+    let new = bench.spawn();
+    let changes = Changes { max_extra: Some(0), ..Changes::default() };
+    bench.ask(Verb::Foreign(Foreign::Configure(changes)));
+    bench.ready(new);
+    assert_eq!(bench.signalled(), [(ChildId(0), Signal::TERM), (ChildId(1), Signal::TERM)]);
+    bench.die(ChildId(0), TERMED);
+    bench.die(ChildId(1), TERMED);
+    bench.pass(secs(1));
+    bench.calm();
+    assert_eq!(bench.serving(), [(0, 2), (1, 2)]);
+}
+
+#[test]
+fn who_keeps_a_pace_waits_for_the_unready_before_him_and_nobody_else_does() {
+    let careful = || Policy { max_unacked: Some(1), ..paced(3) };
+    let mut bench = Bench::new(careful());
+    assert_eq!(bench.spawned.len(), 3, "the first ones come at once");
+    bench.calm();
+    bench.pass(secs(10));
+    bench.code(ChildId(0), 0);
+    bench.code(ChildId(1), 0);
+    let second = bench.spawn();
+    bench.pass(secs(10));
+    let ack_deadline = bench.wait();
+    assert_eq!((bench.spawns(), ack_deadline), (vec![], Some(secs(50))), "nobody wakes for the other");
+    bench.ready(second);
+    assert_eq!(bench.spawns().len(), 1);
+
+    let mut bench = Bench::up(careful());
+    bench.ask(Verb::Foreign(Foreign::UpgradeFleet(Wait::No)));
+    bench.prepared();
+    assert_eq!(bench.spawned.len(), 3, "a fleet is started at once");
+
+    let mut bench = Bench::up(careful());
+    bench.pass(secs(10));
+    bench.upgrade();
+    bench.spawn();
+    bench.pass(secs(10));
+    assert_eq!(bench.spawns(), []);
+    let changes = Changes { max_unacked: Some(2), ..Changes::default() };
+    bench.ask(Verb::Foreign(Foreign::Configure(changes)));
+    assert_eq!(bench.spawns().len(), 1, "a limit that is raised holds at once");
+}
+
+#[test]
+fn the_pace_of_a_failing_program_slows_down_by_half_to_half_a_minute_until_one_is_ready() {
+    let backoff =
+        Backoff { base: Duration::from_millis(1500), factor_milli: 1500, max: secs(30), jitter_percent: 0 };
+    let mut bench = Bench::new(Policy { backoff, ..paced(1) });
+    let fail = |bench: &mut Bench| {
+        let child = bench.spawn();
+        bench.fork(child);
+        bench.exec(child);
+        bench.code(child, 1);
+        let pause = bench.wait().unwrap();
+        bench.pass(pause);
+        u32::try_from(pause.as_millis()).unwrap()
+    };
+    let pauses: Vec<u32> = (0..10).map(|_| fail(&mut bench)).collect();
+    assert_eq!(pauses, [1500, 2250, 3375, 5062, 7593, 11_389, 17_083, 25_624, 30_000, 30_000]);
+    let child = bench.spawn();
+    bench.ready(child);
+    bench.pass(secs(2));
+    bench.code(child, 1);
+    assert_eq!(fail(&mut bench), 1500);
 }
 
 #[test]

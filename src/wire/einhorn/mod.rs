@@ -26,6 +26,7 @@ pub const VERSION: &str = "1.1.1";
 
 /// What the manager's side of one connection remembers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Einhorn {
     /// How the manager was started.
     manner: EinhornManner,
@@ -40,7 +41,8 @@ pub struct Einhorn {
     pending: Vec<Pending>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Pending {
     request: u64,
     asked: Asked,
@@ -48,7 +50,8 @@ struct Pending {
 }
 
 /// How replies to a request are written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Style {
     /// As JSON.
     json: bool,
@@ -76,7 +79,7 @@ impl Einhorn {
 
     /// The same for a request with a number of the caller's choice.
     pub(super) fn decode_as(&mut self, request: u64, line: &[u8]) -> Decoded {
-        let unread = Style { json: false, id: None };
+        let unread = Style::default();
         let Some((message, json)) = read(line) else {
             return Decoded::Reply(unread.reply("Could not parse command", false));
         };
@@ -176,13 +179,13 @@ impl Style {
 
 /// The answer to a line above [`REQUEST_LINE_MAX`].
 pub(super) fn too_long() -> Vec<u8> {
-    let style = Style { json: false, id: None };
+    let style = Style::default();
     style.reply(&format!("Line is longer than {REQUEST_LINE_MAX} bytes: closing the connection"), false)
 }
 
 /// The answer to a connection for which there is no room.
 pub(super) fn crowded(connections: usize) -> Vec<u8> {
-    let style = Style { json: false, id: None };
+    let style = Style::default();
     style.reply(&format!("{connections} connections wait for answers: no room for another"), false)
 }
 

@@ -16,7 +16,7 @@ use crate::wire::{Scale, Verb, Wait};
 const WORKERS_MAX: i64 = 1000;
 
 /// What a request was, as far as its replies depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Asked {
     Inc,
     Dec,
@@ -31,6 +31,7 @@ pub(super) enum Asked {
     UpgradeFleet,
     State,
     /// Nobody is told how an ack or a ping went.
+    #[default]
     Silent,
 }
 
@@ -226,10 +227,11 @@ fn change(changes: &mut Changes, within: &str, key: &Yaml, value: &Yaml) -> Resu
             changes.max_unacked = Some(count(1).ok_or_else(|| wrong("a number from 1 to 1000"))?);
         }
         ("config.max_upgrade_additional", _) => {
-            changes.max_extra = Some(count(1).ok_or_else(|| wrong("a number from 1 to 1000"))?);
+            changes.max_extra = Some(count(0).ok_or_else(|| wrong("a number from 0 to 1000"))?);
         }
+        ("signal_timeout", never) if never.is_nothing() => changes.stop_timeout = Some(Duration::MAX),
         ("signal_timeout", _) => {
-            changes.stop_timeout = Some(seconds(value).ok_or_else(|| wrong("seconds"))?);
+            changes.stop_timeout = Some(seconds(value).ok_or_else(|| wrong("seconds, or nothing"))?);
         }
         ("ack_mode", mode @ Yaml::Map(_)) => {
             let kind = mode.get("type").and_then(Yaml::as_text).unwrap_or_default();

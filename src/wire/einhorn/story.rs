@@ -60,6 +60,10 @@ pub fn lines(note: &Note) -> Vec<String> {
         }
         Happening::Gone(exit) => ended(Ending(*exit).to_string()),
         Happening::Died(exit, after, _) => ended(format!("{} after {}", Ending(*exit), Human(*after))),
+        Happening::BackOff(pause) => vec![format!(
+            "Last spinup was a failure, and spinup_interval is {}, so not spinning up a new process before that.",
+            seconds(*pause)
+        )],
         Happening::Stopping(signal, _) => vec![format!("Sending {signal} to [{pid}]")],
         Happening::Killing(after) => {
             vec![format!("Child {pid} is still active after {}. Sending SIGKILL.", seconds(*after))]

@@ -1,6 +1,7 @@
 //! Every recorded exchange, the bytes of every client that is known, and what no input may do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
 use crate::error::Code;
@@ -134,6 +135,93 @@ fn recorded_requests_are_answered_as_they_were() {
 }
 
 #[test]
+fn recorded_requests_of_workers_end_the_connection_without_a_word() {
+    for (name, verb) in [
+        ("ack-nopid", Verb::Ack(None)),
+        ("ack-timer-mode", Verb::Ack(Some(12345))),
+        ("ping", Verb::Heartbeat(Some(12345), "r1".into())),
+        ("manual-ack-goji", Verb::Ack(Some(22763))),
+    ] {
+        let request = recorded(&format!("{name}.req"));
+        let mut codec = codec();
+        let Decoded::Request { request, verb: decoded } = codec.decode(request.trim_end().as_bytes()) else {
+            panic!("{name}")
+        };
+        assert_eq!(decoded, verb, "{name}");
+        let mut out = Vec::new();
+        codec.encode(request, &Reply::Failed(Code::Refused, "no such worker".into()), true, &mut out);
+        assert_eq!(
+            (String::from_utf8(out).unwrap(), codec.is_over()),
+            (recorded(&format!("{name}.resp")), true)
+        );
+    }
+}
+
+#[test]
+fn a_manager_with_a_name_greets_with_it_as_recorded() {
+    let named = EinhornManner { command_name: Some("myapp".into()), ..EinhornManner::default() };
+    let (request, expected) = (recorded("ehlo-cmdname.req"), recorded("ehlo-cmdname.resp"));
+    let done = Reply::Done(String::new());
+    let greet = |line: &str| answer(&mut Einhorn::new(&named, 26633), line, &done);
+    assert_eq!(greet(&in_yaml(request.trim_end())), expected, "to the byte");
+    assert_eq!(parsed(&greet(request.trim_end())), parsed(&expected));
+}
+
+#[test]
+fn what_is_no_mapping_is_refused_as_a_config_where_einhorn_shows_a_backtrace() {
+    let request = recorded("json-config-nothash.req");
+    for line in [request.trim_end().to_owned(), in_yaml(request.trim_end())] {
+        let ours = answer(&mut codec(), &line, &Reply::Done(String::new()));
+        let sentence = "Parsed argument is a Integer, not a hash".to_owned();
+        assert_eq!(parsed(&ours), (sentence, Some(("7".into(), true)), false));
+    }
+}
+
+#[test]
+fn the_recorded_bytes_of_clients_are_understood() {
+    let verb = |name: &str| match codec().decode(recorded(name).trim_end().as_bytes()) {
+        Decoded::Request { verb, .. } => verb,
+        other => panic!("{name}: {other:?}"),
+    };
+    let changes = Changes { workers: Some(4), ..Changes::default() };
+    assert_eq!(verb("client-einhornsh-config.req"), Verb::Foreign(Foreign::Configure(changes)));
+    assert_eq!(verb("client-einhornsh-set_workers.req"), Verb::Scale(None, Scale::To(3), Wait::No));
+    assert_eq!(verb("client-baseplate-ack.req"), Verb::Ack(Some(13047)));
+    assert_eq!(verb("client-ruby-worker-ack.req"), Verb::Ack(Some(13035)));
+}
+
+#[test]
+fn our_einhornsh_sends_the_bytes_of_theirs() {
+    for (name, command, args) in [
+        ("client-einhornsh-help.req", "help", vec![]),
+        ("client-einhornsh-set_workers.req", "set_workers", vec!["3".to_owned()]),
+        ("client-einhornsh-config.req", "config", vec!["{config: {number: 4}}".to_owned()]),
+    ] {
+        let line = client::request_line(1, command, &args);
+        assert_eq!(String::from_utf8(line).unwrap(), recorded(name), "{name}");
+    }
+    assert_eq!(client::greeting("root"), b"---%0Acommand: ehlo%0Auser: root%0A\n");
+}
+
+#[test]
+fn what_a_state_does_not_tell_of_a_connection_has_a_default() {
+    let mut codec = codec();
+    assert!(matches!(codec.decode(br#"{"id":7,"command":"upgrade"}"#), Decoded::Request { .. }));
+    let mut state = serde_json::to_value(&codec).unwrap();
+    assert_eq!(serde_json::from_value::<Einhorn>(state.clone()).unwrap(), codec);
+    for place in ["", "/pending/0", "/pending/0/style"] {
+        let fields = state.pointer(place).unwrap().as_object().unwrap();
+        for name in fields.keys() {
+            let mut less = state.clone();
+            less.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(name);
+            serde_json::from_value::<Einhorn>(less).unwrap_or_else(|error| panic!("{place}/{name}: {error}"));
+        }
+    }
+    state["pending"][0]["from_a_later_version"] = serde_json::json!([1]);
+    assert_eq!(serde_json::from_value::<Einhorn>(state).unwrap(), codec);
+}
+
+#[test]
 fn acks_and_pings_of_every_client_are_understood_and_end_the_connection() {
     let ack = |pid| Verb::Ack(pid);
     let ping = |pid, said: &str| Verb::Heartbeat(pid, said.to_owned());
@@ -232,6 +320,8 @@ fn options_that_cannot_change_are_refused_by_name() {
     assert_eq!(said("ack_mode: {type: timer, timeout: 2}"), "Successfully merged in config");
     assert_eq!(said("5"), "Parsed argument is a Integer, not a hash");
     assert!(said("bind: []").starts_with("Not merged: bind cannot change"), "{}", said("bind: []"));
+    assert_eq!(said("config: {max_upgrade_additional: 0}"), "Successfully merged in config");
+    assert_eq!(said("signal_timeout: ~"), "Successfully merged in config");
     assert!(said("config: {number: 0}").starts_with("Not merged: config.number must be"));
     assert!(said("config: {backlog: 5}").starts_with("Not merged: config.backlog cannot change"));
     assert_eq!(said("{"), "Must pass in a YAML-encoded hash");
@@ -257,7 +347,12 @@ fn the_state_is_what_ruby_would_write() {
         heartbeat: None,
     };
     let inspection = Inspection {
-        policy: Policy { workers: 2, spacing: std::time::Duration::from_secs(1), ..Policy::default() },
+        policy: Policy {
+            workers: 2,
+            spacing: Duration::from_secs(1),
+            stop_timeout: Duration::MAX,
+            ..Policy::default()
+        },
         level: Level::Info,
         generation: 1,
         upgrading: None,
@@ -286,6 +381,8 @@ fn the_state_is_what_ruby_would_write() {
     let mut asked = inspection;
     asked.workers[0].signals = vec![Signal::USR2, Signal::KILL];
     asked.workers[0].heartbeat = Some((0, "r: 1".into()));
+    asked.policy.stop_timeout = Duration::from_millis(2500);
+    asked.policy.max_extra = Some(0);
     codec.manner.bind =
         vec![("127.0.0.1".into(), 0, vec!["r".into(), "n".into()]), ("localhost".into(), 80, Vec::new())];
     asked.addresses = vec!["127.0.0.1:37271".into(), "127.0.0.1:80".into()];
@@ -297,6 +394,8 @@ fn the_state_is_what_ruby_would_write() {
         ":pinged_request_id: 'r: 1'\n",
         "  :bind:\n  - - 127.0.0.1\n    - 0\n    - - r\n      - \"n\"\n  - - localhost\n    - 80\n    - []\n",
         ":bound_ports:\n  - 37271\n  - 80\n",
+        ":signal_timeout: 2.5\n",
+        ":max_upgrade_additional: 0\n",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
