@@ -74,6 +74,20 @@ fn inventory(pid: i32) -> (BTreeMap<String, usize>, BTreeMap<i32, String>) {
     (kept, standard)
 }
 
+/// The same once so many sockets are open: what another test forks at this moment has, until it is executed, a copy of the
+/// connection that this one has closed, and nobody sees the end of that before.
+fn settled(pid: i32, sockets: usize) -> (BTreeMap<String, usize>, BTreeMap<i32, String>) {
+    let begin = Instant::now();
+    loop {
+        let found = inventory(pid);
+        if found.0.keys().filter(|target| target.starts_with("socket:")).count() == sockets {
+            return found;
+        }
+        assert!(begin.elapsed() < support::LIMIT, "not {sockets} sockets: {found:?}");
+        thread::yield_now();
+    }
+}
+
 /// Returns when the manager has seen the end of every connection that was closed before.
 fn quiet(client: &mut Talk) {
     // The first answer may be on its way before the last connection is dropped, the second is not.
@@ -98,7 +112,8 @@ fn fifty_re_executions_keep_every_descriptor_and_everybody() {
     // What whoever started us has left open is not kept.
     manager.done(&["reexec"]);
     quiet(&mut client);
-    let before = inventory(pid);
+    // Two listeners, the control socket and this client.
+    let before = settled(pid, 4);
     let of_worker = descriptors(workers[0]);
     let memory = resident(pid);
     for _ in 0..50 {
@@ -508,7 +523,8 @@ fn refused(prepare: impl FnOnce(&Manager, &PathBuf)) -> (Option<i32>, String) {
     let workers = manager.pids("ready");
     let mut client = manager.connect();
     quiet(&mut client);
-    let before = inventory(manager.pid());
+    // The control socket and this client.
+    let before = settled(manager.pid(), 2);
     prepare(&manager, &manager.path("remuda"));
     let output = manager.verb(&["reexec"]);
     quiet(&mut client);
