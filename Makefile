@@ -18,10 +18,18 @@ compat_pages = $(wildcard $(compat:%=man/%.1))
 # Pages are named PAGE.SECTION; the section is the directory.
 pages = $(filter-out $(compat_pages),$(wildcard man/*.[1-8]))
 
-.PHONY: all test test-servers test-upgrade-from demo bench soak gallery mutants check install install-compat uninstall clean
+# The host's triple, for a build that is linked statically: such flags must not reach the programs that run while building.
+triple = $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: all static test test-servers test-upgrade-from demo bench soak gallery mutants check install install-compat uninstall clean
 
 all:
 	$(CARGO) build --release --locked
+
+# One file that needs no library, for images with nothing else in them. It looks up users, groups and hosts in /etc alone.
+static:
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --target $(triple)
+	@ls -l $(target)/$(triple)/release/remuda
 
 # A test that lacks a tool or a privilege says `skipped: why` and counts as passed; what was skipped is told again at
 # the end. (cargo shows what a test says only if it fails or is asked to.) The second run has system calls fail on

@@ -392,7 +392,7 @@ fn each_wrong_value_is_refused_with_the_option_the_value_and_what_is_right() {
         ("--when-upgrading", "wait", "unknown 'wait' (supersede, queue, refuse)"),
         ("--directory", "", "the path is empty"),
         ("--user", "", "'' is neither a name nor a number"),
-        ("--user", "a:b", "'a:b' is neither a name nor a number"),
+        ("--user", "a:b:c", "'b:c' is neither a name nor a number"),
         ("--group", "a b", "'a b' is neither a name nor a number"),
         ("--env", "NOVALUE", "'NOVALUE' is not NAME=VALUE"),
         ("--env", "=x", "'=x' is not NAME=VALUE"),

@@ -2,14 +2,17 @@
 
 mod support;
 
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use support::http::get;
 use support::namespace::{pid_namespace, process_in};
-use support::{Manager, REMUDA, Setup, pid_of, process, setup};
+use support::process::{Log, Process};
+use support::{Manager, REMUDA, Setup, copy_program, pid_of, process, root, setup};
 
 #[test]
 fn worker_entry() {
@@ -152,7 +155,7 @@ fn probes_say_yes_or_no_and_why() {
     assert_eq!(probe(&manager, &["live"]).0, Some(0));
     let waiting = "remuda: not ready: web starting, 0/2 ready\n";
     assert_eq!(probe(&manager, &["ready"]), (Some(1), waiting.to_owned()));
-    let open = std::fs::OpenOptions::new().write(true).open(&gate).unwrap();
+    let open = fs::OpenOptions::new().write(true).open(&gate).unwrap();
     manager.up();
     drop(open);
     assert_eq!(probe(&manager, &["ready", "--all"]).0, Some(0));
@@ -190,4 +193,190 @@ fn a_group_may_end_the_manager_with_the_code_of_its_worker() {
     let log = manager.log.all();
     assert!(log.contains("everything ends with a worker, with exit code 137"), "{log}");
     assert!(log.contains(&format!("web[1] pid {} gen 1: gone: ", workers[1])), "{log}");
+}
+
+/// Somebody of whom no user database knows.
+const NOBODY: &str = "54321:54321";
+
+/// The manager as it can be executed where there is nothing else: linked statically, if that was built since.
+fn lonely() -> Option<PathBuf> {
+    let age = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let target = Path::new(REMUDA).ancestors().nth(2)?;
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let built = ["debug", "release"].map(|profile| target.join(&triple).join(profile).join("remuda"));
+    built
+        .into_iter()
+        .find(|path| age(path).is_some_and(|age_of_it| Some(age_of_it) >= age(Path::new(REMUDA))))
+}
+
+/// A directory with the manager, the libraries that it cannot do without, and nothing else.
+fn empty_root(setup: &Setup) -> PathBuf {
+    let root = setup.path("root");
+    fs::create_dir(&root).unwrap();
+    if let Some(lonely) = lonely() {
+        copy_program(&lonely, &root.join("remuda"));
+        return root;
+    }
+    copy_program(Path::new(REMUDA), &root.join("remuda"));
+    let libraries = process::run(Command::new("ldd").arg(REMUDA));
+    for path in libraries.stdout.split_whitespace().filter(|word| word.starts_with('/')) {
+        let copy = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        copy_program(Path::new(path), &copy);
+    }
+    root
+}
+
+/// A verb asked from within the same root, by the same user.
+fn within(root: &Path, words: &[&str]) -> process::Output {
+    let mut command = Command::new("chroot");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.arg(format!("--userspec={NOBODY}")).arg(root).arg("/remuda").args(words);
+    process::run(&mut command)
+}
+
+#[test]
+fn where_there_is_nothing_else_it_starts_and_works() {
+    if !root() {
+        return;
+    }
+    // As many descriptors as may be had, which may be a billion; 32 MiB, in KiB.
+    let limits = ["-n 16", "-n $(ulimit -H -n)", "-v 32768"];
+    for (number, limits) in limits.into_iter().enumerate() {
+        let setup = setup("");
+        let root = empty_root(&setup);
+        let name = format!("nothing-{}-{number}", std::process::id());
+        let script = format!(
+            "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && ulimit {limits} && \
+             exec chroot --userspec={NOBODY} --groups=54321 \"$0\" /remuda run --name {name} \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", &script]).arg(&root);
+        command.args(["-b", "127.0.0.1:0", "-n", "2", "--ack", "none", "--user", NOBODY, "--"]);
+        command.args(["/remuda", "init", "--pause", "--quiet"]);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env(support::MARK, root.parent().unwrap());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut first = Process::spawn(&mut command);
+        let log = Log::follow(first.child.stderr.take().unwrap());
+        log.lines("ready worker", 2, |line| line.contains(": ready after "));
+        let probed = within(&root, &["probe", "ready", "--all", "--name", &name]);
+        assert_eq!(
+            probed.stdout,
+            format!("ready: {name} up, 2/2 ready\n"),
+            "{limits}: {probed:?}\n{}",
+            log.text()
+        );
+        let upgraded = within(&root, &["upgrade", "--name", &name]);
+        assert_eq!(upgraded.code, Some(0), "{limits}: {upgraded:?}\n{}", log.text());
+        let nameless = within(&root, &["status"]);
+        assert_eq!(nameless.code, Some(3), "nobody can tell who runs without /proc: {nameless:?}");
+        kill(Pid::from_raw(process_in(first.pid())), Signal::SIGTERM).unwrap();
+        assert_eq!(first.wait().code(), Some(0), "{limits}: {}", log.all());
+    }
+}
+
+/// What stands in `examples/container`.
+fn example(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/container").join(name)).unwrap()
+}
+
+/// The lists of words in a YAML document.
+fn lists(text: &str) -> Vec<Vec<String>> {
+    let (mut open, mut found): (Vec<Option<Vec<String>>>, _) = (Vec::new(), Vec::new());
+    for event in saphyr_parser::Parser::new_from_str(text) {
+        match event.expect("YAML").0 {
+            saphyr_parser::Event::SequenceStart(..) => open.push(Some(Vec::new())),
+            saphyr_parser::Event::MappingStart(..) => open.push(None),
+            saphyr_parser::Event::Scalar(word, ..) => {
+                if let Some(Some(list)) = open.last_mut() {
+                    list.push(word.into_owned());
+                }
+            }
+            saphyr_parser::Event::SequenceEnd | saphyr_parser::Event::MappingEnd => {
+                found.extend(open.pop().flatten());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The lists of words that stand in brackets and quotes.
+fn arrays(text: &str) -> Vec<Vec<String>> {
+    let starts = text.match_indices('[').map(|(at, _)| &text[at..]);
+    starts.filter_map(|rest| serde_json::from_str(&rest[..=rest.find(']')?]).ok()).collect()
+}
+
+/// Seconds of an option in a command line, or those that hold without it.
+fn seconds(words: &[String], option: &str, otherwise: u64) -> u64 {
+    let at = words.iter().position(|word| word == option);
+    at.map_or(otherwise, |at| words[at + 1].trim_end_matches('s').parse().unwrap())
+}
+
+/// Fails unless each command line can be read, and returns that of `run`.
+fn checked(lines: Vec<Vec<String>>) -> Vec<String> {
+    let mut manager = None;
+    for line in lines {
+        let line: Vec<String> = line.into_iter().skip_while(|word| word == "CMD").collect();
+        let words = match line.first().map(String::as_str) {
+            Some("/remuda") if line.len() > 1 => line[1..].to_vec(),
+            // The program stands apart.
+            Some("run") => line,
+            _ => continue,
+        };
+        let args = words.iter().map(std::ffi::OsString::from).collect();
+        remuda::cli::native::parse(args).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        if words[0] == "run" {
+            manager = Some(words);
+        }
+    }
+    manager.expect("a manager is run")
+}
+
+/// How long a stop takes at most, by what the manager is told.
+fn longest_stop(manager: &[String]) -> u64 {
+    seconds(manager, "--drain-delay", 0) + seconds(manager, "--stop-timeout", 8)
+}
+
+#[test]
+fn the_examples_can_be_read_and_leave_time_for_the_end() {
+    let dockerfile = example("Dockerfile");
+    let instruction = |word: &str| {
+        let line = dockerfile.lines().find(|line| line.starts_with(word)).unwrap();
+        arrays(line).remove(0)
+    };
+    let manager =
+        checked(vec![[instruction("ENTRYPOINT"), instruction("CMD")].concat(), instruction("HEALTHCHECK")]);
+
+    let number = |text: &str, key: &str| -> u64 {
+        let value = text.split(key).nth(1).unwrap_or_else(|| panic!("{key}"));
+        let digits: String =
+            value.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
+    };
+    let compose = example("compose.yaml");
+    let probes = lists(&compose);
+    assert!(probes.iter().any(|list| list.first().is_some_and(|word| word == "CMD")), "{probes:?}");
+    checked([probes, vec![manager_line(&manager)]].concat());
+    assert!(number(&compose, "stop_grace_period:") > longest_stop(&manager));
+
+    let kubernetes = example("kubernetes.yaml");
+    let lines = lists(&kubernetes);
+    assert_eq!(lines.iter().filter(|line| line.get(1).is_some_and(|word| word == "probe")).count(), 2);
+    let manager = checked(lines);
+    assert!(number(&kubernetes, "terminationGracePeriodSeconds:") > longest_stop(&manager));
+    let hook = kubernetes.split("exec: {command: [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    let hook = hook.split(", ").map(str::to_owned).collect();
+    checked(vec![hook, manager_line(&manager)]);
+
+    let nomad = example("web.nomad.hcl");
+    assert_eq!(nomad.matches('{').count(), nomad.matches('}').count());
+    let manager = checked(arrays(&nomad));
+    assert!(number(&nomad, "kill_timeout") > longest_stop(&manager));
+}
+
+/// As it stands in an image.
+fn manager_line(words: &[String]) -> Vec<String> {
+    [&["/remuda".to_owned()], words].concat()
 }

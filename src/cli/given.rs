@@ -159,7 +159,14 @@ impl Given {
             Id::UpgradeTimeout => self.policy.upgrade_timeout = Some(values::positive(text()?)?),
             Id::DrainTimeout => self.policy.drain_timeout = duration::parse(text()?)?,
             Id::Directory => self.directory = Some(values::path(value)?),
-            Id::User => self.user = Some(values::account(text()?)?),
+            Id::User => {
+                let (user, group) = match text()?.split_once(':') {
+                    Some((user, group)) => (user, Some(values::account(group)?)),
+                    None => (text()?, None),
+                };
+                self.user = Some(values::account(user)?);
+                self.group = group.or(self.group.take());
+            }
             Id::Group => self.group = Some(values::account(text()?)?),
             Id::Env => self.env.set.push(values::variable(value)?),
             Id::EnvFile => self.env.files.push(values::path(value)?),

@@ -568,10 +568,11 @@ const RUN_OPTIONS: &[Opt] = &[
         Id::User,
         "user",
         Section::Environment,
-        "user of workers, name or number",
-        "With all its supplementary groups.",
+        "user of workers, names or numbers",
+        "With all its supplementary groups. GROUP as with --group. The static program looks into /etc/passwd and \
+         /etc/group only, and for the hosts of --bind into /etc/hosts; numbers need no file.",
     )
-    .takes("USER"),
+    .takes("USER[:GROUP]"),
     flag(Id::Group, "group", Section::Environment, "group of workers (that of --user)", "A name or a number.")
         .takes("GROUP"),
     flag(

@@ -1,16 +1,17 @@
-//! Users, groups and the credentials of a peer: getpwnam(3), getgrouplist(3), SO_PEERCRED of unix(7).
+//! Who workers run as, and the credentials of a peer: SO_PEERCRED of unix(7).
 //!
 //! Looking up a name may read files and ask directory services, so it is done when a generation is prepared and never
 //! between fork and exec.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::names::{self, User};
 use super::reason;
 use crate::error::{Error, Result};
 
@@ -62,12 +63,12 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Credent
     let (uid, entry) = match user {
         Some(user) => find_user(user)?,
         None if gid.is_some() => {
-            let uid = Uid::effective();
-            (uid.as_raw(), User::from_uid(uid).map_err(|errno| unreadable("user", &uid.to_string(), errno))?)
+            let uid = our_uid();
+            (uid, names::user_with(uid).map_err(|error| unreadable("user", &uid.to_string(), error))?)
         }
         None => return Ok(None),
     };
-    let gid = gid.unwrap_or_else(|| entry.as_ref().map_or(uid, |entry| entry.gid.as_raw()));
+    let gid = gid.unwrap_or_else(|| entry.as_ref().map_or(uid, |entry| entry.gid));
     let groups = match &entry {
         Some(entry) => supplementary_groups(&entry.name, gid)?,
         None => vec![gid],
@@ -80,8 +81,8 @@ pub fn login_variables(user: Option<&str>) -> Result<Vec<(OsString, OsString)>> 
     let (uid, entry) = match user {
         Some(user) => find_user(user)?,
         None => {
-            let uid = Uid::effective();
-            (uid.as_raw(), User::from_uid(uid).map_err(|errno| unreadable("user", &uid.to_string(), errno))?)
+            let uid = our_uid();
+            (uid, names::user_with(uid).map_err(|error| unreadable("user", &uid.to_string(), error))?)
         }
     };
     let entry = entry.ok_or_else(|| {
@@ -89,7 +90,7 @@ pub fn login_variables(user: Option<&str>) -> Result<Vec<(OsString, OsString)>> 
     })?;
     let name = OsString::from(entry.name);
     Ok(vec![
-        ("HOME".into(), entry.dir.into_os_string()),
+        ("HOME".into(), entry.home.into_os_string()),
         ("USER".into(), name.clone()),
         ("LOGNAME".into(), name),
     ])
@@ -102,22 +103,22 @@ pub fn resolve_user(user: &str) -> Result<u32> {
 
 /// The id of a group given by name or number.
 pub fn resolve_group(group: &str) -> Result<u32> {
-    match Group::from_name(group) {
-        Ok(Some(entry)) => Ok(entry.gid.as_raw()),
+    match names::group_named(group) {
+        Ok(Some(gid)) => Ok(gid),
         Ok(None) => number(group).ok_or_else(|| Error::failed(format!("unknown group {group:?}"))),
-        Err(errno) => number(group).ok_or_else(|| unreadable("group", group, errno)),
+        Err(error) => number(group).ok_or_else(|| unreadable("group", group, error)),
     }
 }
 
 fn find_user(user: &str) -> Result<(u32, Option<User>)> {
-    let named = User::from_name(user);
+    let named = names::user_named(user);
     if let Ok(Some(entry)) = named {
-        return Ok((entry.uid.as_raw(), Some(entry)));
+        return Ok((entry.uid, Some(entry)));
     }
     match (number(user), named) {
         // A database that cannot be read is no reason to refuse a number: a container may have none.
-        (Some(uid), _) => Ok((uid, User::from_uid(Uid::from_raw(uid)).ok().flatten())),
-        (None, Err(errno)) => Err(unreadable("user", user, errno)),
+        (Some(uid), _) => Ok((uid, names::user_with(uid).ok().flatten())),
+        (None, Err(error)) => Err(unreadable("user", user, error)),
         (None, Ok(_)) => Err(Error::failed(format!("unknown user {user:?}"))),
     }
 }
@@ -129,14 +130,12 @@ fn number(text: &str) -> Option<u32> {
 }
 
 fn supplementary_groups(name: &str, gid: u32) -> Result<Vec<u32>> {
-    let fail = |why: String| Error::failed(format!("cannot find the groups of user {name:?}: {why}"));
-    let login = CString::new(name).map_err(|error| fail(error.to_string()))?;
-    let groups = getgrouplist(&login, Gid::from_raw(gid)).map_err(|errno| fail(reason(errno)))?;
-    Ok(groups.into_iter().map(Gid::as_raw).collect())
+    names::groups_of(name, gid)
+        .map_err(|error| Error::failed(format!("cannot find the groups of user {name:?}: {}", reason(error))))
 }
 
-fn unreadable(kind: &str, name: &str, errno: nix::errno::Errno) -> Error {
-    Error::failed(format!("cannot look up {kind} {name:?}: {}", reason(errno)))
+fn unreadable(kind: &str, name: &str, error: io::Error) -> Error {
+    Error::failed(format!("cannot look up {kind} {name:?}: {}", reason(error)))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod holder;
 pub mod lock;
 pub mod log;
 pub mod logfile;
+mod names;
 pub mod notify;
 pub mod offload;
 pub mod outlet;

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use super::holder::{self, Transport};
 use super::reexec::{Inherited, Keeper};
 use super::service::Passed;
 use super::unix::{self, Access, BoundPath, Occupant, listen};
-use super::{creds, fault, reason, sockopt as own_options};
+use super::{creds, fault, names, reason, sockopt as own_options};
 use crate::env::{HandedSocket, SocketFamily};
 use crate::error::{Error, Result};
 use crate::plan::{Address, Family, Host, SocketSpec};
@@ -228,12 +228,13 @@ fn bind_host(
 /// # Errors
 /// Why there are none.
 pub fn look_up(name: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, String> {
-    let found = (name, port).to_socket_addrs().map_err(|error| {
+    let found = names::addresses_of(name, port).map_err(|error| {
         // "failed to lookup address information: Name or service not known"
         let text = error.to_string();
         format!("cannot look up {name}: {}", text.rsplit(": ").next().unwrap_or(&text).to_lowercase())
     })?;
     Ok(found
+        .into_iter()
         .filter(|address| match family {
             Family::Either => true,
             Family::V4 => address.is_ipv4(),
