@@ -37,6 +37,8 @@ struct Search {
     wishes: Vec<Wish>,
     /// How often in one history.
     asks: u8,
+    /// Each for the same thing at most once; and of the faults only deaths.
+    once: bool,
     /// Deaths, failures and missed turns in one history.
     faults: u8,
     /// Codes with which workers die unasked.
@@ -46,7 +48,7 @@ struct Search {
 }
 
 /// Something a client or the terminal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Wish {
     Upgrade,
     Restart,
@@ -111,6 +113,8 @@ impl Move {
 struct Node {
     world: World,
     asks: u8,
+    /// What may be asked for only once, and was.
+    asked: Vec<Wish>,
     faults: u8,
     /// Its number, for the trail.
     at: usize,
@@ -123,7 +127,8 @@ impl Node {
         if world.exit.is_some() {
             return moves;
         }
-        let faulty = self.faults > 0;
+        let mortal = self.faults > 0;
+        let faulty = mortal && !search.once;
         if let Some(child) = world.pending_fork() {
             moves.push(Move::Fork(child));
             moves.extend(faulty.then_some(Move::ForkFails(child)));
@@ -171,7 +176,7 @@ impl Node {
             if search.policy.ready == Readiness::Manual && process.ready.is_none() {
                 moves.push(Move::Ack(child));
             }
-            if faulty {
+            if mortal {
                 moves.extend(search.codes.iter().map(|&code| Move::Dies(child, code)));
             }
         }
@@ -188,12 +193,13 @@ impl Node {
                 Wish::Drain => world.draining().is_some(),
                 _ => true,
             };
+            let possible = |wish: &&Wish| possible(wish) && !self.asked.contains(wish);
             moves.extend(search.wishes.iter().filter(possible).map(|&wish| Move::Asked(wish)));
         }
         moves
     }
 
-    fn perform(&mut self, step: Move) -> Result<(), Violation> {
+    fn perform(&mut self, step: Move, once: bool) -> Result<(), Violation> {
         self.faults -= u8::from(step.is_fault());
         let world = &mut self.world;
         match step {
@@ -217,6 +223,10 @@ impl Node {
             Move::ReadingIsLate => world.advance(60 * SECOND),
             Move::Asked(wish) => {
                 self.asks -= 1;
+                if once {
+                    self.asked.push(wish);
+                    self.asked.sort_unstable();
+                }
                 let group = || Some("g0".to_owned());
                 let verb = match wish {
                     Wish::Upgrade => Verb::Upgrade(None, Wait::Done),
@@ -245,7 +255,7 @@ impl Node {
 
     fn key(&self) -> u128 {
         let mut hasher = DefaultHasher::new();
-        let form = (self.asks, self.faults, self.world.canonical());
+        let form = (self.asks, &self.asked, self.faults, self.world.canonical());
         form.hash(&mut hasher);
         let first = hasher.finish();
         // Hashed on, the same words give a second, different half: 64 bits would be few for millions of states.
@@ -261,7 +271,7 @@ impl Search {
         let world = World::new(vec![self.policy.clone()]).unwrap_or_else(|violation| panic!("{violation}"));
         let extra =
             std::env::var("MODEL_EXTRA").map_or(0, |extra| extra.parse().expect("a number of faults"));
-        let root = Node { world, asks: self.asks, faults: self.faults + extra, at: 0 };
+        let root = Node { world, asks: self.asks, asked: Vec::new(), faults: self.faults + extra, at: 0 };
         let mut trail: Vec<(usize, Option<Move>)> = vec![(0, None)];
         let mut seen = HashSet::from([root.key()]);
         let mut resting = HashSet::new();
@@ -271,7 +281,7 @@ impl Search {
             for step in node.moves(self) {
                 moves += 1;
                 let mut next = node.clone();
-                let outcome = next.perform(step);
+                let outcome = next.perform(step, self.once);
                 let fresh = outcome.is_ok() && seen.insert(next.key());
                 let outcome =
                     outcome.and_then(|()| if fresh { rests(&next.world, &mut resting) } else { Ok(()) });
@@ -369,6 +379,7 @@ fn one_worker_with_every_wish() {
             policy: policy(1, Readiness::Exec, UpgradeMode::Rolling),
             wishes: everything(),
             asks,
+            once: false,
             faults,
             codes: vec![1],
             at_least: 5_000,
@@ -384,6 +395,7 @@ fn one_worker_acks_and_is_upgraded() {
         policy: policy(1, Readiness::Manual, UpgradeMode::Rolling),
         wishes: vec![Wish::Upgrade, Wish::Restart, Wish::Signal(Signal::TERM)],
         asks: 3,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 50_000,
@@ -398,6 +410,7 @@ fn two_workers_are_upgraded_rolling() {
         policy: Policy { max_draining: Some(1), ..policy(2, Readiness::Timer(SECOND), UpgradeMode::Rolling) },
         wishes: vec![Wish::Upgrade],
         asks: 1,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 50_000,
@@ -417,6 +430,7 @@ fn two_workers_are_upgraded_after_a_canary() {
             },
             wishes: vec![Wish::Upgrade],
             asks: 1,
+            once: false,
             faults: 1,
             codes: vec![1],
             at_least: 5_000,
@@ -436,6 +450,7 @@ fn a_canary_amid_other_wishes() {
         },
         wishes: vec![Wish::Upgrade, Wish::Scale(2), Wish::Stop, Wish::Start, Wish::Signal(Signal::TERM)],
         asks: 2,
+        once: false,
         faults: 0,
         codes: vec![1],
         at_least: 5_000,
@@ -451,6 +466,7 @@ fn an_upgrade_of_two_workers_is_superseded() {
             policy: Policy { max_draining: Some(1), ..policy(2, Readiness::Exec, upgrade) },
             wishes: vec![Wish::Upgrade],
             asks: 2,
+            once: false,
             faults: 0,
             codes: vec![1],
             at_least: 40_000,
@@ -466,6 +482,7 @@ fn two_workers_are_upgraded_as_a_fleet() {
         policy: policy(2, Readiness::Exec, UpgradeMode::Fleet),
         wishes: vec![Wish::Upgrade],
         asks: 1,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 150_000,
@@ -480,6 +497,7 @@ fn two_workers_are_upgraded_stop_first() {
         policy: policy(2, Readiness::Exec, UpgradeMode::StopFirst),
         wishes: vec![Wish::Upgrade, Wish::Restart],
         asks: 2,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 25_000,
@@ -501,6 +519,7 @@ fn an_upgrade_begins_with_its_preflight() {
             Wish::Signal(Signal::QUIT),
         ],
         asks: 2,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 2_000,
@@ -515,6 +534,7 @@ fn a_command_asks_workers_to_stop() {
         policy: Policy { stop_hook: hook(), ..rolling() },
         wishes: everything(),
         asks: 1,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 2_000,
@@ -529,6 +549,7 @@ fn a_group_waits_for_its_time_and_then_for_a_connection() {
         policy: Policy { lazy: true, warmup: SECOND, ..rolling() },
         wishes: everything().into_iter().chain([Wish::Connect]).collect(),
         asks: 2,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 2_000,
@@ -548,6 +569,7 @@ fn workers_that_finish() {
             },
             wishes: vec![Wish::Upgrade, Wish::Start],
             asks: 1,
+            once: false,
             faults: 1,
             codes: vec![0, 1],
             at_least: 50_000,
@@ -563,6 +585,7 @@ fn a_group_that_gives_up() {
         policy: Policy { give_up: Some(2), ..policy(1, Readiness::Manual, UpgradeMode::Rolling) },
         wishes: everything(),
         asks: 1,
+        once: false,
         faults: 3,
         codes: vec![1],
         at_least: 10_000,
@@ -586,12 +609,30 @@ fn upgrades_are_taken_back_by_hand() {
             },
             wishes: wishes.to_vec(),
             asks,
+            once: false,
             faults,
             codes: vec![1],
             at_least: 500,
         }
         .run();
     }
+}
+
+#[test]
+fn an_upgrade_a_reload_a_scale_a_death_and_a_stop_in_any_order() {
+    let reload = Wish::Reload(Revision::Replace(0));
+    let wishes = vec![Wish::Upgrade, reload, Wish::Scale(0), Wish::Signal(Signal::TERM)];
+    Search {
+        name: "one worker, ready at exec, an upgrade, a reload, a scale, a death and a stop",
+        policy: Policy { max_draining: Some(1), drain_timeout: SECOND, ..rolling() },
+        asks: wishes.len() as u8,
+        wishes,
+        once: true,
+        faults: 1,
+        codes: vec![1],
+        at_least: 50_000,
+    }
+    .run();
 }
 
 #[test]
@@ -602,6 +643,7 @@ fn an_upgrade_that_meets_another_is_queued_or_refused() {
             policy: Policy { meanwhile, ..policy(1, Readiness::Manual, UpgradeMode::Rolling) },
             wishes: vec![Wish::Upgrade, Wish::Restart, Wish::RollBack, Wish::Stop, Wish::Start],
             asks: 3,
+            once: false,
             faults: 0,
             codes: vec![1],
             at_least: 5_000,
@@ -619,6 +661,7 @@ fn a_plan_that_is_read_again() {
         policy: policy(1, Readiness::Manual, UpgradeMode::Rolling),
         wishes: wishes.chain([Wish::Stop, Wish::Start, Wish::Reexec, Wish::Signal(Signal::TERM)]).collect(),
         asks: 1,
+        once: false,
         faults: 0,
         codes: vec![1],
         at_least: 1_000,
@@ -629,6 +672,7 @@ fn a_plan_that_is_read_again() {
         policy: policy(1, Readiness::Exec, UpgradeMode::Rolling),
         wishes: revisions.map(Wish::Reload).into_iter().chain([Wish::Upgrade]).collect(),
         asks: 1,
+        once: false,
         faults: 1,
         codes: vec![1],
         at_least: 1_000,
@@ -641,6 +685,7 @@ fn a_plan_that_is_read_again() {
         policy: rolling(),
         wishes: revisions.map(Wish::Reload).into_iter().chain([Wish::RollBack, Wish::Upgrade]).collect(),
         asks: 2,
+        once: false,
         faults: 0,
         codes: vec![1],
         at_least: 1_000,

@@ -15,11 +15,11 @@ use os::{Process, Revision, Stride, Violation, World};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
-use remuda::plan::{Backoff, Policy, Readiness, Restart, Share, Success, UpgradeMode};
+use remuda::plan::{Backoff, Hook, Meanwhile, Policy, Readiness, Restart, Share, Success, UpgradeMode};
 use remuda::process::Exit;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Reload, Scale, Selector, Verb, Wait};
-use remuda::supervisor::event::{ChildId, Mono};
+use remuda::supervisor::event::{ChildId, GenerationId, Mono};
 
 /// Once everybody behaves, only back-off and timers take time: at most 30 s between two attempts of a group of a dozen.
 const REST_WITHIN: Duration = Duration::from_secs(900);
@@ -99,10 +99,19 @@ fn policy() -> impl Strategy<Value = Policy> {
     let times = (seconds(1..=10), seconds(1..=10), seconds(1..=30), steps);
     let how = (0..6u32, ready, upgrade, surge, limit(), limit());
     let ends = (1..4u32, restart, backoff, prop::option::weighted(0.2, 1..5u32), any::<bool>());
-    (how, times, ends).prop_map(|(how, times, ends)| {
+    let meanwhile = prop_oneof![4 => Just(Meanwhile::Supersede), 1 => Just(Meanwhile::Queue), 1 => Just(Meanwhile::Refuse)];
+    let hook = prop::option::weighted(0.2, Just(Hook { argv: vec!["hook".into()] }));
+    let trial = (
+        prop::option::weighted(0.3, seconds(0..=5)),
+        prop::option::weighted(0.3, seconds(1..=20)),
+        meanwhile,
+        (hook, seconds(1..=10)),
+    );
+    (how, times, ends, trial).prop_map(|(how, times, ends, trial)| {
         let (workers, ready, upgrade, surge, max_unacked, max_draining) = how;
         let (ack_deadline, stop_timeout, drain_timeout, stop_steps) = times;
         let (upgrade_failures, restart, backoff, give_up, give_up_roll_back) = ends;
+        let (canary, upgrade_timeout, meanwhile, (preflight, preflight_timeout)) = trial;
         Policy {
             workers,
             ready,
@@ -119,6 +128,11 @@ fn policy() -> impl Strategy<Value = Policy> {
             backoff,
             give_up,
             give_up_roll_back,
+            canary,
+            upgrade_timeout,
+            meanwhile,
+            preflight,
+            preflight_timeout,
             success: vec![Success::Exit(0), Success::Signal(Signal::TERM)],
             ..Policy::default()
         }
@@ -177,7 +191,7 @@ fn waits() -> impl Strategy<Value = Wait> {
 fn verb() -> impl Strategy<Value = Verb> {
     // The last one is mostly no group's name.
     let group = prop_oneof![1 => Just(None), 3 => (0..6usize).prop_map(|at| Some(format!("g{at}")))];
-    let what = (0..10u8, 0..8u32, any::<bool>());
+    let what = (0..13u8, 0..8u32, any::<bool>());
     (group, waits(), what).prop_map(|(group, wait, (what, count, up)): (Selector, Wait, _)| match what {
         0..=2 => Verb::Upgrade(group, wait),
         3 => Verb::Restart(group, wait),
@@ -186,6 +200,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         6 => Verb::Scale(group, Scale::To(count), wait),
         7 => Verb::Scale(group, if up { Scale::Up(count) } else { Scale::Down(count) }, wait),
         8 => Verb::Reexec(wait),
+        9 | 10 => Verb::RollBack(group, wait),
+        11 => Verb::Drain(group, GenerationId(count), up, wait),
         _ => Verb::Status(group),
     })
 }

@@ -215,6 +215,12 @@ impl SlotView {
         self.modern.is_none() && self.old.is_empty() && self.leaving == 0
     }
 
+    /// Workers in this slot beside the one that it is for, those on their way out not counted.
+    pub(super) fn surplus(&self) -> u32 {
+        let serving = self.old.len() + usize::from(self.modern.is_some());
+        u32::try_from(serving.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn any_ready(&self) -> bool {
         self.modern_ready() || self.old.iter().any(|&(_, ready)| ready)
     }
@@ -404,6 +410,18 @@ impl Group {
     /// Workers that may be on their way out at a time before the next old one is asked to go.
     pub(super) fn max_draining(&self) -> u32 {
         self.policy.max_draining.unwrap_or_else(|| self.target()).max(1)
+    }
+
+    /// Workers that there may be at a time, those on their way out among them. Only who leaves a slot that is not wanted
+    /// any more comes on top.
+    pub(super) fn max_workers(&self) -> u32 {
+        let surge = match (self.mode(), self.policy.upgrade) {
+            (UpgradeMode::StopFirst, _) => 0,
+            // Of a fleet that has failed all may leave at once, and hold up nobody who follows a death.
+            (UpgradeMode::Fleet, _) | (UpgradeMode::Rolling, UpgradeMode::Fleet) => self.target(),
+            (UpgradeMode::Rolling, UpgradeMode::Rolling | UpgradeMode::StopFirst) => self.surge(),
+        };
+        self.target().saturating_add(surge).saturating_add(self.max_draining())
     }
 
     /// Until when no worker is started, as one was started just now; a moment that has passed means nothing.

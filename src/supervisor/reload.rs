@@ -322,6 +322,11 @@ impl Supervisor {
         Some(Action::StopReading { reload })
     }
 
+    /// Whether a plan is to be read.
+    pub(super) fn awaits_plan(&self) -> bool {
+        !self.reloads.queue.is_empty()
+    }
+
     /// When reading is late.
     pub(super) fn reading_deadline(&self) -> Option<Mono> {
         self.reloads.queue.front()?.reading.map(|(_, deadline)| deadline)

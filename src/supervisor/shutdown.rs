@@ -251,7 +251,11 @@ impl Supervisor {
             let killed = shutdown.killed && self.policy.exit == ExitPolicy::Worker;
             return Some(u8::from(killed || shutdown.failed));
         }
-        if self.planned().next().is_none() || !self.planned().all(|group| self.is_over(group)) {
+        // What a plan has that is not read yet may be work for those who have finished.
+        if self.awaits_plan()
+            || self.planned().next().is_none()
+            || !self.planned().all(|group| self.is_over(group))
+        {
             return None;
         }
         let mut slots = self.planned().flat_map(|group| group.slots.iter().map(move |slot| (group, slot)));

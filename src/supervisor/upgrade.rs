@@ -305,10 +305,12 @@ impl Supervisor {
         let content: Vec<bool> =
             group.slots.iter().zip(&*views).map(|(slot, view)| slot.is_content(view)).collect();
         let lacking = |(content, view): (&bool, &SlotView)| u32::from(!content && !view.any_ready());
-        let empty = content.iter().zip(&*views).map(lacking).sum();
+        let canary = group.has_canary();
+        // Slots that have to wait for a canary do not hold it up.
+        let tried = if canary { 1 } else { views.len() };
+        let empty = content.iter().zip(&*views).take(tried).map(lacking).sum();
         let mut empty_room = group.surge().saturating_sub(empty);
         let fleet_content = content.iter().all(|&content| content);
-        let canary = group.has_canary();
         for (slot, (view, content)) in (0u32..).zip(views.iter_mut().zip(content)) {
             // An unready worker of an upgrade that was given up serves nobody.
             let unready: Vec<ChildId> =
@@ -316,7 +318,7 @@ impl Supervisor {
             for old in unready {
                 self.retire_child(old, if restart { Reason::Restart } else { Reason::Abandoned });
                 view.old.retain(|&(other, _)| other != old);
-                view.leaving += 1;
+                (view.leaving, room) = (view.leaving + 1, room.saturating_sub(1));
             }
             let replaced = match mode {
                 // The one that a canary is to replace is there as long as the canary may fail.
@@ -353,7 +355,8 @@ impl Supervisor {
         // Who is started anew beside a canary is no attempt at anything.
         let tried = if canary { 1 } else { views.len() };
         let mut in_flight = count(&views[..tried.min(views.len())], unready);
-        let mut extra = count(views, |view| view.modern.is_some() && !view.old.is_empty());
+        // Also an old one that waits for its turn to drain beside the one that follows it.
+        let mut extra: u32 = views.iter().map(SlotView::surplus).sum();
         let (max_unready, surge) = (group.max_unready(), group.surge());
         let paced = group.is_paced();
         let mut hold = group.paced_until() > now;
@@ -364,6 +367,8 @@ impl Supervisor {
         if group.rollout.is_some() && self.draining(id) > group.max_draining() {
             return;
         }
+        let living = self.workers_of(id).filter(|child| child.slot < group.target()).count();
+        let mut places = group.max_workers().saturating_sub(u32::try_from(living).unwrap_or(u32::MAX));
         for (slot, view) in (0u32..).zip(views.iter_mut()) {
             let group = &mut self.groups[id.0];
             let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };
@@ -377,7 +382,7 @@ impl Supervisor {
                 true => view.modern.is_some() || beside_old || vacancy != Vacancy::Urgent,
                 false => view.modern.is_some() || limited,
             };
-            if blocked || !group.may_try(vacancy, now, in_flight) {
+            if blocked || places == 0 || !group.may_try(vacancy, now, in_flight) {
                 continue;
             }
             if let Some(slot) = group.slot_mut(slot) {
@@ -388,6 +393,7 @@ impl Supervisor {
             in_flight += 1;
             room = room.saturating_sub(1);
             hold = paced;
+            places = places.saturating_sub(1);
             extra += u32::from(beside_old);
         }
     }

@@ -66,6 +66,15 @@ pub(crate) struct Process {
     signalled: Option<Signal>,
     /// The last signal by which the machine asked it to go, as it said.
     pub(crate) asked: Option<Signal>,
+    /// It goes because another one has its place, or the upgrade that it was started for is no more.
+    retired: bool,
+}
+
+impl Process {
+    /// A worker that takes requests and may go on doing so.
+    fn is_up(&self) -> bool {
+        self.hook.is_none() && self.ready.is_some() && self.asked.is_none()
+    }
 }
 
 /// What one group may do next, as its notes promise it.
@@ -77,6 +86,8 @@ struct Watch {
     probation: Option<ChildId>,
     /// Slots whose last worker died healthy.
     urgent: BTreeSet<u32>,
+    /// Slots in which a worker is up, and stays so unless it dies or somebody asks for less.
+    up: BTreeSet<u32>,
     /// It said that it makes no more attempts.
     gave_up: bool,
     /// It said that it stops.
@@ -136,11 +147,10 @@ pub(crate) struct World {
     next_client: u64,
     watches: Vec<Watch>,
     policies: std::rc::Rc<Vec<Policy>>,
-    largest: Vec<u32>,
 }
 
 /// How the plan is another one the next time it is read. Groups that are not there are passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Revision {
     /// It is the same.
     None,
@@ -187,7 +197,6 @@ impl World {
             next_pid: 100,
             next_client: 0,
             watches: vec![Watch::default(); policies.len()],
-            largest: policies.iter().map(|policy| policy.workers).collect(),
             policies: std::rc::Rc::new(policies),
         };
         world.feed(Event::Start)?;
@@ -247,7 +256,10 @@ impl World {
                     other.hook.is_none() && Some(other.generation) == wanted && other.asked.is_none();
                 (other.group, other.slot) == (process.group, process.slot) && successor
             });
-            let urgent = &mut self.watches[process.group.0].urgent;
+            let Watch { urgent, up, .. } = &mut self.watches[process.group.0];
+            if process.is_up() {
+                up.remove(&process.slot);
+            }
             match (process.asked, healthy) {
                 _ if process.hook.is_some() => {}
                 (Some(_), _) => {}
@@ -431,7 +443,8 @@ impl World {
             }
             demand!(!wish.changing, "all is quiet, and a rollout of g{at} is not over");
             // A roll-back that was given up leaves in place what nobody came to replace.
-            let modern = |process: &Process| process.generation == wish.generation || wish.gave_up;
+            let unfinished = wish.gave_up && self.policies[at].give_up_roll_back;
+            let modern = |process: &Process| process.generation == wish.generation || unfinished;
             demand!(
                 own.iter().all(|process| modern(process) && process.ready.is_some()),
                 "all is quiet, and not every worker of g{at} is ready and of {:?}: {own:?}",
@@ -463,7 +476,6 @@ impl World {
             self.waiting.len(),
             (self.exit, self.shutdown, self.checking.is_some(), self.executing),
             (self.reading.is_some(), self.revision, self.planned.clone(), self.present.clone()),
-            self.largest.clone(),
             self.watches.iter().map(of_watch).collect::<Vec<_>>(),
         )
     }
@@ -495,8 +507,10 @@ impl World {
                     hook: None,
                     signalled: None,
                     asked: None,
+                    retired: false,
                 };
                 self.processes.insert(child, process);
+                self.check_number(group)?;
             }
             Action::SpawnHook { child, group, generation, slot: _, index, hook } => {
                 let same = |other: &Process| (other.group, other.hook) == (group, Some(hook));
@@ -516,6 +530,7 @@ impl World {
                     hook: Some(hook),
                     signalled: None,
                     asked: None,
+                    retired: false,
                 };
                 self.processes.insert(child, process);
             }
@@ -677,10 +692,7 @@ impl World {
                 watch.stopping = false;
             }
             Happening::GroupStopping | Happening::GroupRemoved => watch.stopping = true,
-            Happening::GroupAdded => {
-                *watch = Watch::default();
-                self.largest[at] = self.policies[at].workers;
-            }
+            Happening::GroupAdded => *watch = Watch::default(),
             Happening::Ready(_) => {
                 let child = child.ok_or("an unknown worker is ready")?;
                 if watch.probation.is_some_and(|mark| child >= mark) {
@@ -693,11 +705,13 @@ impl World {
             Happening::Stopping(signal, reason) => {
                 let child = child.ok_or("an unknown worker is asked to go")?;
                 self.check_stop(child, *reason)?;
+                self.expect_less(child, *reason);
                 self.mark_asked(child, *signal)?;
             }
             Happening::StopCommand(reason) => {
                 let child = child.ok_or("an unknown worker is asked to go")?;
                 self.check_stop(child, *reason)?;
+                self.expect_less(child, *reason);
                 let command = self.processes.values().any(|other| other.hook == Some(HookKind::Stop(child)));
                 demand!(command, "{child:?} is asked to go by a command that does not run");
                 if let Some(process) = self.processes.get_mut(&child) {
@@ -706,6 +720,9 @@ impl World {
             }
             Happening::Killing(_) => {
                 let child = child.ok_or("an unknown worker is killed")?;
+                if self.shutdown {
+                    self.expect_less(child, Reason::Stop);
+                }
                 self.mark_asked(child, Signal::KILL)?;
             }
             _ => {}
@@ -717,6 +734,59 @@ impl World {
         let Some(process) = self.processes.get_mut(&child) else { return Ok(()) };
         demand!(process.signalled == Some(signal), "{child:?} is said to be sent {signal}, and is not");
         process.asked = Some(signal);
+        Ok(())
+    }
+
+    /// What going for that reason means beside the end of one worker.
+    fn expect_less(&mut self, child: ChildId, reason: Reason) {
+        let Some(process) = self.processes.get_mut(&child) else { return };
+        let policy = &self.policies[process.group.0];
+        let successful = policy.restart != Restart::Always
+            && self.machine.wishes().nth(process.group.0).is_some_and(|wish| wish.finished > 0);
+        let less = match reason {
+            Reason::Replaced => policy.upgrade == UpgradeMode::StopFirst || successful,
+            Reason::Stop | Reason::Scale | Reason::Removed | Reason::Restart | Reason::Silent => true,
+            Reason::Abandoned | Reason::NotReady | Reason::Stubborn => false,
+        };
+        process.retired |= matches!(reason, Reason::Replaced | Reason::Abandoned | Reason::Restart);
+        if less {
+            self.watches[process.group.0].up.remove(&process.slot);
+        }
+    }
+
+    /// New workers that may stand beside old ones.
+    fn surge(&self, at: usize, target: u32) -> u32 {
+        let policy = &self.policies[at];
+        match policy.upgrade {
+            UpgradeMode::Fleet => target,
+            // What a roll-back that was given up has left is replaced later, in no special way.
+            UpgradeMode::StopFirst if !policy.give_up_roll_back => 0,
+            UpgradeMode::Rolling | UpgradeMode::StopFirst => policy.surge.of(target),
+        }
+    }
+
+    fn max_draining(&self, at: usize, target: u32) -> u32 {
+        self.policies[at].max_draining.unwrap_or(target).max(1)
+    }
+
+    /// There is one process more. However upgrades, reloads, deaths and stops follow one another, there are never more
+    /// than the workers wanted, the surge and those that may drain. Who leaves after a scale to fewer comes on top.
+    fn check_number(&self, group: GroupId) -> Result<(), Violation> {
+        let target = self.machine.wishes().nth(group.0).map_or(0, |wish| wish.target);
+        let wanted =
+            |process: &&Process| process.group == group && process.hook.is_none() && process.slot < target;
+        let own: Vec<&Process> = self.processes.values().filter(wanted).collect();
+        let serving = own.iter().filter(|process| process.asked.is_none()).count() as u32;
+        let (surge, draining) = (self.surge(group.0, target), self.max_draining(group.0, target));
+        demand!(
+            serving <= target + surge,
+            "{serving} workers of {group:?} serve, more than {target} and a surge of {surge}"
+        );
+        demand!(
+            own.len() as u32 <= target + surge + draining,
+            "{} processes of {group:?}, more than {target}, a surge of {surge} and {draining} that drain",
+            own.len()
+        );
         Ok(())
     }
 
@@ -734,6 +804,10 @@ impl World {
                 });
                 let finished = policy.restart != Restart::Always && wish.finished > 0;
                 demand!(successor || finished, "{child:?} goes as replaced, and nobody took its place");
+                let own = self.processes.values().filter(|other| other.group == process.group);
+                let leaving = own.filter(|other| other.retired).count() as u32;
+                let most = self.max_draining(process.group.0, wish.target);
+                demand!(leaving < most, "{child:?} goes as replaced while {leaving} of {most} drain");
             }
             Reason::Abandoned | Reason::NotReady => {
                 demand!(process.ready.is_none(), "{child:?} is ready and goes as {reason:?}");
@@ -797,17 +871,20 @@ impl World {
         }
         let wishes: Vec<_> = self.machine.wishes().collect();
         for (at, wish) in wishes.iter().enumerate() {
-            self.largest[at] = self.largest[at].max(wish.target);
             let own = || table.iter().filter(|record| record.group.0 == at && record.hook.is_none());
             let indices: BTreeSet<u32> = own().map(|record| record.index).collect();
             demand!(indices.len() == own().count(), "two workers of g{at} have one index: {table:?}");
-            let serves = |phase| matches!(phase, WorkerPhase::Starting | WorkerPhase::Ready);
-            let serving = own().filter(|record| serves(record.phase)).count() as u32;
-            demand!(serving <= 2 * wish.target, "{serving} workers of g{at} serve, {} wanted", wish.target);
-            let policy = &self.policies[at];
-            let draining = policy.max_draining.unwrap_or(self.largest[at]).max(1);
-            let most = 3 * self.largest[at] + draining;
-            demand!(own().count() as u32 <= most, "{} workers of g{at}, more than {most}", own().count());
+            let is_up =
+                |process: &&Process| process.group.0 == at && process.is_up() && process.slot < wish.target;
+            let up = self.processes.values().filter(is_up).map(|process| process.slot).collect();
+            let before = std::mem::replace(&mut self.watches[at].up, up);
+            let mut lost = before.difference(&self.watches[at].up).filter(|&&slot| slot < wish.target);
+            demand!(
+                lost.next().is_none(),
+                "by our doing g{at} has {} workers that are ready, and {} were",
+                self.watches[at].up.len(),
+                before.len()
+            );
         }
         let fades = self.exit.is_none() && self.machine.next_deadline().is_none();
         let moves = |process: &Process| {
