@@ -9,6 +9,7 @@
 //! | `stop-on:SIG` | takes this signal for the one that asks to stop, in place of TERM |
 //! | `gate:PATH` | goes on when somebody opens the FIFO for writing |
 //! | `once:PATH:WORD` | performs the word (with `=` for its colons) only if the file can be created |
+//! | `in-slot:N:WORD` | performs the word (with `=` for its colons) only in that slot, as [`SLOT`] tells it |
 //! | `first:PATH:N` | exits with 1 unless it is among the first N that come here |
 //! | `bind` | binds the address of descriptor 3 itself, and exits with 1 if it may not |
 //! | `note:PATH` | appends its pid to a file |
@@ -48,6 +49,9 @@ use nix::sys::socket::{SockFlag, SockaddrIn, accept4, getsockname};
 /// The variable with the words.
 pub(crate) const SCRIPT: &str = "REMUDA_TEST_SCRIPT";
 
+/// A variable that has to be set to `{slot}` for those who ask for it.
+pub(crate) const SLOT: &str = "REMUDA_TEST_SLOT";
+
 /// The body of the test by which a test binary becomes a worker. It is an empty test otherwise.
 pub(crate) fn enter() {
     let Ok(script) = env::var(SCRIPT) else { return };
@@ -75,6 +79,11 @@ fn perform(word: &str) {
         ("gate", Some(path), None) => drop(File::open(path).unwrap()),
         ("once", Some(path), Some(word)) => {
             if OpenOptions::new().write(true).create_new(true).open(path).is_ok() {
+                perform(&word.replace('=', ":"));
+            }
+        }
+        ("in-slot", Some(slot), Some(word)) => {
+            if env::var(SLOT).unwrap() == slot {
                 perform(&word.replace('=', ":"));
             }
         }
