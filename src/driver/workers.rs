@@ -151,7 +151,7 @@ impl Workers {
         let processes = self.by_pid.iter().map(process).collect();
         WorkersState {
             processes,
-            nofile: (self.nofile.soft, self.nofile.hard),
+            nofile: self.nofile.wide(),
             strangers: self.strangers,
             outputs: self.outputs.hand_over(keeper),
         }
@@ -179,7 +179,7 @@ impl Workers {
                 .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?,
             checks: Vec::new(),
             readings: Vec::new(),
-            nofile: Limit { resource: Resource::RLIMIT_NOFILE, soft, hard },
+            nofile: Limit::narrowed(Resource::RLIMIT_NOFILE, soft, hard),
             oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
             manager,

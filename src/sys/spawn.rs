@@ -39,6 +39,21 @@ pub struct Limit {
     pub hard: rlim_t,
 }
 
+impl Limit {
+    /// Soft and hard limit in the width that they have on every host.
+    #[allow(clippy::useless_conversion, reason = "rlim_t has 32 bits on some hosts")]
+    pub fn wide(&self) -> (u64, u64) {
+        (self.soft.into(), self.hard.into())
+    }
+
+    /// A limit that was told in that width; what does not fit is no limit.
+    #[allow(clippy::useless_conversion, reason = "rlim_t has 32 bits on some hosts")]
+    pub fn narrowed(resource: Resource, soft: u64, hard: u64) -> Self {
+        let narrow = |limit: u64| limit.try_into().unwrap_or(libc::RLIM_INFINITY);
+        Limit { resource, soft: narrow(soft), hard: narrow(hard) }
+    }
+}
+
 impl From<&ResourceLimit> for Limit {
     fn from(limit: &ResourceLimit) -> Limit {
         let number = |amount: Option<u64>| amount.map_or(RLIM_INFINITY, |amount| amount as rlim_t);
