@@ -248,7 +248,7 @@ fn where_there_is_nothing_else_it_starts_and_works() {
         let name = format!("nothing-{}-{number}", std::process::id());
         let script = format!(
             "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && ulimit {limits} && \
-             exec chroot --userspec={NOBODY} \"$0\" /remuda run --name {name} \"$@\""
+             exec chroot --userspec={NOBODY} --groups=54321 \"$0\" /remuda run --name {name} \"$@\""
         );
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", &script]).arg(&root);

@@ -249,7 +249,7 @@ impl<'a> Child<'a> {
             envp: spawn.env.pointers(),
             descriptors: Arrangement::new(&sources, report),
             oom_score_adj: spawn.oom_score_adj.map(|score| score.to_string()),
-            groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len() + 1)],
+            groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len())],
         }
     }
 
@@ -362,9 +362,9 @@ fn set_oom_score_adj(score: &str) -> io::Result<()> {
     cvt(unsafe { libc::write(file, score.as_ptr().cast(), score.len()) }).map(drop)
 }
 
-/// Groups before the user, who may not change them. `room` is longer by one than the supplementary groups.
+/// Groups before the user, who may not change them. `room` is as long as the supplementary groups.
 fn become_group(wanted: &Credentials, room: &mut [gid_t]) -> io::Result<()> {
-    if !has_groups(wanted, room) {
+    if !has_groups(&wanted.groups, room) {
         fault::hit("setgroups")?;
         // SAFETY: the list is as long as told.
         cvt(unsafe { libc::setgroups(wanted.groups.len() as _, wanted.groups.as_ptr()) })?;
@@ -376,22 +376,18 @@ fn become_group(wanted: &Credentials, room: &mut [gid_t]) -> io::Result<()> {
     let (mut real, mut effective, mut saved) = (0, 0, 0);
     // SAFETY: all three are valid for writing.
     cvt(unsafe { libc::getresgid(&raw mut real, &raw mut effective, &raw mut saved) })?;
-    let complete = [real, effective, saved] == [wanted.gid; 3] && has_groups(wanted, room);
+    let complete = [real, effective, saved] == [wanted.gid; 3] && has_groups(&wanted.groups, room);
     if complete { Ok(()) } else { Err(os_error(EPERM)) }
 }
 
-/// Whether the supplementary groups of this process are these, in any order. The group itself may be among them or not: it
-/// gives nothing that it has not anyway, and who is not root, as in a container, could not change it.
-fn has_groups(wanted: &Credentials, room: &mut [gid_t]) -> bool {
-    // SAFETY: `room` is as long as told, and that is not 0, which would ask for the number of groups alone.
+/// Whether the supplementary groups of this process are these, in any order.
+fn has_groups(wanted: &[gid_t], room: &mut [gid_t]) -> bool {
+    // SAFETY: `room` is as long as told. A length of 0 asks for the number of groups alone.
     let count = cvt(unsafe { libc::getgroups(room.len() as c_int, room.as_mut_ptr()) });
     // More groups than room is EINVAL, and not what is wanted either.
-    let Some(have) = count.ok().and_then(|count| room.get(..usize::try_from(count).ok()?)) else {
-        return false;
-    };
-    let among = |groups: &[gid_t], group: &gid_t| *group == wanted.gid || groups.contains(group);
-    wanted.groups.iter().all(|group| among(have, group))
-        && have.iter().all(|group| among(&wanted.groups, group))
+    count.is_ok_and(|count| usize::try_from(count) == Ok(wanted.len()))
+        && wanted.iter().all(|group| room.contains(group))
+        && room.iter().all(|group| wanted.contains(group))
 }
 
 /// Gives up the old user for good, and makes sure of it.
@@ -446,23 +442,13 @@ mod tests {
     }
 
     #[test]
-    fn supplementary_groups_are_compared_as_a_set_in_which_the_group_itself_may_be() {
+    fn supplementary_groups_are_compared_as_a_set() {
         let groups: Vec<gid_t> =
             unistd::getgroups().unwrap().into_iter().map(|group| group.as_raw()).collect();
-        let have = |gid: gid_t, groups: &[gid_t]| {
-            let wanted = Credentials { uid: 0, gid, groups: groups.to_vec() };
-            has_groups(&wanted, &mut vec![0; groups.len() + 1])
-        };
-        let other = 54_321;
+        let mut room = vec![0; groups.len()];
         let reversed: Vec<gid_t> = groups.iter().rev().copied().collect();
-        assert!(have(other, &reversed));
-        let more = [reversed.as_slice(), &[other]].concat();
-        assert!(have(other, &more));
-        assert!(!have(other + 1, &more));
-        // One that it has and that is not wanted, whatever the group.
-        if let [first, rest @ ..] = &groups[..] {
-            assert_eq!(have(other, rest), rest.contains(first));
-            assert!(have(*first, rest));
-        }
+        assert!(has_groups(&reversed, &mut room));
+        let more = [reversed.as_slice(), &[54_321]].concat();
+        assert!(!has_groups(&more, &mut vec![0; more.len()]));
     }
 }
