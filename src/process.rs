@@ -17,6 +17,29 @@ pub enum Exit {
     Unknown,
 }
 
+impl Exit {
+    /// The status by which shells tell it: its own, or 128 and the number of its signal; 1 if nobody can say.
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Code(code) => code,
+            // Signals end at 64, or at 127 on MIPS.
+            Exit::Signal(Signal(number)) => 128 + (number & 0x7f) as u8,
+            Exit::Unknown => 1,
+        }
+    }
+}
+
+/// What shells exit with for a program that is not there.
+pub const EXIT_NOT_FOUND: u8 = 127;
+
+/// What shells exit with for a program that is there and cannot be executed.
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+
+/// The status by which shells tell that a program could not be executed, for this errno.
+pub fn status_of_failure(errno: i32) -> u8 {
+    if errno == libc::ENOENT { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE }
+}
+
 /// A step between fork and the new program; names where a spawn failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stage {

@@ -13,8 +13,9 @@ use super::native::{apply, known, lexical, page_asked_for, program_follows};
 use super::options::{self, Command};
 use super::{Outcome, Refusal, Stream};
 use crate::error::{Code, Error, Result};
-use crate::plan::init::{Init, STOP_TIMEOUT, status_of_signal};
+use crate::plan::init::{Init, STOP_TIMEOUT};
 use crate::plan::{Level, Success};
+use crate::process::Exit;
 use crate::signame::Signal;
 use crate::values;
 
@@ -234,7 +235,7 @@ pub(super) fn rewrite(text: &str) -> Result<(Signal, Option<Signal>)> {
 pub(super) fn statuses(text: &str) -> Result<Vec<u8>> {
     let status = |success| match success {
         Success::Exit(code) => code,
-        Success::Signal(signal) => status_of_signal(signal),
+        Success::Signal(signal) => Exit::Signal(signal).status(),
     };
     Ok(values::successes(text)?.into_iter().map(status).collect())
 }

@@ -16,7 +16,7 @@ use crate::env::EnvBlock;
 use crate::error::{Code, Error, Result};
 use crate::plan::Level;
 use crate::plan::init::Init;
-use crate::process::{Exit, Stage};
+use crate::process::{EXIT_NOT_FOUND, Exit, Stage, status_of_failure};
 use crate::signame::Signal;
 use crate::sys::log::StderrLog;
 use crate::sys::sigwait::{Mask, Received, Sender};
@@ -27,12 +27,6 @@ use crate::sys::{clock, family, program, reap, reason, sigwait, start};
 mod others;
 
 use others::Others;
-
-/// What a shell exits with for a program that is not there.
-const EXIT_NOT_FOUND: u8 = 127;
-
-/// What a shell exits with for a program that is there and cannot be executed.
-const EXIT_NOT_EXECUTABLE: u8 = 126;
 
 /// A child of a container's terminal is told of these by the terminal itself, if it is in the foreground there.
 const OF_TERMINAL: [Signal; 6] =
@@ -387,10 +381,7 @@ fn refused(name: &OsString, vfork::Failed { stage, error }: vfork::Failed) -> Re
         let message = format!("cannot start {}: unable to {stage}: {}", name.display(), reason(error));
         return Refused { status: Code::Failed.status(), message };
     }
-    let status = match error.raw_os_error() {
-        Some(libc::ENOENT) => EXIT_NOT_FOUND,
-        _ => EXIT_NOT_EXECUTABLE,
-    };
+    let status = status_of_failure(error.raw_os_error().unwrap_or(libc::ENOEXEC));
     let variables: Vec<_> = std::env::vars_os().collect();
     let message = match program::find(name, None, program::search_path(&variables)) {
         Err(found) => found.message,

@@ -61,19 +61,9 @@ impl Init {
 
     /// The status to exit with after the program has ended like this: its own, or 128 and its signal.
     pub fn status(&self, exit: Exit) -> u8 {
-        let status = match exit {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => status_of_signal(signal),
-            Exit::Unknown => 1,
-        };
+        let status = exit.status();
         if self.success.contains(&status) { 0 } else { status }
     }
-}
-
-/// The status by which shells tell a death by a signal.
-pub fn status_of_signal(Signal(number): Signal) -> u8 {
-    // Signals end at 64, or at 127 on MIPS.
-    128 + (number & 0x7f) as u8
 }
 
 #[cfg(test)]

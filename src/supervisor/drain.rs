@@ -37,7 +37,7 @@ impl Supervisor {
         let delay = self.policy.drain_delay;
         match &mut self.drain {
             _ if self.shutdown.is_some() => {}
-            None if !delay.is_zero() => self.begin_drain(delay, Some(signal), Vec::new()),
+            None if !delay.is_zero() => self.begin_drain(delay, Some(signal)),
             Some(drain) if drain.stop.is_none() && !drain.over => {
                 drain.stop = Some(signal);
                 let left = drain.until.since(now);
@@ -59,19 +59,20 @@ impl Supervisor {
             return self.refuse(ticket, refusal(sentence));
         }
         if self.drain.is_none() {
-            self.begin_drain(delay, None, Vec::new());
+            self.begin_drain(delay, None);
         }
         let Some(drain) = &mut self.drain else { return };
         if wait != Wait::No && !drain.over {
             return drain.waiting.push(ticket);
         }
-        let reply =
-            if drain.over { drained() } else { Reply::Done(format!("draining for {}", Human(delay))) };
+        // One that has begun already keeps its time.
+        let left = drain.until.since(self.now);
+        let reply = if drain.over { drained() } else { Reply::Done(format!("draining for {}", Human(left))) };
         self.act(Action::Reply { ticket, reply, last: true });
     }
 
-    fn begin_drain(&mut self, delay: Duration, stop: Option<Signal>, waiting: Vec<Ticket>) {
-        self.drain = Some(Drain { until: self.now.after(delay), stop, over: false, waiting });
+    fn begin_drain(&mut self, delay: Duration, stop: Option<Signal>) {
+        self.drain = Some(Drain { until: self.now.after(delay), stop, over: false, waiting: Vec::new() });
         self.note_manager(Level::Info, Happening::Draining(stop, delay));
     }
 

@@ -8,11 +8,10 @@ use super::child::{Child, Phase};
 use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono, Remains};
 use super::group::{Failure, Vacancy};
 use super::note::{Happening, Reason};
-use super::shutdown::status_of;
 use super::snapshot::{ExitDetail, LastExit};
 use super::{Supervisor, is_success};
 use crate::plan::{Level, Readiness, Restart};
-use crate::process::{Exit, Stage};
+use crate::process::{Exit, Stage, status_of_failure};
 use crate::signame::Signal;
 
 /// How often SIGKILL is repeated until the child is reaped.
@@ -177,7 +176,7 @@ impl Supervisor {
             self.remember_failure(child, &sentence);
         }
         self.note_worker(child.group, level, worker, how);
-        let status = child.failure.map_or(status_of(ended), |(_, errno)| failed_status(errno));
+        let status = child.failure.map_or(ended.status(), |(_, errno)| status_of_failure(errno));
         if exit.is_some() && !(in_rollout && modern) && self.ends_everything(child, status) {
             return;
         }
@@ -442,11 +441,6 @@ impl Supervisor {
         let count = self.workers_of(id).filter(leaves).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
-}
-
-/// As a shell tells that it could not execute a program.
-fn failed_status(errno: i32) -> u8 {
-    if errno == libc::ENOENT { 127 } else { 126 }
 }
 
 fn last_exit(exit: Exit) -> LastExit {

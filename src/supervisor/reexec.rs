@@ -170,10 +170,7 @@ impl Supervisor {
             .map(|(id, serial)| (id, Goal::Rollout(serial)))
             .collect();
         for (ticket, wait) in reexec.upgrading {
-            let parts = goals
-                .iter()
-                .map(|&(group, goal)| Part { group, goal, outcome: None, words: Vec::new() })
-                .collect();
+            let parts = goals.iter().copied().map(Part::new).collect();
             self.waiters.push(Waiter { ticket, wait, parts });
         }
     }

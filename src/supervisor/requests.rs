@@ -154,10 +154,7 @@ impl Supervisor {
                     self.act(Action::Reply { ticket, reply: accepted, last: false });
                     self.subscribers.push((ticket, None));
                 }
-                let parts = goals
-                    .into_iter()
-                    .map(|(group, goal)| Part { group, goal, outcome: None, words: Vec::new() })
-                    .collect();
+                let parts = goals.into_iter().map(Part::new).collect();
                 self.waiters.push(Waiter { ticket, wait, parts });
             }
         }

@@ -269,19 +269,10 @@ impl Supervisor {
         match (slots.next(), slots.next()) {
             (Some((_, slot)), None) if self.policy.exit == ExitPolicy::Worker => Some(match slot.last {
                 Some(Exit::Code(0)) if slot.vacancy != Vacancy::Finished => 1,
-                Some(exit) => status_of(exit),
+                Some(exit) => exit.status(),
                 None => 1,
             }),
             (first, second) => Some(u8::from(!first.into_iter().chain(second).chain(slots).all(succeeded))),
         }
-    }
-}
-
-/// As a shell tells how a process ended.
-pub(super) fn status_of(exit: Exit) -> u8 {
-    match exit {
-        Exit::Code(code) => code,
-        Exit::Signal(signal) => u8::try_from(128 + signal.0).unwrap_or(1),
-        Exit::Unknown => 1,
     }
 }

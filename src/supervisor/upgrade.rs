@@ -367,8 +367,8 @@ impl Supervisor {
         if group.rollout.is_some() && self.draining(id) > group.max_draining() {
             return;
         }
-        let living = self.workers_of(id).filter(|child| child.slot < group.target()).count();
-        let mut places = group.max_workers().saturating_sub(u32::try_from(living).unwrap_or(u32::MAX));
+        let wanted = self.workers_of(id).filter(|child| child.slot < group.target()).count();
+        let mut places = group.max_workers().saturating_sub(u32::try_from(wanted).unwrap_or(u32::MAX));
         for (slot, view) in (0u32..).zip(views.iter_mut()) {
             let group = &mut self.groups[id.0];
             let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };

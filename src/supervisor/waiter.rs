@@ -47,6 +47,13 @@ pub(super) struct Part {
     pub(super) words: Vec<String>,
 }
 
+impl Part {
+    /// One that has not ended.
+    pub(super) fn new((group, goal): (GroupId, Goal)) -> Self {
+        Part { group, goal, outcome: None, words: Vec::new() }
+    }
+}
+
 impl Supervisor {
     /// The rollout `serial` of a group has ended.
     pub(super) fn conclude(&mut self, group: GroupId, serial: u64, outcome: Outcome) {

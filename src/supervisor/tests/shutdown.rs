@@ -218,6 +218,8 @@ fn a_drain_on_request_leaves_the_stop_to_others() {
     let mut bench = draining(1, 5);
     bench.ask(Verb::DrainManager(Some(secs(9)), Wait::Done));
     bench.pass(secs(3));
+    let late = bench.ask(Verb::DrainManager(Some(secs(20)), Wait::No));
+    assert_eq!(bench.answer(late), Some(Reply::Done("draining for 6 s".into())), "it began before");
     bench.signal(Signal::TERM);
     assert_eq!((bench.signalled(), bench.wait()), (vec![], Some(secs(6))), "what is left of it");
     bench.pass(secs(6));
