@@ -11,7 +11,6 @@ use crate::config::{self, Fault};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::output::Target;
-use crate::placeholder;
 use crate::plan::GroupSpec;
 use crate::reading::{LeftOut, Reading, Source};
 use crate::sys::{creds, logfile, program, reason, socket};
@@ -115,7 +114,7 @@ fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
         .extend(launch.user.as_deref().and_then(|user| creds::resolve(Some(user), None).err()).map(sentence));
     found.extend(launch.group.as_deref().and_then(|group| creds::resolve_group(group).err()).map(sentence));
     found.extend(group.sockets.iter().flat_map(socket::check));
-    found.extend(placeholder::check(launch, &group.sockets));
+    found.extend(group.contradictions());
     let logs = launch.output.targets().into_iter().filter_map(Target::file);
     found.extend(logs.filter_map(|log| logfile::obstacle(&log.path)));
     found

@@ -15,6 +15,7 @@ use crate::output::Output;
 use crate::reading::Source;
 use crate::signame::Signal;
 
+mod contradiction;
 pub mod init;
 mod socket;
 
@@ -229,6 +230,9 @@ pub struct Launch {
     pub output: Output,
     /// Which conventions tell workers of their sockets.
     pub handoff: Handoff,
+    /// The descriptor on which a worker says by a line feed that it is ready, in the manner of s6; if absent there is none.
+    #[serde(default)]
+    pub ready_fd: Option<u32>,
     /// The words of `placeholder` mean something in `args` and in the values of [`EnvSpec::set`].
     #[serde(default)]
     pub placeholders: bool,
@@ -258,6 +262,7 @@ impl Launch {
             watch_file: None,
             output: Output::default(),
             handoff: Handoff::default(),
+            ready_fd: None,
             placeholders: true,
             keep_signals: false,
             own_process_group: true,
@@ -368,7 +373,7 @@ pub enum Readiness {
     Exec,
     /// When it has lived this long; acks are recorded and do not shorten it.
     Timer(Duration),
-    /// When it says so: `worker:ack` or READY=1.
+    /// When it says so: `worker:ack`, READY=1 or a line feed on [`Launch::ready_fd`].
     Manual,
 }
 

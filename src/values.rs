@@ -22,6 +22,9 @@ use crate::words;
 /// More workers than this are taken for a slip of the finger: each is a process.
 pub const WORKERS_MAX: u32 = 10_000;
 
+/// Largest descriptor that a worker is given something at by its number: select(2) takes no more.
+pub const DESCRIPTOR_MAX: u32 = 1023;
+
 /// Longest instance or group name; it is part of a file name.
 pub const NAME_MAX: usize = 64;
 
@@ -84,6 +87,13 @@ pub fn count(word: &str) -> Result<u32> {
     whole(word)
         .filter(|count| (1..=WORKERS_MAX).contains(count))
         .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 1 to {WORKERS_MAX}")))
+}
+
+/// The number of a descriptor that a worker is to find, up to the largest that select(2) takes.
+pub fn descriptor(word: &str) -> Result<u32> {
+    whole(word).filter(|&number| number <= DESCRIPTOR_MAX).ok_or_else(|| {
+        Error::usage(format!("'{word}' is not the number of a descriptor, up to {DESCRIPTOR_MAX}"))
+    })
 }
 
 /// `3` or `25%`.

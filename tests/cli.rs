@@ -16,7 +16,7 @@ use remuda::cli::options::{self, COMMANDS, Id, Kind, Opt, RUN};
 use remuda::cli::{Outcome, help};
 use remuda::config::{Overrides, Source};
 use remuda::error::Code;
-use remuda::plan::{Level, LogFormat, Plan};
+use remuda::plan::{Level, LogFormat, Plan, Readiness};
 use remuda::signame::Signal;
 
 fn words(line: &str) -> Vec<OsString> {
@@ -80,6 +80,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::OomScoreAdj => "300",
         Id::StopCommand | Id::Preflight => "true",
         Id::PreflightTimeout | Id::PreflightEvery | Id::Warmup => "2s",
+        Id::ReadyFd => "5",
         Id::Restart => "never",
         Id::OnExit => "exit:3",
         Id::SuccessExit => "0,2,TERM",
@@ -545,6 +546,18 @@ fn verbosity_counts() {
     ] {
         assert_eq!(plan(&format!("run {options} -- web")).log.level, level, "{options}");
     }
+}
+
+#[test]
+fn a_ready_descriptor_means_that_an_ack_is_waited_for() {
+    let ready = |options: &str| match parse(words(&format!("run {options} -- web"))) {
+        Ok(Outcome::Run(plan)) => (plan.groups[0].launch.ready_fd, plan.groups[0].policy.ready),
+        other => panic!("{options}: {other:?}"),
+    };
+    assert_eq!(ready("--ready-fd 4"), (Some(4), Readiness::Manual));
+    assert_eq!(ready("--ack none --ready-fd 4"), (Some(4), Readiness::Exec));
+    let told = refused("run --ready-fd 1024 -- web");
+    assert_eq!(told, "--ready-fd: '1024' is not the number of a descriptor, up to 1023");
 }
 
 #[test]

@@ -107,6 +107,7 @@ fn every_key_comes_to_what_it_says() {
         umask = 0o027
         stdin = "inherit"
         keep_signals = true
+        ready_fd = 5
 
         [api]
         exec_start = ["api", "$RELEASE", ""]
@@ -137,6 +138,7 @@ fn every_key_comes_to_what_it_says() {
     assert_eq!((launch.user.as_deref(), launch.group.as_deref()), (Some("www-data"), Some("33")));
     assert_eq!((launch.umask, launch.stdin, launch.keep_signals), (Some(0o027), Stdin::Inherit, true));
     assert!(!launch.kill_process_group && launch.login_env);
+    assert_eq!((launch.ready_fd, plan.groups[1].launch.ready_fd), (Some(5), None));
     let limits: Vec<ResourceLimit> =
         ["NOFILE=1024:4096", "CORE=unlimited"].map(|limit| limit.parse().unwrap()).into();
     let attributes = Attributes {
@@ -507,4 +509,12 @@ fn the_page_has_every_key_as_the_table_has_it_and_no_other() {
         found.push(format!("{name}: {}", head.join(" ")));
     }
     assert_eq!(found, KEYS.iter().map(told).collect::<Vec<_>>());
+}
+
+#[test]
+fn with_a_ready_descriptor_an_ack_is_waited_for_unless_something_else_is_said() {
+    let ready = |more: &str| plan(&format!("[web]\nexec_start = 'web'\n{more}")).groups[0].policy.ready;
+    assert_eq!(ready("ready_fd = 3"), Readiness::Manual);
+    assert_eq!(ready("ready_fd = 3\nack = 'none'"), Readiness::Exec);
+    assert_eq!(ready(""), Readiness::Timer(Duration::from_secs(1)));
 }

@@ -3,11 +3,13 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::events::Talk;
-use support::{setup, worker};
+use support::{Setup, setup, worker};
 
 #[test]
 fn worker_entry() {
@@ -114,6 +116,64 @@ fn acks_do_not_shorten_a_timer() {
     let mut events = manager.events();
     let after = events.until("ready")["after_ms"].as_u64().unwrap();
     assert!((700..3000).contains(&after), "{after}");
+}
+
+/// A manager of a shell script; words of the script that begin with `DIR` are in its directory.
+fn script(options: &str, text: &str) -> Setup {
+    let setup = setup("").options(options);
+    let text = text.replace("DIR", &setup.path("").display().to_string());
+    setup.program(&["sh", "-c", &text])
+}
+
+#[test]
+fn a_line_feed_on_the_ready_descriptor_is_an_ack() {
+    // What comes before it is nothing, and there is nothing between the socket and the descriptor.
+    let text = "printf warm >&6; test -e /proc/$$/fd/3 && ! test -e /proc/$$/fd/4 && ! test -e /proc/$$/fd/5 \
+                && printf ' up\\nmore' >&6; exec 6>&-; exec sleep 1000";
+    let mut manager = script("-b 127.0.0.1:0 -n 2 --ready-fd 6", text).start();
+    manager.up();
+    manager.done(&["upgrade"]);
+    assert_eq!(manager.pids("ready").len(), 2);
+    assert_eq!(manager.stop(), Some(0));
+}
+
+#[test]
+fn the_ready_descriptor_outlives_a_re_execution() {
+    let setup = script("--ready-fd 3", "read line <DIR/gate; echo up >&3; exec sleep 1000");
+    nix::unistd::mkfifo(&setup.path("gate"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let manager = setup.start();
+    // Open for whoever comes.
+    let mut gate = OpenOptions::new().read(true).write(true).open(manager.path("gate")).unwrap();
+    manager.done(&["reexec"]);
+    let waiting = manager.pids("starting");
+    gate.write_all(b"\n").unwrap();
+    manager.up();
+    assert_eq!((waiting.len(), manager.pids("ready")), (1, waiting));
+}
+
+#[test]
+fn the_end_of_the_ready_descriptor_is_no_ack() {
+    let text = "printf almost >&3; exec 3>&-; exec sleep 1000";
+    let manager = script("--ready-fd 3 --ack-deadline 300ms", text).start();
+    let mut events = manager.events();
+    assert_eq!(events.until("stopping")["reason"], "not ready in time");
+    assert!(events.seen("ready").is_empty());
+    // Nor is it in the way of another ack.
+    let text = format!("exec 3>&-; {} ack --json && exec sleep 1000", support::REMUDA);
+    script("--ready-fd 3", &text).start().up();
+}
+
+#[test]
+fn a_ready_descriptor_that_is_taken_is_refused_by_name() {
+    let refusal = |options: &str| {
+        let output = script(options, "exit 1").output();
+        assert_eq!(output.code, Some(1), "{output:?}");
+        output.stderr
+    };
+    let told = refusal("-b 127.0.0.1:0,name=web --ready-fd 3");
+    assert!(told.contains("descriptor 3 is the socket web: ready-fd is to be 4 or more"), "{told}");
+    let told = refusal("--ready-fd 2");
+    assert!(told.contains("descriptor 2 is standard error: ready-fd is to be 3 or more"), "{told}");
 }
 
 #[test]

@@ -106,6 +106,7 @@ impl Case {
             argv: &self.argv,
             env: &self.env,
             descriptors,
+            beyond: None,
             process_group: false,
             limits: &[],
             nice: None,
@@ -265,6 +266,20 @@ fn descriptors_stand_in_order_and_no_other_is_open() {
     let ended = case.end(spawned);
     assert_eq!(open_files(ended.succeeded()), wanted, "{}", ended.output);
     assert_eq!(wanted.remove(&3), Some(file_of(&sockets[2])));
+}
+
+#[test]
+fn one_descriptor_may_stand_beyond_the_others_and_nothing_between() {
+    seal_inherited(&[]).unwrap();
+    let sockets = sockets(2);
+    let case = Case::new(&["/bin/ls", "-l", "/proc/self/fd"]);
+    let descriptors = case.descriptors(&sockets[..1]);
+    let mut wanted: BTreeMap<i32, String> = (0..).zip(descriptors.iter().map(file_of)).collect();
+    wanted.insert(77, file_of(&sockets[1]));
+    let beyond = Some((77, sockets[1].as_fd()));
+    let spawned = spawn(Spawn { beyond, ..case.plain(&descriptors) }).unwrap();
+    let ended = case.end(spawned);
+    assert_eq!(open_files(ended.succeeded()), wanted, "{}", ended.output);
 }
 
 #[test]

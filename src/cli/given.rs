@@ -16,7 +16,7 @@ use crate::output::{self, Output};
 use crate::plan::init::Init;
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
-    LogTarget, ManagerPolicy, OwnProcess, Plan, Policy, SocketSpec, Stdin,
+    LogTarget, ManagerPolicy, OwnProcess, Plan, Policy, Readiness, SocketSpec, Stdin,
 };
 use crate::values;
 
@@ -40,6 +40,7 @@ pub(super) struct Given {
     umask: Option<u32>,
     stdin: Stdin,
     keep_signals: bool,
+    ready_fd: Option<u32>,
     louder: u32,
     quieter: u32,
     format: Option<LogFormat>,
@@ -85,6 +86,7 @@ impl Default for Given {
             umask: None,
             stdin: Stdin::default(),
             keep_signals: false,
+            ready_fd: None,
             louder: 0,
             quieter: 0,
             format: None,
@@ -128,6 +130,7 @@ impl Given {
             Id::Warmup => self.policy.warmup = duration::parse(text()?)?,
             Id::Ack => self.policy.ready = values::readiness(text()?)?,
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
+            Id::ReadyFd => self.ready_fd = Some(values::descriptor(text()?)?),
             Id::Watchdog => self.policy.watchdog = Some(values::positive(text()?)?),
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
             Id::StopTimeout => {
@@ -226,6 +229,10 @@ impl Given {
         let level = self.level()?;
         let target = self.log_target();
         let name = self.name.unwrap_or_else(|| values::name_of_program(&program));
+        let mut policy = self.policy;
+        if self.ready_fd.is_some() && !self.seen.contains(&Id::Ack) {
+            policy.ready = Readiness::Manual;
+        }
         let launch = Launch {
             args,
             directory: self.directory,
@@ -243,19 +250,14 @@ impl Given {
                 ..Handoff::default()
             },
             keep_signals: self.keep_signals,
+            ready_fd: self.ready_fd,
             kill_process_group: self.kill_process_group,
             ..Launch::new(program)
         };
         Ok(Plan {
             activation: true,
             name: name.clone(),
-            groups: vec![GroupSpec {
-                name,
-                launch,
-                sockets: self.sockets,
-                policy: self.policy,
-                control: None,
-            }],
+            groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy, control: None }],
             control: Some(self.control.map_or(ControlSpec::Default, ControlSpec::Path)),
             dialect: Dialect::Native,
             manager: ManagerPolicy { drain_delay: self.drain_delay, ..ManagerPolicy::native() },

@@ -332,6 +332,16 @@ const RUN_OPTIONS: &[Opt] = &[
     .takes("DUR")
     .defaults("60s"),
     flag(
+        Id::ReadyFd,
+        "ready-fd",
+        Section::Workers,
+        "a line feed on this descriptor is the ack",
+        "In the manner of s6: the program is told the number, and writes a line there when it is ready. Without --ack it means \
+         --ack manual. The first number that is free is 3 and one more for each socket.",
+    )
+    .takes("N")
+    .rare(),
+    flag(
         Id::Watchdog,
         "watchdog",
         Section::Workers,

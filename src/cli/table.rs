@@ -22,6 +22,8 @@ pub enum Id {
     Ack,
     /// `--ack-deadline`
     AckDeadline,
+    /// `--ready-fd`
+    ReadyFd,
     /// `--watchdog`
     Watchdog,
     /// `--graceful-signal`

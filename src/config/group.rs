@@ -54,7 +54,8 @@ pub(super) struct Draft {
     socket_options: Vec<Shared>,
     logs: Vec<(usize, &'static str, Target)>,
     policy: Policy,
-    ack: Ack,
+    /// As it was said.
+    ack: Option<Ack>,
     ack_timeout: Duration,
     control: Option<PathBuf>,
     /// What is passed over, and told.
@@ -80,11 +81,7 @@ impl Draft {
             sockets: Vec::new(),
             socket_options: Vec::new(),
             logs: Vec::new(),
-            ack: match policy.ready {
-                Readiness::Exec => Ack::Exec,
-                Readiness::Timer(_) => Ack::Timer,
-                Readiness::Manual => Ack::Manual,
-            },
+            ack: None,
             ack_timeout: standard,
             control: None,
             warnings: Vec::new(),
@@ -127,9 +124,10 @@ impl Draft {
             Id::ListenPid => launch.handoff.listen_pid = value.flag()?,
             Id::StartImmediate => policy.lazy = !value.flag()?,
             Id::WarmupDelay => policy.warmup = value.amount(duration::parse)?,
-            Id::Ack => self.ack = value.read(|text| values::choice(text, &ACKS))?,
+            Id::Ack => self.ack = Some(value.read(|text| values::choice(text, &ACKS))?),
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
+            Id::ReadyFd => launch.ready_fd = Some(value.number(values::descriptor)?),
             Id::Watchdog | Id::LiveCheck => {
                 let span = value.amount(duration::parse)?;
                 let off = id == Id::LiveCheck && span.is_zero();
@@ -272,7 +270,12 @@ impl Draft {
         let mut command = self.command.into_iter();
         let program = command.next().unwrap_or_default();
         let mut launch = Launch { args: command.collect(), ..self.launch };
-        let ready = match self.ack {
+        let ack = match self.ack {
+            Some(ack) => ack,
+            None if launch.ready_fd.is_some() => Ack::Manual,
+            None => Ack::Timer,
+        };
+        let ready = match ack {
             Ack::Exec => Readiness::Exec,
             Ack::Timer => Readiness::Timer(self.ack_timeout),
             Ack::Manual => Readiness::Manual,

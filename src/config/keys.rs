@@ -36,6 +36,8 @@ pub enum Id {
     AckTimeout,
     /// `ack_deadline`
     AckDeadline,
+    /// `ready_fd`
+    ReadyFd,
     /// `watchdog`
     Watchdog,
     /// `live_check_timeout`
@@ -485,6 +487,14 @@ pub const KEYS: &[Key] = &[
         "time for the ack of ack = \"manual\"",
     )
     .option("ack-deadline"),
+    row(
+        Id::ReadyFd,
+        "ready_fd",
+        Kind::Number,
+        Usual::Absent("5"),
+        "a line feed on this descriptor is the ack of ack = \"manual\", which is the default with it, in the manner of s6",
+    )
+    .option("ready-fd"),
     row(
         Id::Watchdog,
         "watchdog",

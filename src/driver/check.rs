@@ -56,6 +56,7 @@ impl Check {
             argv: &image.argv,
             env: &EnvBlock::plain(&image.environment),
             descriptors: &[null, output.as_fd(), output.as_fd(), state.as_fd()],
+            beyond: None,
             process_group: true,
             limits: &[],
             nice: None,

@@ -113,13 +113,13 @@ impl Generation {
     /// A generation of a group as a plan has it, whose hooks can be run too as far as that can be told beforehand.
     ///
     /// # Errors
-    /// The first thing that cannot be had, or a word in the arguments that stands for nothing the group has.
+    /// The first thing that cannot be had, or something in which the group contradicts itself.
     pub(super) fn of_group(spec: &GroupSpec, start: &[(OsString, OsString)]) -> Result<Generation, Obstacle> {
         Generation::with_hooks(spec, start).map_err(|obstacle| obstacle.within(&spec.name))
     }
 
     fn with_hooks(spec: &GroupSpec, start: &[(OsString, OsString)]) -> Result<Generation, Obstacle> {
-        if let Some(why) = placeholder::check(&spec.launch, &spec.sockets).into_iter().next() {
+        if let Some(why) = spec.contradictions().into_iter().next() {
             return Err(Hurdle::Other.failed(Error::failed(why)));
         }
         let generation = Generation::prepare(&spec.launch, start)?;

@@ -97,6 +97,7 @@ impl Workers {
             argv: &prepared.argv,
             env: &environment,
             descriptors: &[self.null.as_fd(), output, errors],
+            beyond: None,
             process_group: true,
             limits: &self.limits(launch),
             nice: launch.attributes.nice,

@@ -28,7 +28,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
-use crate::sys::{cgroup, creds, reap, reason, start};
+use crate::sys::{cgroup, creds, reap, reason, start, stream};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
@@ -44,6 +44,8 @@ pub(super) struct Process {
     status: Option<OwnedFd>,
     /// Where its READY=1 arrives. Open as long as it lives, or what it says later would fail.
     notify: Option<NotifySocket>,
+    /// Where a line feed says that it is ready, until one has come or nobody is left who could send it.
+    ready: Option<OwnedFd>,
     /// That a stranger has sent something there was told.
     warned: bool,
     uid: u32,
@@ -96,6 +98,8 @@ struct ProcessState {
     status: Option<i32>,
     #[serde(default)]
     notify: Option<NotifyState>,
+    #[serde(default)]
+    ready: Option<i32>,
     uid: u32,
     #[serde(default)]
     life_sign: Option<LifeSign>,
@@ -145,6 +149,7 @@ impl Workers {
             kill_group: process.kill_group,
             status: process.status.as_ref().map(|status| keeper.keep(status.as_fd())),
             notify: process.notify.as_ref().map(|notify| notify.hand_over(keeper)),
+            ready: process.ready.as_ref().map(|ready| keeper.keep(ready.as_fd())),
             uid: process.uid,
             life_sign: process.life_sign.clone(),
         };
@@ -305,12 +310,15 @@ impl Workers {
         let theirs = connection.as_ref().map(|(_, theirs)| theirs.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> =
             [input, output, errors].into_iter().chain(sockets).chain(theirs).collect();
+        let ready =
+            launch.ready_fd.map(|number| Ok::<_, io::Error>((number, stream::pipe()?))).transpose()?;
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
             file: prepared.held(),
             argv: &argv,
             env: &environment,
             descriptors: &descriptors,
+            beyond: ready.as_ref().map(|(number, (_, theirs))| (*number, theirs.as_fd())),
             process_group: launch.own_process_group,
             limits: &self.limits(launch),
             nice: launch.attributes.nice,
@@ -328,6 +336,7 @@ impl Workers {
             kill_group: launch.own_process_group && launch.kill_process_group,
             status: Some(spawned.status),
             notify,
+            ready: ready.map(|(_, (ours, _))| ours),
             warned: false,
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
             life_sign,
@@ -413,6 +422,7 @@ impl Workers {
         let Some(mut at) = first else { return };
         for (&pid, process) in &mut self.by_pid {
             let (status, notify) = (process.status.is_some(), process.notify.is_some());
+            let ready = process.ready.is_some();
             if status {
                 if poll.readable(at) {
                     process.read_status(&mut tell);
@@ -422,6 +432,12 @@ impl Workers {
             if notify {
                 if poll.readable(at) {
                     process.read_notify(pid, self.manager, journal, &mut tell);
+                }
+                at += 1;
+            }
+            if ready {
+                if poll.readable(at) {
+                    process.read_ready(&mut tell);
                 }
                 at += 1;
             }
@@ -549,6 +565,7 @@ impl Process {
             kill_group: true,
             status,
             notify: None,
+            ready: None,
             warned: false,
             uid,
             life_sign: None,
@@ -562,6 +579,7 @@ impl Process {
             kill_group: state.kill_group,
             status: state.status.map(|number| inherited.claim(number)).transpose()?,
             notify: state.notify.map(|notify| NotifySocket::take_over(notify, inherited)).transpose()?,
+            ready: state.ready.map(|number| inherited.claim(number)).transpose()?,
             warned: false,
             uid: state.uid,
             life_sign: state.life_sign,
@@ -571,7 +589,8 @@ impl Process {
     fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let status = self.status.as_ref().map(AsFd::as_fd);
         let notify = self.notify.as_ref().map(AsFd::as_fd);
-        status.into_iter().chain(notify)
+        let ready = self.ready.as_ref().map(AsFd::as_fd);
+        status.into_iter().chain(notify).chain(ready)
     }
 
     /// Looks whether the program runs. A pipe that is still open says nothing yet.
@@ -584,6 +603,21 @@ impl Process {
             Status::Failed(stage, errno) => tell(Event::SpawnFailed { child, stage, errno }),
         }
         self.status = None;
+    }
+
+    /// Looks for the line feed by which a worker says that it is ready. What comes before it is nothing to us, as with s6.
+    fn read_ready(&mut self, tell: &mut impl FnMut(Event)) {
+        let mut bytes = [0; 512];
+        let Some(pipe) = &self.ready else { return };
+        match stream::read(pipe, &mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Ok(length) if length > 0 && !bytes[..length].contains(&b'\n') => return,
+            Ok(length) if length > 0 => tell(Event::Ready { child: self.child }),
+            // Nobody is left to say it here. It may still be said elsewhere, and the deadline holds.
+            Ok(_) | Err(_) => {}
+        }
+        self.ready = None;
     }
 
     /// Reads what the worker, or another process of its user or ours, has to say. Its process group is not asked for: a
@@ -663,6 +697,7 @@ mod tests {
             kill_group: true,
             status: None,
             notify: Some(socket),
+            ready: None,
             warned: false,
             uid: creds::our_uid(),
             life_sign: None,

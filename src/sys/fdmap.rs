@@ -1,4 +1,5 @@
-//! Arranging descriptors in a child: the given ones are to stand at 0, 1, 2... in their order.
+//! Arranging descriptors in a child: the given ones are to stand at 0, 1, 2... in their order. There may be gaps, at which
+//! nothing is to be open.
 //!
 //! One pass of dup2(2) overwrites a source before it was copied, for most choices of sources. So there are two: first
 //! each source that stands among the targets is copied above them, then all are put in place. What is in its place
@@ -11,6 +12,9 @@ use std::os::fd::RawFd;
 use libc::{F_DUPFD_CLOEXEC, F_SETFD};
 
 use super::{cvt, fault};
+
+/// In place of a source: at this number nothing is to stand.
+pub(super) const GAP: RawFd = -1;
 
 /// What to do, made before the fork.
 #[derive(Debug)]
@@ -39,13 +43,15 @@ trait Table {
 }
 
 impl Arrangement {
-    /// `sources[n]` is to stand at `n`, and `report` wherever it is not in the way.
+    /// `sources[n]` is to stand at `n` unless it is a [`GAP`], and `report` wherever it is not in the way. What of ours
+    /// stands at a gap is close-on-exec, as everything.
     pub(super) fn new(sources: &[RawFd], report: RawFd) -> Arrangement {
         let held: Vec<RawFd> = sources.iter().copied().chain([report]).collect();
         let at_target = |n: usize| n < sources.len() && usize::try_from(held[n]) == Ok(n);
         let among_targets = |n: usize| usize::try_from(held[n]).is_ok_and(|held| held < sources.len());
         let lift = (0..held.len()).rev().filter(|&n| among_targets(n) && !at_target(n)).map(Step::Lift);
-        let place = (0..sources.len()).map(|n| if at_target(n) { Step::Keep(n) } else { Step::Place(n) });
+        let wanted = (0..sources.len()).filter(|&n| sources[n] != GAP);
+        let place = wanted.map(|n| if at_target(n) { Step::Keep(n) } else { Step::Place(n) });
         let steps = lift.chain(place).collect();
         Arrangement { steps, held }
     }
@@ -144,7 +150,8 @@ mod tests {
             .filter(|(_, (_, cloexec))| !cloexec)
             .map(|(&number, &(file, _))| (number, file))
             .collect();
-        let wanted: BTreeMap<RawFd, RawFd> = (0..).zip(sources.iter().copied()).collect();
+        let wanted: BTreeMap<RawFd, RawFd> =
+            (0..).zip(sources.iter().copied()).filter(|(_, source)| *source != GAP).collect();
         assert_eq!(open, wanted, "sources {sources:?}, report {report}");
     }
 
@@ -177,6 +184,18 @@ mod tests {
         for sources in (3..=5).flat_map(|length| sequences(0..=6, length)) {
             for report in [3, 4, 7] {
                 check(&sources, report);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_stands_at_a_gap() {
+        for sockets in sequences(3..=8, 2) {
+            for gaps in 1..4 {
+                let sources = [&[0, 1, 2], &sockets[..1], &vec![GAP; gaps], &sockets[1..]].concat();
+                for report in (3..=12).filter(|report| !sockets.contains(report)) {
+                    check(&sources, report);
+                }
             }
         }
     }

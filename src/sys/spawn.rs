@@ -19,7 +19,7 @@ use nix::sys::resource::{getrlimit, setrlimit};
 use nix::unistd;
 
 use super::creds::Credentials;
-use super::fdmap::Arrangement;
+use super::fdmap::{self, Arrangement};
 use super::signals::{self, Saved};
 pub use super::start::{open_standard, raise_nofile, seal_inherited};
 use super::{cvt, fault};
@@ -101,6 +101,8 @@ pub struct Spawn<'a> {
     /// What stands at 0, 1, 2, 3... in the child. Give three at least: a standard descriptor that is not given is that
     /// of the manager.
     pub descriptors: &'a [BorrowedFd<'a>],
+    /// What stands at this number, beyond those; nothing stands between.
+    pub beyond: Option<(u32, BorrowedFd<'a>)>,
     /// Make it the leader of a process group of its own.
     pub process_group: bool,
     /// Limits other than those of the manager.
@@ -120,6 +122,18 @@ pub struct Spawn<'a> {
     pub parent_death_signal: Option<Signal>,
     /// Signal mask and ignored signals; if absent nothing is blocked and nothing ignored.
     pub keep_signals: Option<&'a Saved>,
+}
+
+impl Spawn<'_> {
+    /// What is to stand at 0, 1, 2...
+    fn sources(&self) -> Vec<RawFd> {
+        let mut sources: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        if let Some((number, descriptor)) = &self.beyond {
+            sources.resize(sources.len().max(*number as usize), fdmap::GAP);
+            sources.push(descriptor.as_raw_fd());
+        }
+        sources
+    }
 }
 
 /// A forked child.
@@ -167,7 +181,7 @@ const STAGES: [Stage; 11] = [
 pub fn spawn(spawn: Spawn<'_>) -> io::Result<Spawned> {
     fault::hit("pipe2")?;
     let (status, report) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let file = spawn.file.map(|file| above(file, spawn.descriptors.len())).transpose()?;
+    let file = spawn.file.map(|file| above(file, spawn.sources().len())).transpose()?;
     let mut child = Child::prepare(&spawn, report.as_raw_fd(), file.as_ref());
 
     // Unblocked when this function returns, after the child has its process group on this side too.
@@ -239,7 +253,6 @@ type Step<T = ()> = Result<T, (Stage, io::Error)>;
 
 impl<'a> Child<'a> {
     fn prepare(spawn: &'a Spawn<'a>, report: RawFd, file: Option<&OwnedFd>) -> Child<'a> {
-        let sources: Vec<RawFd> = spawn.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let argv = spawn.argv.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
         Child {
             spawn,
@@ -247,7 +260,7 @@ impl<'a> Child<'a> {
             file: file.map(AsRawFd::as_raw_fd),
             argv,
             envp: spawn.env.pointers(),
-            descriptors: Arrangement::new(&sources, report),
+            descriptors: Arrangement::new(&spawn.sources(), report),
             oom_score_adj: spawn.oom_score_adj.map(|score| score.to_string()),
             groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len())],
         }

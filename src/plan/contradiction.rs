@@ -1,0 +1,65 @@
+//! What a group asks for and cannot have, whatever the system is like: a sentence for each such thing.
+
+use super::GroupSpec;
+use crate::env::FIRST_DESCRIPTOR;
+use crate::placeholder;
+
+impl GroupSpec {
+    /// Everything in which the group contradicts itself.
+    pub fn contradictions(&self) -> Vec<String> {
+        let mut found = placeholder::check(&self.launch, &self.sockets);
+        let free = self.first_free_descriptor();
+        if let Some(number) = self.launch.ready_fd.filter(|&number| number < free) {
+            let whose = self.holder(number);
+            found.push(format!("descriptor {number} is {whose}: ready-fd is to be {free} or more"));
+        }
+        found
+    }
+
+    /// The lowest number that nothing stands at in a worker.
+    fn first_free_descriptor(&self) -> u32 {
+        let connection = usize::from(self.launch.handoff.control_descriptor);
+        u32::try_from(FIRST_DESCRIPTOR + self.sockets.len() + connection).unwrap_or(u32::MAX)
+    }
+
+    /// What stands at a descriptor below the first free one.
+    fn holder(&self, number: u32) -> String {
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        match (at, at.checked_sub(FIRST_DESCRIPTOR).and_then(|at| self.sockets.get(at))) {
+            (0, _) => "standard input".to_owned(),
+            (1, _) => "standard output".to_owned(),
+            (2, _) => "standard error".to_owned(),
+            (_, Some(socket)) => match &socket.name {
+                Some(name) => format!("the socket {name}"),
+                None => format!("the socket {}", socket.address),
+            },
+            (_, None) => "the connection to the manager".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::addr;
+    use crate::plan::{GroupSpec, Launch, Policy};
+
+    #[test]
+    fn a_descriptor_that_is_taken_is_named_with_whoever_has_it() {
+        let told = |number: u32| {
+            let launch = Launch { ready_fd: Some(number), ..Launch::new("/bin/web".into()) };
+            let sockets = ["127.0.0.1:80", "127.0.0.1:81,name=admin"].map(|word| addr::parse(word).unwrap());
+            let group = GroupSpec {
+                name: "web".to_owned(),
+                launch,
+                sockets: sockets.into(),
+                policy: Policy::default(),
+                control: None,
+            };
+            group.contradictions().join("; ")
+        };
+        assert_eq!(told(2), "descriptor 2 is standard error: ready-fd is to be 5 or more");
+        assert_eq!(told(3), "descriptor 3 is the socket 127.0.0.1:80: ready-fd is to be 5 or more");
+        assert_eq!(told(4), "descriptor 4 is the socket admin: ready-fd is to be 5 or more");
+        assert_eq!((told(5), told(9)), (String::new(), String::new()));
+    }
+}
