@@ -41,9 +41,9 @@ test:
 		echo $$? >$(target)/test.status; } 2>&1 | tee $(target)/test.log
 	@grep -a '^skipped: ' $(target)/test.log | sort -u; exit $$(cat $(target)/test.status)
 
-# uvicorn, gunicorn, node and a program with the listenfd crate, each upgraded under load.
+# The servers of README.md's table, each upgraded under load, hurt and stopped.
 test-servers: all
-	$(CARGO) build --release --locked --example soak --example listenfd_worker
+	$(CARGO) build --release --locked --example trial
 	sh tests/servers/run.sh
 
 demo: all

@@ -327,7 +327,7 @@ fn every_command_line_in_the_documents_can_be_read() {
     }
 }
 
-/// The lines of code for a shell, and those of other code that show a prompt.
+/// The lines of code for a shell, those of other code that show a prompt, and the code at the end of a table's rows.
 fn markdown_commands(text: &str) -> Vec<String> {
     let mut shell = false;
     let mut found = Vec::new();
@@ -336,6 +336,8 @@ fn markdown_commands(text: &str) -> Vec<String> {
             shell = line == "```sh";
         } else if shell || line.starts_with("    $ ") {
             found.push(line.to_owned());
+        } else if let Some(code) = line.strip_prefix("| ").and_then(|row| row.strip_suffix("` |")) {
+            found.extend(code.split_once(" | `").map(|(_, code)| code.to_owned()));
         }
     }
     found

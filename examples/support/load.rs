@@ -181,7 +181,7 @@ impl Shared {
         while !self.stop.load(Ordering::Relaxed) {
             let phase = self.phase.load(Ordering::SeqCst);
             let start = Instant::now();
-            match ask(&self.traffic, kept_alive, &mut kept) {
+            match ask(&self.traffic, kept_alive, &mut kept, || {}) {
                 Ok(latency) if latency <= self.traffic.limit => {
                     let phase = phase.max(self.phase.load(Ordering::SeqCst));
                     self.latency[phase].add(latency);
@@ -213,10 +213,25 @@ impl Shared {
 /// Sends one request over a connection of its own and waits for the whole answer, `limit` at most for each step.
 /// Returns the time from the connect to the last byte of the body.
 pub(crate) fn ask_once(address: SocketAddr, path: &str, limit: Duration) -> io::Result<Duration> {
-    ask(&Traffic { path: path.to_string(), limit, ..Traffic::to(address) }, false, &mut None)
+    ask_noting_head(address, path, limit, || {})
 }
 
-fn ask(traffic: &Traffic, keep: bool, kept: &mut Option<BufReader<TcpStream>>) -> io::Result<Duration> {
+/// The same for an answer that comes in parts: `begun` is called when its head is here.
+pub(crate) fn ask_noting_head(
+    address: SocketAddr,
+    path: &str,
+    limit: Duration,
+    begun: impl FnOnce(),
+) -> io::Result<Duration> {
+    ask(&Traffic { path: path.to_string(), limit, ..Traffic::to(address) }, false, &mut None, begun)
+}
+
+fn ask(
+    traffic: &Traffic,
+    keep: bool,
+    kept: &mut Option<BufReader<TcpStream>>,
+    begun: impl FnOnce(),
+) -> io::Result<Duration> {
     let start = Instant::now();
     let mut reader = match kept.take() {
         Some(reader) => reader,
@@ -228,7 +243,7 @@ fn ask(traffic: &Traffic, keep: bool, kept: &mut Option<BufReader<TcpStream>>) -
         traffic.path, traffic.address
     );
     reader.get_mut().write_all(request.as_bytes())?;
-    let may_keep = read_answer(&mut reader)?;
+    let may_keep = read_answer(&mut reader, begun)?;
     let latency = start.elapsed();
     if keep && may_keep {
         *kept = Some(reader);
@@ -248,8 +263,8 @@ fn connect(traffic: &Traffic) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads one answer to its end; `true` if another request may follow it.
-fn read_answer(reader: &mut BufReader<TcpStream>) -> io::Result<bool> {
+/// Reads one answer to its end, and calls `begun` before its body; `true` if another request may follow it.
+fn read_answer(reader: &mut BufReader<TcpStream>, begun: impl FnOnce()) -> io::Result<bool> {
     let mut line = String::new();
     let mut next_line = |reader: &mut BufReader<TcpStream>| {
         line.clear();
@@ -275,6 +290,7 @@ fn read_answer(reader: &mut BufReader<TcpStream>) -> io::Result<bool> {
         }
     }
     let length = length.ok_or_else(|| io::Error::other("an answer without Content-Length"))?;
+    begun();
     if io::copy(&mut reader.take(length), &mut io::sink())? < length {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within the answer"));
     }

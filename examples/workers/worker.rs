@@ -1,5 +1,5 @@
 //! A worker for remuda: answers HTTP on the sockets it is given, says that it is ready, goes when it is asked. With nix for
-//! the signal; `listenfd_worker.rs` beside this folder has a crate for the sockets too.
+//! the signal; `tests/servers/axum` has a crate for the sockets too.
 //!
 //! ```text
 //! cargo build --release --example worker
