@@ -73,6 +73,7 @@ impl Difference {
             watch_file,
             output,
             handoff,
+            fd_store,
             ready_fd,
             placeholders,
             keep_signals,
@@ -104,6 +105,7 @@ impl Difference {
         self.replaces("handoff", told != (&handoff.conventions, handoff.control_descriptor));
         self.replaces("listen_pid", old.handoff.listen_pid != handoff.listen_pid);
         self.replaces("environment_base_name", old.handoff.base_name != handoff.base_name);
+        self.replaces("fd_store", old.fd_store != *fd_store);
         self.replaces("ready_fd", old.ready_fd != *ready_fd);
         self.replaces("keep_signals", old.keep_signals != *keep_signals);
         let groups = (old.own_process_group, old.kill_process_group);

@@ -5,7 +5,8 @@
 //!
 //! | convention | variables |
 //! |---|---|
-//! | systemd (`sd_listen_fds(3)`) | `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`; none of them without sockets |
+//! | systemd (`sd_listen_fds(3)`) | `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`; none of them without sockets. |
+//! | | Descriptors that are kept for the worker's slot count as sockets here, and stand behind them |
 //! | einhorn | `EINHORN_FD_n`, `EINHORN_FD_FAMILY_n` and `EINHORN_FDS` for the sockets; always `EINHORN_FD_COUNT` |
 //! | | (also `0`), `EINHORN_MASTER_PID`, `EINHORN_SOCK_PATH`, `EINHORN_CHILD_INDEX` |
 //! | Server::Starter | `SERVER_STARTER_PORT` (`127.0.0.1:80=3;/run/x.sock=4`) with sockets, `SERVER_STARTER_GENERATION` always |
@@ -120,6 +121,10 @@ pub struct WorkerContext<'a> {
     pub watchdog: Option<Duration>,
     /// The file that it may change for that.
     pub watch_file: Option<&'a OsStr>,
+    /// How many descriptors are kept for its slot at most, by FDSTORE=1 there; 0 if none are.
+    pub fd_store: u32,
+    /// Names of those that are, in their order: they stand behind its sockets.
+    pub kept: &'a [&'a str],
 }
 
 /// Whether a variable of the manager's own environment is meant for its workers. Those are not by which its own
@@ -177,6 +182,7 @@ pub struct Template {
     child_index: bool,
     starter_generation: bool,
     notify: bool,
+    control_descriptor: bool,
     /// The words of `placeholder` mean something.
     placeholders: bool,
     /// Variables that have a brace in them.
@@ -202,9 +208,6 @@ impl Template {
         if holds(Convention::Einhorn) {
             entries.set_einhorn(group);
         }
-        if handoff.control_descriptor {
-            entries.set_text("EINHORN_SOCK_FD", &(FIRST_DESCRIPTOR + sockets.len()).to_string());
-        }
         if holds(Convention::ServerStarter) {
             if !sockets.is_empty() {
                 entries.set_text("SERVER_STARTER_PORT", &server_starter_port(sockets));
@@ -216,10 +219,11 @@ impl Template {
         }
         Template {
             entries,
-            listen_pid: holds(Convention::Systemd) && handoff.listen_pid && !sockets.is_empty(),
+            listen_pid: holds(Convention::Systemd) && handoff.listen_pid,
             child_index: holds(Convention::Einhorn),
             starter_generation: holds(Convention::ServerStarter),
             notify: holds(Convention::Notify),
+            control_descriptor: handoff.control_descriptor,
             placeholders: false,
             words: Vec::new(),
             sockets: sockets.to_vec(),
@@ -260,6 +264,9 @@ impl Template {
         }
         if let Some(socket) = worker.notify.filter(|_| self.notify) {
             entries.set(b"NOTIFY_SOCKET", socket.as_bytes());
+            if worker.fd_store > 0 {
+                entries.set(b"FDSTORE", worker.fd_store.to_string().as_bytes());
+            }
             if let Some(span) = worker.watchdog {
                 entries.set(b"WATCHDOG_USEC", span.as_micros().to_string().as_bytes());
                 // That it is meant for this very process: the client takes it so where there is none.
@@ -269,7 +276,19 @@ impl Template {
         if let Some(file) = worker.watch_file {
             entries.set(b"FIRESTARTER_WATCH_FILE", file.as_bytes());
         }
-        EnvBlock { entries, listen_pid: self.listen_pid.then(|| Box::new(LISTEN_PID.map(Cell::new))) }
+        let count = self.sockets.len() + worker.kept.len();
+        if !worker.kept.is_empty() {
+            let own = self.sockets.iter().map(HandedSocket::descriptor_name);
+            let names: Vec<String> = own.chain(worker.kept.iter().map(|&name| name.to_owned())).collect();
+            entries.set_text("LISTEN_FDS", &count.to_string());
+            entries.set_text("LISTEN_FDNAMES", &names.join(":"));
+            entries.remove(b"LISTEN_PID");
+        }
+        if self.control_descriptor {
+            entries.set_text("EINHORN_SOCK_FD", &(FIRST_DESCRIPTOR + count).to_string());
+        }
+        let listen_pid = (self.listen_pid && count > 0).then(|| Box::new(LISTEN_PID.map(Cell::new)));
+        EnvBlock { entries, listen_pid }
     }
 }
 
@@ -484,6 +503,8 @@ mod tests {
             notify: notify.map(OsStr::new),
             watchdog: None,
             watch_file: None,
+            fd_store: 0,
+            kept: &[],
         };
         Template::new(&pairs(base), &group, handoff).worker(&worker)
     }
@@ -552,6 +573,35 @@ mod tests {
                 "SERVER_STARTER_GENERATION=7",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_kept_for_a_worker_is_told_behind_its_sockets() {
+        let handoff = handoff(&[Convention::Systemd, Convention::Notify]);
+        let told = |sockets: &[HandedSocket], kept: &[&str]| {
+            let group = GroupContext { sockets, manager_pid: 41, control_path: None };
+            let worker = WorkerContext {
+                slot: 0,
+                index: 0,
+                generation: 1,
+                notify: Some(OsStr::new("@ready")),
+                watchdog: None,
+                watch_file: None,
+                fd_store: 4,
+                kept,
+            };
+            let block = Template::new(&[], &group, &handoff).worker(&worker);
+            block.fill_pid(7);
+            listing(&block)
+        };
+        assert_eq!(told(&[], &[]), ["FDSTORE=4", "NOTIFY_SOCKET=@ready"]);
+        assert_eq!(
+            told(&[], &["state"]),
+            ["FDSTORE=4", "LISTEN_FDNAMES=state", "LISTEN_FDS=1", "LISTEN_PID=7", "NOTIFY_SOCKET=@ready"]
+        );
+        let told = told(&sockets()[1..2], &["state", "stored"]);
+        assert!(told.contains(&"LISTEN_FDS=3".to_owned()), "{told:?}");
+        assert!(told.contains(&"LISTEN_FDNAMES=admin:state:stored".to_owned()), "{told:?}");
     }
 
     #[test]

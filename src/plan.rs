@@ -230,6 +230,9 @@ pub struct Launch {
     pub output: Output,
     /// Which conventions tell workers of their sockets.
     pub handoff: Handoff,
+    /// How many descriptors of a worker are kept for the next one of its slot, FDSTORE=1 of `sd_notify(3)`.
+    #[serde(default)]
+    pub fd_store: u32,
     /// The descriptor on which a worker says by a line feed that it is ready, in the manner of s6; if absent there is none.
     #[serde(default)]
     pub ready_fd: Option<u32>,
@@ -262,6 +265,7 @@ impl Launch {
             watch_file: None,
             output: Output::default(),
             handoff: Handoff::default(),
+            fd_store: 0,
             ready_fd: None,
             placeholders: true,
             keep_signals: false,

@@ -25,6 +25,9 @@ pub const WORKERS_MAX: u32 = 10_000;
 /// Largest descriptor that a worker is given something at by its number: select(2) takes no more.
 pub const DESCRIPTOR_MAX: u32 = 1023;
 
+/// Most descriptors that are kept for a slot: SCM_MAX_FD, which is what a worker can give at once.
+pub const FD_STORE_MAX: u32 = 253;
+
 /// Longest instance or group name; it is part of a file name.
 pub const NAME_MAX: usize = 64;
 
@@ -87,6 +90,13 @@ pub fn count(word: &str) -> Result<u32> {
     whole(word)
         .filter(|count| (1..=WORKERS_MAX).contains(count))
         .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 1 to {WORKERS_MAX}")))
+}
+
+/// How many descriptors are kept for a slot, from 0: no more than one message can bring.
+pub fn fd_store(word: &str) -> Result<u32> {
+    whole(word)
+        .filter(|&count| count <= FD_STORE_MAX)
+        .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 0 to {FD_STORE_MAX}")))
 }
 
 /// The number of a descriptor that a worker is to find, up to the largest that select(2) takes.

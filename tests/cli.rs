@@ -80,7 +80,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::OomScoreAdj => "300",
         Id::StopCommand | Id::Preflight => "true",
         Id::PreflightTimeout | Id::PreflightEvery | Id::Warmup => "2s",
-        Id::ReadyFd => "5",
+        Id::ReadyFd | Id::FdStore => "5",
         Id::Restart => "never",
         Id::OnExit => "exit:3",
         Id::SuccessExit => "0,2,TERM",

@@ -43,6 +43,7 @@ const CALLS: &[(&str, &str)] = &[
     ("fstat", "EIO"),
     ("getpgid", "EIO"),
     ("getrlimit", "EIO"),
+    ("kcmp", "ENOSYS"),
     ("kill", "EIO"),
     ("listen", "EIO"),
     ("memfd_create", "EMFILE"),

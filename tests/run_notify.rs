@@ -8,9 +8,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::unistd::Pid;
 use support::process::{descriptors, environment, wait_gone};
-use support::{LIMIT, setup, site, worker};
+use support::{LIMIT, Manager, setup, site, worker};
 
 #[test]
 fn worker_entry() {
@@ -57,6 +59,100 @@ fn what_a_worker_says_of_itself_is_in_the_status() {
     plain.up();
     assert!(plain.workers()[0].get("status").is_none());
     assert!(!plain.done(&["status"]).stdout.contains("STATUS"));
+}
+
+/// What a worker was told by the variables of its sockets: how many, their names, and how many may be kept.
+fn told(pid: i32) -> [Option<String>; 3] {
+    let variables = environment(pid);
+    assert!(variables.get("LISTEN_PID").is_none_or(|told| *told == pid.to_string()));
+    ["LISTEN_FDS", "LISTEN_FDNAMES", "FDSTORE"].map(|name| variables.get(name).cloned())
+}
+
+fn some(words: [&str; 3]) -> [Option<String>; 3] {
+    words.map(|word| Some(word.to_owned()))
+}
+
+/// Kills the only worker and returns the one that is ready after it.
+fn kill_and_wait(manager: &Manager) -> i32 {
+    let mut events = manager.events();
+    kill(Pid::from_raw(manager.pids("ready")[0]), Signal::SIGKILL).unwrap();
+    support::pid_of(&events.until("ready"))
+}
+
+#[test]
+fn what_a_worker_gives_to_keep_is_there_for_the_next_one() {
+    let script = "give:FDSTORE=1,FDNAME=state:{dir}/state notify:READY=1 pause";
+    let setup = setup(script).options("--ack manual --fd-store 2 --backoff 10ms -b 127.0.0.1:0,name=web");
+    let file = setup.path("state").display().to_string();
+    let mut manager = setup.start();
+    manager.up();
+    let first = manager.pids("ready")[0];
+    assert_eq!(told(first), some(["1", "web", "2"]));
+    assert_eq!(manager.workers()[0]["fd_store"], 1);
+    assert_eq!(manager.group()["fd_store"], 1);
+    assert!(manager.done(&["status"]).stdout.contains(", 1 descriptor kept"));
+
+    // After a death, with what each has given.
+    let second = kill_and_wait(&manager);
+    assert_eq!(told(second), some(["2", "web:state", "2"]));
+    assert_eq!(descriptors(second)[&4], file);
+    assert_eq!(manager.workers()[0]["fd_store"], 2);
+
+    // In another image of the manager, and in an upgrade, where the old worker has it still.
+    manager.done(&["reexec"]);
+    manager.done(&["upgrade"]);
+    let third = manager.pids("ready")[0];
+    assert_eq!(told(third), some(["3", "web:state:state", "2"]));
+    assert_eq!((descriptors(third)[&4].as_str(), descriptors(third)[&5].as_str()), (&*file, &*file));
+    // What it gives is one too many, and closed.
+    manager.log.line("gives more than 2 descriptors to keep; closed 1");
+    assert_eq!(manager.workers()[0]["fd_store"], 2);
+    let held = descriptors(manager.pid()).values().filter(|target| **target == file).count();
+    assert_eq!(held, 2);
+
+    // A restart has new workers find it; a stop lets go of it.
+    manager.done(&["restart"]);
+    assert_eq!(told(manager.pids("ready")[0]), some(["3", "web:state:state", "2"]));
+    manager.done(&["stop", "web"]);
+    assert!(!descriptors(manager.pid()).values().any(|target| *target == file));
+    manager.done(&["start"]);
+    assert_eq!(told(manager.pids("ready")[0]), some(["1", "web", "2"]));
+    assert_eq!(manager.stop(), Some(0));
+}
+
+#[test]
+fn a_worker_takes_back_by_its_name_what_it_has_given() {
+    let script = "give:FDSTORE=1,FDNAME=one:{dir}/one give:FDSTORE=1:{dir}/two give:FDNAME=three:{dir}/three \
+                  notify:FDSTOREREMOVE=1,FDNAME=one notify:READY=1 pause";
+    let manager = setup(script).options("--ack manual --fd-store 9 --backoff 10ms").start();
+    manager.up();
+    assert_eq!(told(manager.pids("ready")[0]), [None, None, Some("9".to_owned())]);
+    assert_eq!(manager.workers()[0]["fd_store"], 1);
+    // Each slot has its own.
+    manager.done(&["scale", "2"]);
+    let pids = manager.pids("ready");
+    assert_eq!((pids.len(), told(pids[1])), (2, [None, None, Some("9".to_owned())]));
+    assert_eq!(told(kill_and_wait(&manager)), some(["1", "stored", "9"]));
+}
+
+#[test]
+fn what_hangs_up_is_kept_no_more_unless_that_is_wanted() {
+    let script =
+        "give:FDSTORE=1,FDNAME=gone:pair give:FDSTORE=1,FDPOLL=0,FDNAME=spared:pair notify:READY=1 pause";
+    let manager = setup(script).options("--ack manual --fd-store 9 --backoff 10ms").start();
+    manager.up();
+    assert_eq!(manager.workers()[0]["fd_store"], 2);
+    // The other ends are gone with the worker.
+    assert_eq!(told(kill_and_wait(&manager)), some(["1", "spared", "9"]));
+}
+
+#[test]
+fn keeping_needs_the_conventions_that_tell_of_it() {
+    for option in ["--handoff notify", "--handoff systemd"] {
+        let output = setup("pause").options("--fd-store 2").options(option).output();
+        assert_eq!(output.code, Some(1));
+        assert!(output.stderr.contains("fd-store needs the conventions systemd and notify"), "{output:?}");
+    }
 }
 
 #[test]

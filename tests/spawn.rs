@@ -84,6 +84,8 @@ impl Case {
             notify: None,
             watchdog: None,
             watch_file: None,
+            fd_store: 0,
+            kept: &[],
         };
         Case {
             argv: argv.iter().map(|argument| CString::new(*argument).unwrap()).collect(),

@@ -300,6 +300,7 @@ fn status() -> Status {
                     last_exit_detail: None,
                     last_failure: None,
                     until_ms: None,
+                    fd_store: 0,
                 },
                 WorkerStatus {
                     slot: 0,
@@ -314,6 +315,7 @@ fn status() -> Status {
                     last_exit_detail: None,
                     last_failure: None,
                     until_ms: None,
+                    fd_store: 0,
                 },
             ],
             vacant: vec![VacantSlot {
@@ -353,6 +355,7 @@ fn status() -> Status {
             upgrade_left_ms: None,
             next_attempt_ms: Some(1500),
             dropped_bytes: 4096,
+            fd_store: 0,
         }],
     }
 }
@@ -475,6 +478,7 @@ prop_compose! {
             status,
             last_failure,
             until_ms,
+            fd_store: index,
         }
     }
 }
@@ -518,6 +522,7 @@ prop_compose! {
             upgrade_left_ms: next_attempt_ms,
             next_attempt_ms,
             dropped_bytes,
+            fd_store: generation,
         }
     }
 }

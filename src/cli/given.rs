@@ -41,6 +41,7 @@ pub(super) struct Given {
     stdin: Stdin,
     keep_signals: bool,
     ready_fd: Option<u32>,
+    fd_store: u32,
     louder: u32,
     quieter: u32,
     format: Option<LogFormat>,
@@ -87,6 +88,7 @@ impl Default for Given {
             stdin: Stdin::default(),
             keep_signals: false,
             ready_fd: None,
+            fd_store: 0,
             louder: 0,
             quieter: 0,
             format: None,
@@ -130,6 +132,7 @@ impl Given {
             Id::Warmup => self.policy.warmup = duration::parse(text()?)?,
             Id::Ack => self.policy.ready = values::readiness(text()?)?,
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
+            Id::FdStore => self.fd_store = values::fd_store(text()?)?,
             Id::ReadyFd => self.ready_fd = Some(values::descriptor(text()?)?),
             Id::Watchdog => self.policy.watchdog = Some(values::positive(text()?)?),
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
@@ -251,6 +254,7 @@ impl Given {
             },
             keep_signals: self.keep_signals,
             ready_fd: self.ready_fd,
+            fd_store: self.fd_store,
             kill_process_group: self.kill_process_group,
             ..Launch::new(program)
         };

@@ -342,6 +342,17 @@ const RUN_OPTIONS: &[Opt] = &[
     .takes("N")
     .rare(),
     flag(
+        Id::FdStore,
+        "fd-store",
+        Section::Workers,
+        "descriptors kept for a slot by FDSTORE=1",
+        "A worker sends them to NOTIFY_SOCKET, and the next worker of its slot finds them after its sockets, by their names in \
+         LISTEN_FDNAMES: so a connection, or memory, outlives the worker (sd_notify(3)).",
+    )
+    .takes("N")
+    .defaults("0")
+    .rare(),
+    flag(
         Id::Watchdog,
         "watchdog",
         Section::Workers,

@@ -22,6 +22,8 @@ pub enum Id {
     Ack,
     /// `--ack-deadline`
     AckDeadline,
+    /// `--fd-store`
+    FdStore,
     /// `--ready-fd`
     ReadyFd,
     /// `--watchdog`

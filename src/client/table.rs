@@ -153,6 +153,11 @@ pub(super) fn heads(status: &Status, colour: bool) -> String {
         if group.dropped_bytes > 0 {
             page.push_str(&format!(", {} bytes of output dropped", group.dropped_bytes));
         }
+        match group.fd_store {
+            0 => {}
+            1 => page.push_str(", 1 descriptor kept"),
+            count => page.push_str(&format!(", {count} descriptors kept")),
+        }
         page.push('\n');
     }
     page

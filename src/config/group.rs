@@ -127,6 +127,7 @@ impl Draft {
             Id::Ack => self.ack = Some(value.read(|text| values::choice(text, &ACKS))?),
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
+            Id::FdStore => launch.fd_store = value.number(values::fd_store)?,
             Id::ReadyFd => launch.ready_fd = Some(value.number(values::descriptor)?),
             Id::Watchdog | Id::LiveCheck => {
                 let span = value.amount(duration::parse)?;

@@ -36,6 +36,8 @@ pub enum Id {
     AckTimeout,
     /// `ack_deadline`
     AckDeadline,
+    /// `fd_store`
+    FdStore,
     /// `ready_fd`
     ReadyFd,
     /// `watchdog`
@@ -495,6 +497,14 @@ pub const KEYS: &[Key] = &[
         "a line feed on this descriptor is the ack of ack = \"manual\", which is the default with it, in the manner of s6",
     )
     .option("ready-fd"),
+    row(
+        Id::FdStore,
+        "fd_store",
+        Kind::Number,
+        Usual::Default("0"),
+        "descriptors that are kept for a slot's next worker, by FDSTORE=1",
+    )
+    .option("fd-store"),
     row(
         Id::Watchdog,
         "watchdog",

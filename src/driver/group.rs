@@ -83,7 +83,9 @@ impl Group {
             listeners: self.sockets.clone(),
             handed: self.sockets.iter().zip(&self.spec.sockets).map(handed).collect(),
             control_path: self.control_path.clone(),
-            notify: policy.ready == Readiness::Manual || policy.watchdog.is_some(),
+            notify: policy.ready == Readiness::Manual
+                || policy.watchdog.is_some()
+                || self.spec.launch.fd_store > 0,
             watchdog: policy.watchdog,
             stop_hook: self.spec.policy.stop_hook.clone(),
         }

@@ -88,6 +88,8 @@ impl Workers {
             notify: None,
             watchdog: None,
             watch_file: None,
+            fd_store: 0,
+            kept: &[],
         });
         let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(Target::Log))?;
         let [output, errors] = streams.descriptors();

@@ -21,8 +21,10 @@ mod check;
 mod clients;
 mod generation;
 mod group;
+mod hearing;
 mod hook;
 mod journal;
+mod kept;
 mod lifesign;
 mod notified;
 mod obstacle;
@@ -47,6 +49,7 @@ use crate::reading::{Reading, Source};
 use crate::signame::Signal;
 use crate::supervisor::command::Reply;
 use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
+use crate::supervisor::snapshot::Status;
 use crate::supervisor::{Identity, Supervisor};
 use crate::sys::control::Control;
 use crate::sys::pidfile::PidFile;
@@ -61,6 +64,7 @@ use generation::Generation;
 use group::Group;
 use hook::Order;
 use journal::Journal;
+use kept::Place;
 use obstacle::{Hurdle, Obstacle};
 pub use reexec::{Resumption, resumption};
 use service::{Service, Told};
@@ -358,6 +362,8 @@ impl Driver {
             if self.send_replies() {
                 continue;
             }
+            let core = &self.core;
+            self.workers.kept.settle(|place| core.wants(place.group, place.slot));
             self.tell_service();
             if let Err(error) = self.wait(performed == Performed::Some) {
                 self.workers.signal_all(Signal::TERM);
@@ -400,11 +406,12 @@ impl Driver {
                     self.opened.close_unused_doors(group, &mut complain);
                     self.settle_outputs();
                 }
-                Action::Spawn { child, group, generation, slot, index } => {
+                Action::Spawn { child, group: id, generation, slot, index } => {
                     spawns += 1;
-                    if let Some(group) = self.opened.groups.get_mut(&group) {
+                    if let Some(group) = self.opened.groups.get_mut(&id) {
+                        let place = Place { group: id, slot };
                         let event =
-                            self.workers.spawn(child, group, generation, (slot, index), &mut self.journal);
+                            self.workers.spawn(child, group, generation, (place, index), &mut self.journal);
                         for (pid, uid, socket) in self.workers.take_connections() {
                             self.opened.clients.adopt(pid, uid, socket, now.0);
                         }
@@ -435,10 +442,7 @@ impl Driver {
                 }
                 Action::Reply { ticket, mut reply, last } => {
                     if let Reply::Status(status) = &mut reply {
-                        status.strangers = self.workers.strangers();
-                        for group in &mut status.groups {
-                            group.dropped_bytes = self.workers.outputs.dropped(&group.name);
-                        }
+                        self.complete(status);
                     }
                     self.opened.clients.reply(ticket, &reply, last);
                 }
@@ -484,6 +488,20 @@ impl Driver {
             }
         }
         Performed::Some
+    }
+
+    /// Puts in what the machine does not know of.
+    fn complete(&self, status: &mut Status) {
+        status.strangers = self.workers.strangers();
+        for group in &mut status.groups {
+            group.dropped_bytes = self.workers.outputs.dropped(&group.name);
+            let named = |(_, held): &(&GroupId, &Group)| held.spec.name == group.name;
+            let Some((&id, _)) = self.opened.groups.iter().rev().find(named) else { continue };
+            group.fd_store = self.workers.kept.count_of_group(id);
+            for worker in &mut group.workers {
+                worker.fd_store = self.workers.kept.count(Place { group: id, slot: worker.slot });
+            }
+        }
     }
 
     /// Writes what is to be written to clients. True if some are gone, which the machine then has to act upon.
@@ -542,7 +560,7 @@ impl Driver {
         }
         self.workers.outputs.heard(&self.poll, &mut self.journal);
         let core = &mut self.core;
-        self.workers.heard(&self.poll, workers_at, &mut self.journal, |event| core.handle(now, event));
+        self.workers.heard(&self.poll, &workers_at, &mut self.journal, |event| core.handle(now, event));
         self.workers.look(now, |event| core.handle(now, event));
         let mut died = false;
         self.workers.reap(&mut self.journal, |event| {

@@ -15,15 +15,36 @@ pub(super) struct Notification {
     pub(super) ready: bool,
     /// Everything for the machine, in the order of the message.
     pub(super) words: Vec<Word>,
+    /// `FDSTORE=1`: what came along is to be kept.
+    pub(super) store: Option<Storing>,
+    /// `FDSTOREREMOVE=1`: what has this name is not to be kept any more.
+    pub(super) remove: Option<String>,
     /// `MAINPID=`
     pub(super) main_pid: Option<i32>,
 }
+
+/// How a descriptor is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Storing {
+    /// `FDNAME=`, or what stands for none.
+    pub(super) name: String,
+    /// Not `FDPOLL=0`: it is to go when its other end hangs up.
+    pub(super) watched: bool,
+}
+
+/// The name of what was given to keep without one, `sd_listen_fds(3)`.
+const NAMELESS: &str = "stored";
+
+/// Longest name, in bytes: FDNAME_MAX of systemd.
+const NAME_MAX: usize = 255;
 
 /// Reads a message.
 pub(super) fn read(text: &[u8]) -> Notification {
     let mut found = Notification::default();
     let mut status = None;
     let mut otherwise = None;
+    let (mut store, mut remove, mut watched) = (false, false, true);
+    let mut descriptor_name = None;
     for line in text.split(|&byte| byte == b'\n') {
         let Some(at) = line.iter().position(|&byte| byte == b'=') else { continue };
         let (name, value) = (&line[..at], String::from_utf8_lossy(&line[at + 1..]));
@@ -46,12 +67,25 @@ pub(super) fn read(text: &[u8]) -> Notification {
                 found.words.extend(number().filter(|&usec| usec > 0).map(micros).map(Word::AliveEvery));
             }
             (b"EXTEND_TIMEOUT_USEC", _) => found.words.extend(number().map(micros).map(Word::Extend)),
+            (b"FDSTORE", "1") => store = true,
+            (b"FDSTOREREMOVE", "1") => remove = true,
+            (b"FDPOLL", "0") => watched = false,
+            (b"FDNAME", name) => descriptor_name = Some(name.to_owned()).filter(|name| is_name(name)),
             (b"MAINPID", _) => found.main_pid = value.parse().ok(),
             _ => {}
         }
     }
+    found.remove = descriptor_name.clone().filter(|_| remove);
+    let name = descriptor_name.unwrap_or_else(|| NAMELESS.to_owned());
+    found.store = store.then_some(Storing { name, watched });
     found.words.extend(status.or(otherwise).map(Word::Status));
     found
+}
+
+/// Whether LISTEN_FDNAMES can have it, `sd_listen_fds(3)`.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':';
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn micros(usec: u64) -> Duration {
@@ -98,6 +132,22 @@ mod tests {
             assert!(!read(other).ready);
         }
         assert_eq!(read(b"MAINPID=3\nREADY=1").main_pid, Some(3));
+    }
+
+    #[test]
+    fn what_is_to_be_kept_has_a_name_that_can_be_told() {
+        let storing = |text: &str| read(text.as_bytes()).store;
+        let kept = |name: &str, watched| Some(Storing { name: name.to_owned(), watched });
+        assert_eq!(storing("FDSTORE=1\nFDNAME=state"), kept("state", true));
+        assert_eq!(storing("FDPOLL=0\nFDNAME=a b\nFDSTORE=1"), kept("a b", false));
+        for name in ["", "a:b", "\u{e9}", "a\tb", &"x".repeat(256)] {
+            assert_eq!(storing(&format!("FDSTORE=1\nFDNAME={name}")), kept("stored", true), "{name:?}");
+        }
+        assert_eq!((storing("FDNAME=x"), storing("FDSTORE=0")), (None, None));
+        let removed = |text: &str| read(text.as_bytes()).remove;
+        assert_eq!(removed("FDSTOREREMOVE=1\nFDNAME=state"), Some("state".to_owned()));
+        // What is meant is to be said here.
+        assert_eq!((removed("FDSTOREREMOVE=1"), removed("FDNAME=state")), (None, None));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::group::Group;
+use super::hearing::{Heard, Hearing, HearingState, Speaker};
 use super::journal::Journal;
+use super::kept::{Kept, KeptState, Place};
 use super::lifesign::{self, LifeSign};
-use super::notified;
 use super::output::{Outputs, OutputsState};
 use crate::env::WorkerContext;
 use crate::error::{Error, Result};
@@ -22,16 +23,13 @@ use crate::reading::Reading;
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, GenerationId, Mono, Remains, Word};
 use crate::supervisor::note::Ending;
-use crate::sys::notify::{NotifySocket, NotifyState};
+use crate::sys::notify::NotifySocket;
 use crate::sys::offload::{self, Offloaded};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
 use crate::sys::{cgroup, creds, reap, reason, start, stream};
-
-/// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
-const NOTIFICATIONS_MAX: usize = 8;
 
 /// What the driver holds of a worker.
 pub(super) struct Process {
@@ -42,12 +40,7 @@ pub(super) struct Process {
     kill_group: bool,
     /// Open until its program runs.
     status: Option<OwnedFd>,
-    /// Where its READY=1 arrives. Open as long as it lives, or what it says later would fail.
-    notify: Option<NotifySocket>,
-    /// Where a line feed says that it is ready, until one has come or nobody is left who could send it.
-    ready: Option<OwnedFd>,
-    /// That a stranger has sent something there was told.
-    warned: bool,
+    hearing: Hearing,
     uid: u32,
     life_sign: Option<LifeSign>,
 }
@@ -69,12 +62,20 @@ pub(super) struct Workers {
     manager: i32,
     /// Processes that were given to us to reap and were never ours.
     strangers: u64,
+    /// What they have given us to keep.
+    pub(super) kept: Kept,
     /// What they write, where that goes into our log.
     pub(super) outputs: Outputs,
     /// Our ends of connections that new workers were given, by pid and uid.
     connections: Vec<(i32, u32, OwnedFd)>,
     /// How many of our control group were killed for want of memory, when that was last looked at.
     oom_kills: Option<u64>,
+}
+
+/// Where in the poll set workers are listened to, in their order, and what they have given us to keep.
+pub(super) struct Listened {
+    workers: Vec<(Option<usize>, Heard)>,
+    kept: Vec<Option<usize>>,
 }
 
 /// Every process on its way to another image of the manager.
@@ -84,6 +85,8 @@ pub(super) struct WorkersState {
     /// Soft and hard limit of open files that workers get.
     nofile: (u64, u64),
     strangers: u64,
+    #[serde(default)]
+    kept: Vec<KeptState>,
     #[serde(default)]
     outputs: OutputsState,
 }
@@ -96,10 +99,8 @@ struct ProcessState {
     kill_group: bool,
     #[serde(default)]
     status: Option<i32>,
-    #[serde(default)]
-    notify: Option<NotifyState>,
-    #[serde(default)]
-    ready: Option<i32>,
+    #[serde(flatten)]
+    hearing: HearingState,
     uid: u32,
     #[serde(default)]
     life_sign: Option<LifeSign>,
@@ -129,6 +130,7 @@ impl Workers {
             saved,
             manager,
             strangers: 0,
+            kept: Kept::default(),
             outputs: Outputs::default(),
             connections: Vec::new(),
             oom_kills: cgroup::oom_kills(),
@@ -148,8 +150,7 @@ impl Workers {
             leads_group: process.leads_group,
             kill_group: process.kill_group,
             status: process.status.as_ref().map(|status| keeper.keep(status.as_fd())),
-            notify: process.notify.as_ref().map(|notify| notify.hand_over(keeper)),
-            ready: process.ready.as_ref().map(|ready| keeper.keep(ready.as_fd())),
+            hearing: process.hearing.hand_over(keeper),
             uid: process.uid,
             life_sign: process.life_sign.clone(),
         };
@@ -158,6 +159,7 @@ impl Workers {
             processes,
             nofile: self.nofile.wide(),
             strangers: self.strangers,
+            kept: self.kept.hand_over(keeper),
             outputs: self.outputs.hand_over(keeper),
         }
     }
@@ -189,6 +191,8 @@ impl Workers {
             saved,
             manager,
             strangers: state.strangers,
+            kept: Kept::take_over(state.kept, inherited)
+                .map_err(|error| Error::failed(format!("what workers have given to keep: {error}")))?,
             outputs: Outputs::take_over(state.outputs, inherited)
                 .map_err(|error| Error::failed(format!("the output of workers: {error}")))?,
             connections: Vec::new(),
@@ -244,10 +248,10 @@ impl Workers {
         child: ChildId,
         group: &mut Group,
         generation: GenerationId,
-        (slot, index): (u32, u32),
+        (place, index): (Place, u32),
         journal: &mut Journal,
     ) -> Event {
-        match self.fork(child, group, generation, (slot, index), journal) {
+        match self.fork(child, group, generation, (place, index), journal) {
             Ok(pid) => Event::Forked { child, pid },
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -261,9 +265,10 @@ impl Workers {
         child: ChildId,
         group: &mut Group,
         generation: GenerationId,
-        (slot, index): (u32, u32),
+        (place, index): (Place, u32),
         journal: &mut Journal,
     ) -> io::Result<i32> {
+        let slot = place.slot;
         let Some((_, prepared)) = group.generations.iter_mut().find(|(known, _)| *known == generation) else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         };
@@ -287,6 +292,9 @@ impl Workers {
             }
             (_, _) => None,
         };
+        self.kept.refresh()?;
+        self.kept.limit(place, launch.fd_store);
+        let (names, kept): (Vec<&str>, Vec<BorrowedFd<'_>>) = self.kept.of(place).unzip();
         let context = WorkerContext {
             slot,
             index,
@@ -294,6 +302,8 @@ impl Workers {
             notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
             watchdog: around.watchdog,
             watch_file: life_sign.as_ref().map(|sign| sign.path().as_os_str()),
+            fd_store: launch.fd_store,
+            kept: &names,
         };
         let environment = prepared.template.worker(&context);
         let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
@@ -309,7 +319,7 @@ impl Workers {
         let connection = launch.handoff.control_descriptor.then(UnixStream::pair).transpose()?;
         let theirs = connection.as_ref().map(|(_, theirs)| theirs.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> =
-            [input, output, errors].into_iter().chain(sockets).chain(theirs).collect();
+            [input, output, errors].into_iter().chain(sockets).chain(kept).chain(theirs).collect();
         let ready =
             launch.ready_fd.map(|number| Ok::<_, io::Error>((number, stream::pipe()?))).transpose()?;
         let spawned = spawn::spawn(Spawn {
@@ -335,9 +345,11 @@ impl Workers {
             leads_group: launch.own_process_group,
             kill_group: launch.own_process_group && launch.kill_process_group,
             status: Some(spawned.status),
-            notify,
-            ready: ready.map(|(_, (ours, _))| ours),
-            warned: false,
+            hearing: Hearing::new(
+                notify,
+                ready.map(|(_, (ours, _))| ours),
+                (launch.fd_store > 0).then_some((place, launch.fd_store)),
+            ),
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
             life_sign,
         };
@@ -399,48 +411,32 @@ impl Workers {
         self.by_pid.contains_key(&pid)
     }
 
-    /// Puts what is listened to into the poll set, in an order that [`Workers::heard`] repeats.
-    pub(super) fn watch(&self, poll: &mut PollSet) -> Option<usize> {
-        let mut first = None;
+    /// Puts what is listened to into the poll set.
+    pub(super) fn watch(&self, poll: &mut PollSet) -> Listened {
+        let mut workers = Vec::new();
         for process in self.by_pid.values() {
-            for descriptor in process.watched() {
-                let at = poll.add(descriptor, Interest::READ);
-                first.get_or_insert(at);
-            }
+            let status = process.status.as_ref().map(|status| poll.add(status.as_fd(), Interest::READ));
+            workers.push((status, process.hearing.watch(poll)));
         }
-        first
+        Listened { workers, kept: self.kept.watch(poll) }
     }
 
     /// Reads status pipes and notifications that have something to say.
     pub(super) fn heard(
         &mut self,
         poll: &PollSet,
-        first: Option<usize>,
+        at: &Listened,
         journal: &mut Journal,
         mut tell: impl FnMut(Event),
     ) {
-        let Some(mut at) = first else { return };
-        for (&pid, process) in &mut self.by_pid {
-            let (status, notify) = (process.status.is_some(), process.notify.is_some());
-            let ready = process.ready.is_some();
-            if status {
-                if poll.readable(at) {
-                    process.read_status(&mut tell);
-                }
-                at += 1;
+        self.kept.drop_hung_up(&at.kept, poll);
+        // Nobody was forked or reaped since they were put there.
+        for ((&pid, process), (status, hearing)) in self.by_pid.iter_mut().zip(&at.workers) {
+            if status.is_some_and(|at| poll.readable(at)) {
+                process.read_status(&mut tell);
             }
-            if notify {
-                if poll.readable(at) {
-                    process.read_notify(pid, self.manager, journal, &mut tell);
-                }
-                at += 1;
-            }
-            if ready {
-                if poll.readable(at) {
-                    process.read_ready(&mut tell);
-                }
-                at += 1;
-            }
+            let speaker = Speaker { child: process.child, pid, uid: process.uid, manager: self.manager };
+            process.hearing.hear(hearing, poll, speaker, &mut self.kept, journal, &mut tell);
         }
     }
 
@@ -564,9 +560,7 @@ impl Process {
             leads_group: true,
             kill_group: true,
             status,
-            notify: None,
-            ready: None,
-            warned: false,
+            hearing: Hearing::default(),
             uid,
             life_sign: None,
         }
@@ -578,19 +572,10 @@ impl Process {
             leads_group: state.leads_group,
             kill_group: state.kill_group,
             status: state.status.map(|number| inherited.claim(number)).transpose()?,
-            notify: state.notify.map(|notify| NotifySocket::take_over(notify, inherited)).transpose()?,
-            ready: state.ready.map(|number| inherited.claim(number)).transpose()?,
-            warned: false,
+            hearing: Hearing::take_over(state.hearing, inherited)?,
             uid: state.uid,
             life_sign: state.life_sign,
         })
-    }
-
-    fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let status = self.status.as_ref().map(AsFd::as_fd);
-        let notify = self.notify.as_ref().map(AsFd::as_fd);
-        let ready = self.ready.as_ref().map(AsFd::as_fd);
-        status.into_iter().chain(notify).chain(ready)
     }
 
     /// Looks whether the program runs. A pipe that is still open says nothing yet.
@@ -604,59 +589,6 @@ impl Process {
         }
         self.status = None;
     }
-
-    /// Looks for the line feed by which a worker says that it is ready. What comes before it is nothing to us, as with s6.
-    fn read_ready(&mut self, tell: &mut impl FnMut(Event)) {
-        let mut bytes = [0; 512];
-        let Some(pipe) = &self.ready else { return };
-        match stream::read(pipe, &mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-            Ok(length) if length > 0 && !bytes[..length].contains(&b'\n') => return,
-            Ok(length) if length > 0 => tell(Event::Ready { child: self.child }),
-            // Nobody is left to say it here. It may still be said elsewhere, and the deadline holds.
-            Ok(_) | Err(_) => {}
-        }
-        self.ready = None;
-    }
-
-    /// Reads what the worker, or another process of its user or ours, has to say. Its process group is not asked for: a
-    /// sender such as systemd-notify(1) may be gone by now. What is left over is there on the next pass.
-    fn read_notify(&mut self, pid: i32, manager: i32, journal: &mut Journal, tell: &mut impl FnMut(Event)) {
-        for _ in 0..NOTIFICATIONS_MAX {
-            let Some(socket) = &self.notify else { return };
-            let message = match socket.receive() {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(error) => {
-                    journal
-                        .complain(&format!("cannot read the notifications of pid {pid}: {}", reason(error)));
-                    self.notify = None;
-                    return;
-                }
-            };
-            let ours = message.uid == self.uid || message.uid == 0 || message.uid == creds::our_uid();
-            if !ours || message.pid == manager {
-                if !std::mem::replace(&mut self.warned, true) {
-                    let sentence = format!("ignored a notification for pid {pid} from uid {}", message.uid);
-                    journal.line(Level::Warn, &sentence);
-                }
-            } else {
-                let child = self.child;
-                let told = notified::read(&message.text);
-                for word in told.words {
-                    tell(Event::Said { child, word });
-                }
-                if told.ready {
-                    tell(Event::Ready { child });
-                }
-                if let Some(other) = told.main_pid.filter(|&told| told != pid) {
-                    let sentence = format!("pid {pid} says MAINPID={other}: it stays the worker");
-                    journal.line(Level::Debug, &sentence);
-                }
-            }
-        }
-    }
 }
 
 /// What workers get in place of the oom_score_adj of a manager that is protected.
@@ -666,11 +598,7 @@ fn unprotected(own: Option<i32>) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-
     use super::*;
-    use crate::plan::{LogFormat, LogSpec};
 
     #[test]
     fn what_protects_the_manager_is_not_passed_on() {
@@ -678,37 +606,5 @@ mod tests {
             [Some(-1000), Some(-1), Some(0), Some(700), None].map(unprotected),
             [Some(0), Some(0), None, None, None]
         );
-    }
-
-    #[test]
-    fn a_worker_that_notifies_without_end_is_heard_a_piece_at_a_time() {
-        let socket = NotifySocket::open().unwrap();
-        let name = SocketAddr::from_abstract_name(&socket.name()[1..]).unwrap();
-        let sender = UnixDatagram::unbound().unwrap();
-        sender.set_nonblocking(true).unwrap();
-        let mut sent = 0;
-        while sender.send_to_addr(b"READY=1", &name).is_ok() {
-            sent += 1;
-        }
-        assert!(sent > NOTIFICATIONS_MAX, "the queue holds {sent}");
-        let mut process = Process {
-            child: ChildId(1),
-            leads_group: true,
-            kill_group: true,
-            status: None,
-            notify: Some(socket),
-            ready: None,
-            warned: false,
-            uid: creds::our_uid(),
-            life_sign: None,
-        };
-        let mut journal = Journal::new(&LogSpec::stderr(Level::Error, LogFormat::Plain));
-        let mut heard = |process: &mut Process| {
-            let mut count = 0;
-            process.read_notify(1, 0, &mut journal, &mut |_| count += 1);
-            count
-        };
-        assert_eq!(heard(&mut process), NOTIFICATIONS_MAX);
-        assert_eq!(heard(&mut process), sent - NOTIFICATIONS_MAX);
     }
 }

@@ -449,6 +449,7 @@ impl Supervisor {
                     status: child.said.clone(),
                     last_failure: slot.and_then(|slot| self.failure_status(slot)),
                     until_ms: child.deadline.map(|at| millis(at.since(self.now))),
+                    fd_store: 0,
                 }
             })
             .collect();
@@ -473,6 +474,7 @@ impl Supervisor {
                 .map(|at| millis(at.since(self.now))),
             next_attempt_ms: self.next_attempt(group).map(|at| millis(at.since(self.now))),
             dropped_bytes: 0,
+            fd_store: 0,
         }
     }
 }

@@ -71,6 +71,15 @@ pub struct GroupStatus {
     /// Bytes that its workers have written and that were dropped. The machine knows of none: whoever has them says so.
     #[serde(default)]
     pub dropped_bytes: u64,
+    /// Descriptors that are kept for its workers, FDSTORE=1 of `sd_notify(3)`. The machine knows of none either.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fd_store: u32,
+}
+
+/// For fields that are left out where there is nothing to tell.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// One generation of which workers live, or that may be wanted again.
@@ -275,6 +284,9 @@ pub struct WorkerStatus {
     /// Milliseconds until it has to have done what it is waited for: to get ready, or to go.
     #[serde(default)]
     pub until_ms: Option<u64>,
+    /// Descriptors that are kept for its slot. The machine knows of none: whoever keeps them says so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fd_store: u32,
 }
 
 /// Where a worker is in its life.

@@ -2,7 +2,8 @@
 
 use super::Supervisor;
 use super::child::Phase;
-use super::event::Mono;
+use super::event::{GroupId, Mono};
+use super::group::Vacancy;
 use super::snapshot::GroupState;
 
 /// How the manager stands.
@@ -23,6 +24,16 @@ pub struct Standing {
 }
 
 impl Supervisor {
+    /// Whether there is to be a worker in this slot, now or later.
+    pub fn wants(&self, group: GroupId, slot: u32) -> bool {
+        let found = self.groups.iter().find(|known| known.id == group);
+        self.shutdown.is_none()
+            && found.is_some_and(|group| {
+                let slot = usize::try_from(slot).ok().and_then(|slot| group.slots.get(slot));
+                group.stopped.is_none() && slot.is_some_and(|slot| slot.vacancy != Vacancy::Finished)
+            })
+    }
+
     /// How things stand now.
     pub fn standing(&self) -> Standing {
         let stopping = self.shutdown.is_some();

@@ -28,6 +28,7 @@ pub mod program;
 pub mod reap;
 pub mod reexec;
 mod reuse;
+pub mod same;
 pub mod service;
 pub mod signals;
 pub mod sigwait;

@@ -7,8 +7,9 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use libc::c_int;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
 };
@@ -20,11 +21,20 @@ use super::{cvt, fault};
 /// Longest message that is read, in bytes: what systemd takes.
 const MESSAGE_MAX: usize = 4096;
 
+/// Most descriptors of one message: SCM_MAX_FD of the kernel.
+const DESCRIPTORS_MAX: usize = 253;
+
 /// Room in the control buffer, in bytes: for the credentials and not a byte more. For descriptors sent along
 /// (FDSTORE=1, BARRIER=1) the kernel then finds no room, and closes them instead of giving them to us.
-const CONTROL_SIZE: usize = {
+const CREDENTIALS_SIZE: usize = {
     // SAFETY: CMSG_SPACE is arithmetic on its argument.
     unsafe { libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32) as usize }
+};
+
+/// Room for both.
+const CONTROL_SIZE: usize = CREDENTIALS_SIZE + {
+    // SAFETY: as above.
+    unsafe { libc::CMSG_SPACE((DESCRIPTORS_MAX * mem::size_of::<RawFd>()) as u32) as usize }
 };
 
 /// A control buffer, aligned as cmsg(3) demands.
@@ -48,17 +58,26 @@ pub struct NotifyState {
     name: String,
 }
 
-/// One datagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Process id of the sender; 0 if it is not visible from our pid namespace.
+/// Who has sent a datagram, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Process id; 0 if it is not visible from our pid namespace.
     pub pid: i32,
-    /// User id of the sender.
+    /// User id.
     pub uid: u32,
+}
+
+/// One datagram.
+#[derive(Debug)]
+pub struct Message {
+    /// Whose it is.
+    pub sender: Sender,
     /// The text, lines of `NAME=VALUE`; empty if it was too long.
     pub text: Vec<u8>,
     /// It was longer than 4096 bytes and has been dropped.
     pub too_long: bool,
+    /// Descriptors that came along and were wanted, close-on-exec.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 impl NotifySocket {
@@ -91,9 +110,22 @@ impl NotifySocket {
         &self.name
     }
 
-    /// The next message, or `None` if none is waiting. Descriptors sent along are never received.
+    /// The next message, or `None` if none is waiting. Descriptors sent along are not received.
     pub fn receive(&self) -> io::Result<Option<Message>> {
-        let mut text = vec![0u8; MESSAGE_MAX];
+        self.take(MESSAGE_MAX, CREDENTIALS_SIZE, 0)
+    }
+
+    /// The same with descriptors sent along, if they are `wanted` from this sender. It is looked at first: to close what
+    /// somebody else has thought of may take long.
+    pub fn receive_from(&self, wanted: impl Fn(Sender) -> bool) -> io::Result<Option<Message>> {
+        let Some(next) = self.take(0, CREDENTIALS_SIZE, libc::MSG_PEEK)? else { return Ok(None) };
+        let room = if wanted(next.sender) { CONTROL_SIZE } else { CREDENTIALS_SIZE };
+        self.take(MESSAGE_MAX, room, 0)
+    }
+
+    /// As much of the next message as there is room for, in bytes.
+    fn take(&self, text_room: usize, control_room: usize, flags: c_int) -> io::Result<Option<Message>> {
+        let mut text = vec![0u8; text_room];
         let mut control = ControlBuffer { bytes: [0; CONTROL_SIZE] };
         let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
         // SAFETY: msghdr is a plain C structure for which all zeros is a value.
@@ -101,10 +133,10 @@ impl NotifySocket {
         header.msg_iov = &raw mut part;
         header.msg_iovlen = 1;
         header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = CONTROL_SIZE as _;
+        header.msg_controllen = control_room.min(CONTROL_SIZE) as _;
         let length = loop {
             fault::hit("recvmsg")?;
-            let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+            let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | flags;
             // SAFETY: the header points to buffers of the lengths it tells, which outlive the call.
             match cvt(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, flags) }) {
                 Ok(length) => break length as usize,
@@ -113,11 +145,10 @@ impl NotifySocket {
                 Err(error) => return Err(error),
             }
         };
-        // Without credentials, which only a kernel at fault would leave out, the sender is one that no rule trusts.
-        let (pid, uid) = credentials(&header).map_or((0, u32::MAX), |sender| (sender.pid, sender.uid));
+        let (sender, descriptors) = attached(&header);
         let too_long = header.msg_flags & libc::MSG_TRUNC != 0;
         text.truncate(if too_long { 0 } else { length });
-        Ok(Some(Message { pid, uid, text, too_long }))
+        Ok(Some(Message { sender, text, too_long, descriptors }))
     }
 }
 
@@ -127,17 +158,39 @@ impl AsFd for NotifySocket {
     }
 }
 
-fn credentials(header: &libc::msghdr) -> Option<libc::ucred> {
+/// What came along with a message. Without credentials, which only a kernel at fault would leave out, the sender is one
+/// that no rule trusts.
+fn attached(header: &libc::msghdr) -> (Sender, Vec<OwnedFd>) {
+    let (mut sender, mut descriptors) = (Sender { pid: 0, uid: u32::MAX }, Vec::new());
     // SAFETY: the kernel has filled the control buffer and told its length; CMSG_FIRSTHDR gives null or a whole header
     // within it.
-    let first = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }?;
-    // SAFETY: CMSG_LEN is arithmetic on its argument.
-    let length = unsafe { libc::CMSG_LEN(mem::size_of::<libc::ucred>() as u32) } as usize;
-    let found = first.cmsg_level == libc::SOL_SOCKET
-        && first.cmsg_type == libc::SCM_CREDENTIALS
-        && first.cmsg_len as usize == length;
-    // SAFETY: a message of this type and length holds a ucred behind its header; it need not be aligned.
-    found.then(|| unsafe { libc::CMSG_DATA(first).cast::<libc::ucred>().read_unaligned() })
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: null, or a header within the buffer, which outlives this.
+    while let Some(control) = unsafe { next.as_ref() } {
+        #[allow(clippy::unnecessary_cast, reason = "its type depends on the C library")]
+        // SAFETY: CMSG_LEN is arithmetic on its argument.
+        let length = (control.cmsg_len as usize).saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+        // SAFETY: the data stands behind the header.
+        let data = unsafe { libc::CMSG_DATA(control) };
+        match (control.cmsg_level, control.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length == mem::size_of::<libc::ucred>() => {
+                // SAFETY: a message of this type and length holds a ucred; it need not be aligned.
+                let told = unsafe { data.cast::<libc::ucred>().read_unaligned() };
+                sender = Sender { pid: told.pid, uid: told.uid };
+            }
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                descriptors.extend((0..length / mem::size_of::<RawFd>()).map(|at| {
+                    // SAFETY: so many numbers are there, of descriptors that the kernel has just made for us and that
+                    // nobody else knows.
+                    unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(at).read_unaligned()) }
+                }));
+            }
+            _ => {}
+        }
+        // SAFETY: as for the first one.
+        next = unsafe { libc::CMSG_NXTHDR(header, next) };
+    }
+    (sender, descriptors)
 }
 
 #[cfg(test)]
@@ -157,16 +210,20 @@ mod tests {
         sendmsg(sender.as_raw_fd(), &text, control, MsgFlags::empty(), Some(&address)).unwrap();
     }
 
+    fn ourselves() -> Sender {
+        Sender { pid: std::process::id() as i32, uid: crate::sys::creds::our_uid() }
+    }
+
     #[test]
     fn a_message_comes_with_its_sender() {
         let socket = NotifySocket::open().unwrap();
-        assert_eq!(socket.receive().unwrap(), None);
+        assert!(socket.receive().unwrap().is_none());
         send(&socket, b"STATUS=warm\nREADY=1\n", &[]);
         let message = socket.receive().unwrap().unwrap();
         assert_eq!(message.text, b"STATUS=warm\nREADY=1\n");
-        assert_eq!((message.pid, message.uid), (std::process::id() as i32, crate::sys::creds::our_uid()));
+        assert_eq!(message.sender, ourselves());
         assert!(!message.too_long);
-        assert_eq!(socket.receive().unwrap(), None);
+        assert!(socket.receive().unwrap().is_none());
     }
 
     #[test]
@@ -179,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_sent_along_are_closed() {
+    fn descriptors_sent_along_are_closed_unless_they_are_wanted() {
         let socket = NotifySocket::open().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
         send(&socket, b"FDSTORE=1", &[writer.as_raw_fd(); 8]);
         drop(writer);
         let message = socket.receive().unwrap().unwrap();
         assert_eq!((message.text.as_slice(), message.too_long), (&b"FDSTORE=1"[..], false));
-        assert_eq!(message.pid, std::process::id() as i32);
+        assert_eq!(message.sender, ourselves());
         // The end of the pipe comes only if nobody has its other side open.
         assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
     }
@@ -200,5 +257,25 @@ mod tests {
         let lengths: Vec<_> =
             std::iter::from_fn(|| socket.receive().unwrap()).map(|m| (m.text.len(), m.too_long)).collect();
         assert_eq!(lengths, [(MESSAGE_MAX, false), (0, true), (0, false)]);
+    }
+
+    #[test]
+    fn descriptors_that_are_wanted_come_with_their_sender() {
+        let socket = NotifySocket::open().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        for _ in 0..2 {
+            send(&socket, b"FDSTORE=1", &[writer.as_raw_fd(); DESCRIPTORS_MAX]);
+        }
+        drop(writer);
+        let message = socket.receive_from(|sender| sender == ourselves()).unwrap().unwrap();
+        assert_eq!((message.sender, message.text.as_slice()), (ourselves(), &b"FDSTORE=1"[..]));
+        assert_eq!(message.descriptors.len(), DESCRIPTORS_MAX);
+        let flags = nix::fcntl::fcntl(&message.descriptors[0], nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        let strange = socket.receive_from(|sender| sender != ourselves()).unwrap().unwrap();
+        assert!(strange.descriptors.is_empty());
+        drop(message);
+        assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "all are closed");
+        assert!(socket.receive_from(|_| true).unwrap().is_none());
     }
 }

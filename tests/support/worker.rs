@@ -20,7 +20,8 @@
 //! | `ask-by-fd:PATH` | sends the line from this FIFO over that connection, and what is answered to standard error |
 //! | `ack-by-child` | lets a child of its own say so |
 //! | `ack-in-passing` | says so to FIRESTARTER_SOCK_PATH, as those who do not wait for an answer |
-//! | `notify:TEXT` | sends a datagram to NOTIFY_SOCKET |
+//! | `notify:TEXT` | sends a datagram to NOTIFY_SOCKET, with line feeds for commas |
+//! | `give:TEXT:PATH` | the same with a descriptor of this file, or of one end of a connection if it is `pair` |
 //! | `serve` | answers HTTP on descriptor 3 until TERM, then until all connections are closed; then exits with 0 |
 //! | `serve:linger` | the same, but TERM means nothing |
 //! | `udp` | answers datagrams on descriptor 3 until TERM |
@@ -30,7 +31,7 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -44,7 +45,9 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::socket::{SockFlag, SockaddrIn, accept4, getsockname};
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, SockFlag, SockaddrIn, UnixAddr, accept4, getsockname, sendmsg,
+};
 
 /// The variable with the words.
 pub(crate) const SCRIPT: &str = "REMUDA_TEST_SCRIPT";
@@ -134,8 +137,9 @@ fn perform(word: &str) {
         }
         ("notify", Some(text), None) => {
             let address = unix_address("NOTIFY_SOCKET");
-            UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
+            UnixDatagram::unbound().unwrap().send_to_addr(lines(text).as_bytes(), &address).unwrap();
         }
+        ("give", Some(text), Some(path)) => give(&lines(text), path),
         ("serve", how, None) => serve(how == Some("linger")),
         ("udp", None, None) => serve_datagrams(),
         ("pause", None, None) => {
@@ -225,6 +229,28 @@ fn own_connection() -> UnixStream {
     // SAFETY: the manager has put it there, and it stays open until the end of this process.
     let connection = unsafe { BorrowedFd::borrow_raw(number) };
     UnixStream::from(connection.try_clone_to_owned().unwrap())
+}
+
+fn lines(text: &str) -> String {
+    text.replace(',', "\n")
+}
+
+fn give(text: &str, path: &str) {
+    let given: OwnedFd = match path {
+        "pair" => {
+            let (given, kept) = UnixStream::pair().unwrap();
+            // Open as long as this process lives.
+            let _ = kept.into_raw_fd();
+            given.into()
+        }
+        path => OpenOptions::new().read(true).append(true).create(true).open(path).unwrap().into(),
+    };
+    let name = env::var("NOTIFY_SOCKET").unwrap();
+    let to = UnixAddr::new_abstract(&name.as_bytes()[1..]).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    let (text, rights) = ([IoSlice::new(text.as_bytes())], [given.as_raw_fd()]);
+    let rights = [ControlMessage::ScmRights(&rights)];
+    sendmsg(sender.as_raw_fd(), &text, &rights, MsgFlags::empty(), Some(&to)).unwrap();
 }
 
 fn unix_address(variable: &str) -> SocketAddr {
