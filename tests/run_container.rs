@@ -227,11 +227,27 @@ fn empty_root(setup: &Setup) -> PathBuf {
     root
 }
 
+/// The command line of a manager in a root with nothing else in it, which cannot be written to: a shell with more rights
+/// than the manager has the limits set, and `chroot` with these options go there.
+fn alone(root: &Path, namespaces: &[&str], limits: &str, chroot: &str, name: &str) -> Command {
+    let script = format!(
+        "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && ulimit {limits} && \
+         exec chroot {chroot} \"$0\" /remuda run --name {name} \"$@\""
+    );
+    let mut command = Command::new("unshare");
+    command.args(namespaces).args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", &script]);
+    command.arg(root).args(["-b", "127.0.0.1:0", "-n", "2", "--ack", "none"]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env(support::MARK, root.parent().unwrap());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
 /// A verb asked from within the same root, by the same user.
-fn within(root: &Path, words: &[&str]) -> process::Output {
+fn within(root: &Path, chroot: &str, words: &[&str]) -> process::Output {
     let mut command = Command::new("chroot");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.arg(format!("--userspec={NOBODY}")).arg(root).arg("/remuda").args(words);
+    command.args(chroot.split_whitespace()).arg(root).arg("/remuda").args(words);
     process::run(&mut command)
 }
 
@@ -246,34 +262,55 @@ fn where_there_is_nothing_else_it_starts_and_works() {
         let setup = setup("");
         let root = empty_root(&setup);
         let name = format!("nothing-{}-{number}", std::process::id());
-        let script = format!(
-            "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && ulimit {limits} && \
-             exec chroot --userspec={NOBODY} --groups=54321 \"$0\" /remuda run --name {name} \"$@\""
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", &script]).arg(&root);
-        command.args(["-b", "127.0.0.1:0", "-n", "2", "--ack", "none", "--user", NOBODY, "--"]);
-        command.args(["/remuda", "init", "--pause", "--quiet"]);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env(support::MARK, root.parent().unwrap());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let chroot = format!("--userspec={NOBODY}");
+        let mut command = alone(&root, &[], limits, &chroot, &name);
+        command.args(["--user", NOBODY, "--", "/remuda", "init", "--pause", "--quiet"]);
         let mut first = Process::spawn(&mut command);
         let log = Log::follow(first.child.stderr.take().unwrap());
         log.lines("ready worker", 2, |line| line.contains(": ready after "));
-        let probed = within(&root, &["probe", "ready", "--all", "--name", &name]);
+        let probed = within(&root, &chroot, &["probe", "ready", "--all", "--name", &name]);
         assert_eq!(
             probed.stdout,
             format!("ready: {name} up, 2/2 ready\n"),
             "{limits}: {probed:?}\n{}",
             log.text()
         );
-        let upgraded = within(&root, &["upgrade", "--name", &name]);
+        let upgraded = within(&root, &chroot, &["upgrade", "--name", &name]);
         assert_eq!(upgraded.code, Some(0), "{limits}: {upgraded:?}\n{}", log.text());
-        let nameless = within(&root, &["status"]);
+        let nameless = within(&root, &chroot, &["status"]);
         assert_eq!(nameless.code, Some(3), "nobody can tell who runs without /proc: {nameless:?}");
         kill(Pid::from_raw(process_in(first.pid())), Signal::SIGTERM).unwrap();
         assert_eq!(first.wait().code(), Some(0), "{limits}: {}", log.all());
     }
+}
+
+/// As where somebody without rights runs containers: root of nothing but its own namespace, who cannot become anybody.
+#[test]
+fn in_a_user_namespace_it_works_and_says_what_it_may_not() {
+    let may = process::run(Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]));
+    if may.code != Some(0) {
+        support::skip(&format!("no user namespace: {}", may.stderr.trim()));
+        return;
+    }
+    let setup = setup("");
+    let root = empty_root(&setup);
+    let name = format!("rootless-{}", std::process::id());
+    let user = ["--user", "--map-root-user"];
+    let mut command = alone(&root, &user, "-n 64", "", &name);
+    command.args(["--", "/remuda", "init", "--pause", "--quiet"]);
+    let mut first = Process::spawn(&mut command);
+    let log = Log::follow(first.child.stderr.take().unwrap());
+    log.lines("ready worker", 2, |line| line.contains(": ready after "));
+    kill(Pid::from_raw(process_in(first.pid())), Signal::SIGTERM).unwrap();
+    assert_eq!(first.wait().code(), Some(0), "{}", log.all());
+
+    let mut command = alone(&root, &user, "-n 64", "", &name);
+    command.args(["--user", NOBODY, "--give-up", "2", "--backoff", "10ms"]);
+    command.args(["--", "/remuda", "init", "--pause"]);
+    let mut other = Process::spawn(&mut command);
+    let log = Log::follow(other.child.stderr.take().unwrap());
+    log.line("unable to set groups: ");
+    assert_ne!(other.wait().code(), Some(0), "{}", log.all());
 }
 
 /// What stands in `examples/container`.

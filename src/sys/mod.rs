@@ -44,6 +44,12 @@ pub mod unix;
 pub mod vfork;
 pub mod watchfile;
 
+// A library less to load at the start, and to map in each child: where a panic unwinds nothing, all that is wanted of the
+// unwinder is its backtrace. (A static build does this by itself.)
+#[cfg(all(panic = "abort", target_os = "linux", target_env = "gnu", not(target_feature = "crt-static")))]
+#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
+unsafe extern "C" {}
+
 /// The result of a system call as a `Result`: -1 stands for what `errno` says.
 pub fn cvt<T: From<i8> + PartialEq>(ret: T) -> io::Result<T> {
     if ret == T::from(-1) { Err(io::Error::last_os_error()) } else { Ok(ret) }

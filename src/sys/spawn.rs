@@ -262,7 +262,7 @@ impl<'a> Child<'a> {
             envp: spawn.env.pointers(),
             descriptors: Arrangement::new(&spawn.sources(), report),
             oom_score_adj: spawn.oom_score_adj.map(|score| score.to_string()),
-            groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len())],
+            groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len() + 1)],
         }
     }
 
@@ -375,13 +375,9 @@ fn set_oom_score_adj(score: &str) -> io::Result<()> {
     cvt(unsafe { libc::write(file, score.as_ptr().cast(), score.len()) }).map(drop)
 }
 
-/// Groups before the user, who may not change them. `room` is as long as the supplementary groups.
+/// Groups before the user, who may not change them. `room` is longer by one than the supplementary groups.
 fn become_group(wanted: &Credentials, room: &mut [gid_t]) -> io::Result<()> {
-    if !has_groups(&wanted.groups, room) {
-        fault::hit("setgroups")?;
-        // SAFETY: the list is as long as told.
-        cvt(unsafe { libc::setgroups(wanted.groups.len() as _, wanted.groups.as_ptr()) })?;
-    }
+    let settled = if has_groups(&wanted.groups, None, room) { Ok(()) } else { set_groups(&wanted.groups) };
     fault::hit("setresgid")?;
     // SAFETY: numbers only.
     cvt(unsafe { libc::setresgid(wanted.gid, wanted.gid, wanted.gid) })?;
@@ -389,18 +385,31 @@ fn become_group(wanted: &Credentials, room: &mut [gid_t]) -> io::Result<()> {
     let (mut real, mut effective, mut saved) = (0, 0, 0);
     // SAFETY: all three are valid for writing.
     cvt(unsafe { libc::getresgid(&raw mut real, &raw mut effective, &raw mut saved) })?;
-    let complete = [real, effective, saved] == [wanted.gid; 3] && has_groups(&wanted.groups, room);
-    if complete { Ok(()) } else { Err(os_error(EPERM)) }
+    // Who may not set them may have them: what the group of the process itself gives it has without being among them too.
+    let given = settled.is_err().then_some(wanted.gid);
+    match has_groups(&wanted.groups, given, room) {
+        true if [real, effective, saved] == [wanted.gid; 3] => Ok(()),
+        _ => settled.and(Err(os_error(EPERM))),
+    }
 }
 
-/// Whether the supplementary groups of this process are these, in any order.
-fn has_groups(wanted: &[gid_t], room: &mut [gid_t]) -> bool {
-    // SAFETY: `room` is as long as told. A length of 0 asks for the number of groups alone.
+fn set_groups(wanted: &[gid_t]) -> io::Result<()> {
+    fault::hit("setgroups")?;
+    // SAFETY: the list is as long as told.
+    cvt(unsafe { libc::setgroups(wanted.len() as _, wanted.as_ptr()) }).map(drop)
+}
+
+/// Whether the supplementary groups of this process are these, in any order, and whether or not `given` is among them.
+fn has_groups(wanted: &[gid_t], given: Option<gid_t>, room: &mut [gid_t]) -> bool {
+    // SAFETY: `room` is as long as told; it is never empty, which would ask for the number of groups alone.
     let count = cvt(unsafe { libc::getgroups(room.len() as c_int, room.as_mut_ptr()) });
     // More groups than room is EINVAL, and not what is wanted either.
-    count.is_ok_and(|count| usize::try_from(count) == Ok(wanted.len()))
-        && wanted.iter().all(|group| room.contains(group))
-        && room.iter().all(|group| wanted.contains(group))
+    let found = count.ok().and_then(|count| room.get(..usize::try_from(count).ok()?));
+    found.is_some_and(|found| {
+        let counts = |group: &&gid_t| Some(**group) != given;
+        wanted.iter().filter(counts).all(|group| found.contains(group))
+            && found.iter().filter(counts).all(|group| wanted.contains(group))
+    })
 }
 
 /// Gives up the old user for good, and makes sure of it.
@@ -458,10 +467,20 @@ mod tests {
     fn supplementary_groups_are_compared_as_a_set() {
         let groups: Vec<gid_t> =
             unistd::getgroups().unwrap().into_iter().map(|group| group.as_raw()).collect();
-        let mut room = vec![0; groups.len()];
+        let mut room = vec![0; groups.len() + 2];
         let reversed: Vec<gid_t> = groups.iter().rev().copied().collect();
-        assert!(has_groups(&reversed, &mut room));
+        assert!(has_groups(&reversed, None, &mut room));
         let more = [reversed.as_slice(), &[54_321]].concat();
-        assert!(!has_groups(&more, &mut vec![0; more.len()]));
+        assert!(!has_groups(&more, None, &mut room));
+        assert!(has_groups(&more, Some(54_321), &mut room));
+        assert!(!has_groups(&more, Some(54_320), &mut room));
+        if let [first, rest @ ..] = &groups[..] {
+            assert!(!has_groups(rest, None, &mut room));
+            assert!(has_groups(rest, Some(*first), &mut room));
+        }
+        // Without room for all of them they cannot be the ones.
+        if groups.len() > 1 {
+            assert!(!has_groups(&groups[1..], Some(groups[0]), &mut [0]));
+        }
     }
 }
