@@ -16,6 +16,7 @@ pub(crate) mod namespace;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod site;
+pub(crate) mod socketmaster;
 pub(crate) mod syslog;
 pub(crate) mod worker;
 
