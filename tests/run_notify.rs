@@ -11,7 +11,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::Pid;
-use support::process::{descriptors, environment, wait_gone};
+use support::process::{descriptors, environment, status_field, wait_gone};
 use support::{LIMIT, Manager, setup, site, worker};
 
 #[test]
@@ -59,6 +59,32 @@ fn what_a_worker_says_of_itself_is_in_the_status() {
     plain.up();
     assert!(plain.workers()[0].get("status").is_none());
     assert!(!plain.done(&["status"]).stdout.contains("STATUS"));
+}
+
+#[test]
+fn the_main_process_that_a_worker_names_is_shown_if_it_is_one_of_its_own() {
+    let notify = "systemd-notify";
+    if !support::tool(notify) {
+        return;
+    }
+    let script = format!("sleep 1000 & {notify} MAINPID=$! READY=1 && wait");
+    let manager = setup("").options("--ack manual").program(&["sh", "-c", &script]).start();
+    manager.up();
+    let worker = manager.workers()[0].clone();
+    let main = worker["main_pid"].as_i64().expect("a pid").try_into().unwrap();
+    assert_ne!(support::pid_of(&worker), main);
+    assert_eq!(status_field(main, "PPid"), worker["pid"].to_string());
+    assert!(manager.done(&["status"]).stdout.contains(&format!("main pid {main}")));
+    manager.done(&["reexec"]);
+    assert_eq!(manager.workers()[0]["main_pid"], main);
+    // Signals go to the process that was started, and that one is the worker.
+    manager.done(&["stop", "--timeout", "60s"]);
+    assert!(wait_gone(main));
+
+    let stranger = setup("notify:MAINPID=1 notify:READY=1 pause").options("--ack manual").start();
+    stranger.up();
+    stranger.log.line("ignored MAINPID=1 of pid");
+    assert!(stranger.workers()[0].get("main_pid").is_none());
 }
 
 /// What a worker was told by the variables of its sockets: how many, their names, and how many may be kept.

@@ -301,6 +301,7 @@ fn status() -> Status {
                     last_failure: None,
                     until_ms: None,
                     fd_store: 0,
+                    main_pid: None,
                 },
                 WorkerStatus {
                     slot: 0,
@@ -316,6 +317,7 @@ fn status() -> Status {
                     last_failure: None,
                     until_ms: None,
                     fd_store: 0,
+                    main_pid: None,
                 },
             ],
             vacant: vec![VacantSlot {
@@ -479,6 +481,7 @@ prop_compose! {
             last_failure,
             until_ms,
             fd_store: index,
+            main_pid: Some(pid),
         }
     }
 }

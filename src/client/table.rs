@@ -192,8 +192,15 @@ fn cells(group: &str, worker: &WorkerStatus) -> [String; 9] {
         span(worker.since_ms),
         worker.restarts.to_string(),
         ended(worker.last_exit.as_ref()),
-        worker.status.as_deref().map(printable).unwrap_or_default(),
+        said(worker),
     ]
+}
+
+/// What a worker says of itself.
+fn said(worker: &WorkerStatus) -> String {
+    let main = worker.main_pid.map(|pid| format!("main pid {pid}"));
+    let parts: Vec<String> = worker.status.as_deref().map(printable).into_iter().chain(main).collect();
+    parts.join(", ")
 }
 
 /// Numbers stand to the right, words to the left, nothing after the last cell.

@@ -10,11 +10,11 @@ use super::journal::Journal;
 use super::kept::{Kept, Place};
 use super::notified::{self, Storing};
 use crate::plan::Level;
-use crate::supervisor::event::{ChildId, Event};
+use crate::supervisor::event::{ChildId, Event, Word};
 use crate::sys::notify::{Message, NotifySocket, NotifyState, Sender};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Inherited, Keeper};
-use crate::sys::{creds, reason, stream};
+use crate::sys::{creds, family, reason, stream};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
@@ -42,6 +42,8 @@ pub(super) struct Hearing {
     strangers_told: bool,
     /// That no more is kept was told.
     full_told: bool,
+    /// That it calls somebody else its main process was told.
+    main_pid_told: bool,
 }
 
 /// The same on its way to another image of the manager.
@@ -192,9 +194,13 @@ impl Hearing {
         if told.ready {
             tell(Event::Ready { child });
         }
-        if let Some(other) = told.main_pid.filter(|&told| told != pid) {
-            let sentence = format!("pid {pid} says MAINPID={other}: it stays the worker");
-            journal.line(Level::Debug, &sentence);
+        if let Some(main) = told.main_pid {
+            if main == pid || family::belongs(main, pid) {
+                tell(Event::Said { child, word: Word::MainPid(main) });
+            } else if !std::mem::replace(&mut self.main_pid_told, true) {
+                let sentence = format!("ignored MAINPID={main} of pid {pid}: no process of its has this pid");
+                journal.line(Level::Warn, &sentence);
+            }
         }
     }
 }

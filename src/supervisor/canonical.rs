@@ -384,6 +384,7 @@ impl Form {
                 failure,
                 hook,
                 said: _,
+                main_pid: _,
                 finishing,
                 alive_every,
                 heartbeat: _,

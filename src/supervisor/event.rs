@@ -252,6 +252,8 @@ pub struct Remains {
 pub enum Word {
     /// A line for status.
     Status(String),
+    /// This process of its is the one that matters, if it is not the one that was started.
+    MainPid(i32),
     /// It goes of its own accord: its end is no failure.
     Stopping,
     /// It lives.

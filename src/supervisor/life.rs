@@ -325,6 +325,7 @@ impl Supervisor {
             failure: None,
             hook,
             said: None,
+            main_pid: None,
             finishing: false,
             alive_every: None,
             heartbeat: None,

@@ -18,6 +18,7 @@ impl Supervisor {
         let Some(child) = self.child_mut(id) else { return };
         match word {
             Word::Status(text) => child.said = Some(text),
+            Word::MainPid(pid) => child.main_pid = Some(pid).filter(|&pid| pid != child.pid),
             Word::Stopping => child.finishing = true,
             Word::Alive => {
                 if child.phase == Phase::Ready {

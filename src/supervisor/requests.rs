@@ -447,6 +447,7 @@ impl Supervisor {
                     last_exit: slot.and_then(|slot| slot.last_exit.clone()),
                     last_exit_detail: slot.and_then(|slot| slot.last_exit_detail),
                     status: child.said.clone(),
+                    main_pid: child.main_pid,
                     last_failure: slot.and_then(|slot| self.failure_status(slot)),
                     until_ms: child.deadline.map(|at| millis(at.since(self.now))),
                     fd_store: 0,

@@ -278,6 +278,9 @@ pub struct WorkerStatus {
     /// What it says of itself: STATUS of `sd_notify(3)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The process of its that it calls the main one, where that is not the one that was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_pid: Option<i32>,
     /// The last failure in this slot.
     #[serde(default)]
     pub last_failure: Option<FailureStatus>,

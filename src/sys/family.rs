@@ -54,6 +54,22 @@ pub fn all_others() -> io::Result<Vec<i32>> {
     living(|_| true)
 }
 
+/// How far the ancestors of a process are followed.
+const GENERATIONS_MAX: usize = 64;
+
+/// Whether a process lives and belongs to another one: it is in the process group that the other leads, or descends from
+/// it. One that has left the group and lost its parents belongs to nobody as far as can be told.
+pub fn belongs(process: i32, to: i32) -> bool {
+    let stat = |pid: i32| fs::read(format!("/proc/{pid}/stat")).ok().and_then(|line| read_stat(&line));
+    let lives = |stat: &Stat| !matches!(stat.state, b'Z' | b'X');
+    let Some(first) = stat(process).filter(lives) else { return false };
+    if super::reap::process_group_of(process) == Some(to) {
+        return true;
+    }
+    let parents = std::iter::successors(Some(first.parent), |&parent| Some(stat(parent)?.parent));
+    parents.take(GENERATIONS_MAX).take_while(|&parent| parent > 1).any(|parent| parent == to)
+}
+
 /// What `/proc/PID/stat` tells of a process.
 struct Stat {
     state: u8,
@@ -107,6 +123,24 @@ mod tests {
         let stat = read_stat(b"12 (a) Z 3 (b) S 7 7 0\n").unwrap();
         assert_eq!((stat.state, stat.parent), (b'S', 7));
         assert!(read_stat(b"").is_none() && read_stat(b"12 (a)").is_none());
+    }
+
+    #[test]
+    fn a_process_belongs_to_its_ancestors_and_to_the_leader_of_its_group() {
+        let own = std::process::id().cast_signed();
+        // A shell of a process group of its own, and its child.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat & echo $!; wait"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = std::os::unix::process::CommandExt::process_group(&mut shell, 0).spawn().unwrap();
+        let mut line = String::new();
+        let output = shell.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+        let (leader, member) = (shell.id().cast_signed(), line.trim().parse().unwrap());
+        assert!(belongs(member, leader) && belongs(member, own) && belongs(leader, own));
+        assert!(!belongs(leader, member) && !belongs(1, own) && !belongs(0, own) && !belongs(-1, own));
+        super::super::reap::kill_group(leader, Signal::KILL).unwrap();
+        shell.wait().unwrap();
+        assert!(!belongs(leader, own), "it is dead");
     }
 
     #[test]
