@@ -6,10 +6,12 @@ use std::io::{IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg, setsockopt, sockopt};
 use nix::unistd::Pid;
 use support::process::{descriptors, environment, status_field, wait_gone};
 use support::{LIMIT, Manager, setup, site, worker};
@@ -181,19 +183,39 @@ fn keeping_needs_the_conventions_that_tell_of_it() {
     }
 }
 
+/// The name of a worker's NOTIFY_SOCKET, without its `@`.
+fn notify_socket(pid: i32) -> String {
+    loop {
+        // Between fork and exec the environment is still that of the manager.
+        if let Some(name) = environment(pid).get("NOTIFY_SOCKET") {
+            return name.strip_prefix('@').expect("an abstract name").to_owned();
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Sends a message there, with descriptors.
+fn give(name: &str, text: &[u8], numbers: &[i32]) -> nix::Result<()> {
+    let sender = UnixDatagram::unbound().unwrap();
+    let to = UnixAddr::new_abstract(name.as_bytes()).unwrap();
+    let rights = [ControlMessage::ScmRights(numbers)];
+    sendmsg(sender.as_raw_fd(), &[IoSlice::new(text)], &rights, MsgFlags::empty(), Some(&to)).map(drop)
+}
+
+/// Returns when all that was sent there was read.
+fn barrier(name: &str) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    give(name, b"BARRIER=1", &[writer.as_raw_fd()]).unwrap();
+    drop(writer);
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+}
+
 #[test]
 fn hostile_datagrams_cost_nothing() {
     let manager = setup("note:{dir}/there pause").options("--ack manual").start();
     let mut events = manager.events();
     let pid = manager.pids("starting")[0];
-    let name = loop {
-        // Between fork and exec the environment is still that of the manager.
-        if let Some(name) = environment(pid).get("NOTIFY_SOCKET") {
-            break name.clone();
-        }
-        std::thread::yield_now();
-    };
-    let name = name.strip_prefix('@').expect("an abstract name").to_owned();
+    let name = notify_socket(pid);
     let before = descriptors(manager.pid()).len();
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let sender = UnixDatagram::unbound().unwrap();
@@ -201,8 +223,10 @@ fn hostile_datagrams_cost_nothing() {
     for garbage in [&b""[..], &[0; 512], &[0xff; 4096], &[b'\n'; 4096], b"=\n==\nREADY", &[b'x'; 100_000]] {
         send(garbage).unwrap();
     }
-    // A system of usual limits does not even take it.
-    let _ = send(&vec![b'x'; 1 << 20]);
+    // A system of usual limits does not even take it from anybody but root.
+    let room = setsockopt(&sender, sockopt::SndBufForce, &(4 << 20));
+    let sent = send(&vec![b'x'; 1 << 20]);
+    assert!(room.is_err() || sent.is_ok(), "{sent:?}");
     for line in [
         "WATCHDOG=1",
         "WATCHDOG=trigger",
@@ -213,17 +237,8 @@ fn hostile_datagrams_cost_nothing() {
         send(line.as_bytes()).unwrap();
     }
     let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
-    let with = |text: &[u8], numbers: &[i32]| {
-        let to = UnixAddr::new_abstract(name.as_bytes()).unwrap();
-        let rights = [ControlMessage::ScmRights(numbers)];
-        sendmsg(sender.as_raw_fd(), &[IoSlice::new(text)], &rights, MsgFlags::empty(), Some(&to)).unwrap();
-    };
-    with(b"FDSTORE=1\nFDNAME=x", &[null.as_raw_fd(); 200]);
-    let (mut barrier, writer) = std::io::pipe().unwrap();
-    with(b"BARRIER=1", &[writer.as_raw_fd()]);
-    drop(writer);
-    // Closed when all before it was read.
-    assert_eq!(barrier.read(&mut [0]).unwrap(), 0);
+    give(&name, b"FDSTORE=1\nFDNAME=x", &[null.as_raw_fd(); 200]).unwrap();
+    barrier(&name);
     // Fewer, if it had not noticed yet that the program runs.
     assert!(descriptors(manager.pid()).len() <= before, "{before} before");
     assert_eq!(manager.pids("starting"), [pid]);
@@ -231,6 +246,58 @@ fn hostile_datagrams_cost_nothing() {
     // And it still listens.
     send(b"READY=1").unwrap();
     assert_eq!(support::pid_of(&events.until("ready")), pid);
+}
+
+#[test]
+fn what_another_user_sends_is_refused_and_kept_by_nobody() {
+    if !support::root() {
+        return;
+    }
+    for options in ["", "--fd-store 9"] {
+        let manager = setup("note:{dir}/there pause").options("--ack manual").options(options).start();
+        let pid = manager.pids("starting")[0];
+        let name = notify_socket(pid);
+        barrier(&name);
+        let before = descriptors(manager.pid()).len();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut stranger = Command::new("true");
+        stranger.uid(65_534).gid(65_534);
+        let number = writer.as_raw_fd();
+        // SAFETY: it allocates, which no other thread of this process keeps it from: the C library sees to that in a child.
+        unsafe {
+            stranger.pre_exec({
+                let name = name.clone();
+                move || Ok(give(&name, b"READY=1\nFDSTORE=1\nSTATUS=stolen", &[number; 200])?)
+            });
+        }
+        assert!(stranger.status().unwrap().success());
+        drop((stranger, writer));
+        barrier(&name);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0, "all are closed");
+        manager.log.line(&format!("ignored a notification for pid {pid} from uid 65534"));
+        assert!(descriptors(manager.pid()).len() <= before, "{before} before");
+        assert_eq!(manager.pids("starting"), [pid]);
+        let worker = &manager.workers()[0];
+        assert!(worker.get("status").is_none() && worker.get("fd_store").is_none(), "{worker}");
+    }
+}
+
+#[test]
+fn two_hundred_descriptors_are_kept_as_far_as_there_is_room() {
+    let manager = setup("pause").options("--ack manual --fd-store 5").start();
+    let name = notify_socket(manager.pids("starting")[0]);
+    barrier(&name);
+    let before = descriptors(manager.pid()).len();
+    let files: Vec<OwnedFd> = (0..200).map(|_| std::fs::File::open("/dev/zero").unwrap().into()).collect();
+    let numbers: Vec<i32> = files.iter().map(AsRawFd::as_raw_fd).collect();
+    for _ in 0..3 {
+        give(&name, b"FDSTORE=1\nFDNAME=zero", &numbers).unwrap();
+    }
+    barrier(&name);
+    let held = descriptors(manager.pid());
+    assert_eq!(held.values().filter(|target| *target == "/dev/zero").count(), 5);
+    assert!(held.len() <= before + 5, "{before} before");
+    assert_eq!(manager.workers()[0]["fd_store"], 5);
 }
 
 #[test]

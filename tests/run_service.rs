@@ -227,6 +227,46 @@ fn a_manager_that_is_killed_finds_its_sockets_again() {
 }
 
 #[test]
+fn sockets_that_a_reload_opens_are_kept_at_once_and_those_that_it_closes_are_not() {
+    let file = |sockets: &str| format!("[web]\nWORKER\nsocket_address = [{sockets}]\n");
+    let first = setup("pause");
+    let path = first.path("api.sock");
+    let api = format!("'unix:{},name=api'", path.display());
+    site::write(&first, &file("'127.0.0.1:0,name=web'"));
+    let notify = first.path("notify");
+    let mut receiver = Receiver::bind(&notify);
+    let mut command = site::run(&first);
+    command.env("NOTIFY_SOCKET", &notify).env("FDSTORE", "8");
+    let mut manager = first.launch(command);
+    receiver.until("READY=1");
+    let names =
+        |receiver: &Receiver| receiver.stored.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&receiver), ["web"]);
+
+    let reload = |receiver: &mut Receiver, sockets: &str| {
+        site::rewrite(&manager, &file(sockets));
+        manager.done(&["reload"]);
+        receiver.until("RELOADING=1");
+        receiver.until("READY=1");
+    };
+    reload(&mut receiver, &format!("'127.0.0.1:0,name=web', {api}"));
+    assert_eq!(names(&receiver), ["web", "api"]);
+    // The next image need not say it again.
+    manager.done(&["reexec"]);
+    receiver.until("RELOADING=1");
+    receiver.until("READY=1");
+    assert_eq!(names(&receiver), ["web", "api"]);
+    // By another name: the same socket, and not the one that had this name before.
+    reload(&mut receiver, "'127.0.0.1:0,name=front'");
+    assert_eq!(names(&receiver), ["front"]);
+    // At the end, if its last worker had not gone before.
+    manager.signal(Signal::SIGTERM);
+    receiver.until("BARRIER=1");
+    assert_eq!(manager.exit().code(), Some(0));
+    assert!(!path.exists(), "nobody is to find it again");
+}
+
+#[test]
 fn systemd_passes_its_sockets() {
     if !tool("systemd-socket-activate") {
         return;

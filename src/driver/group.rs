@@ -91,6 +91,12 @@ impl Group {
         }
     }
 
+    /// The sockets of the plan with their names in LISTEN_FDNAMES.
+    pub(super) fn named_sockets(&self) -> impl Iterator<Item = (String, &Listener)> {
+        let names = self.surroundings().handed.into_iter().map(|handed| handed.descriptor_name());
+        names.zip(self.sockets.iter().map(Rc::as_ref))
+    }
+
     /// Every socket that it has open, some of them perhaps more than once.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Rc<Listener>> {
         let generations = self.generations.iter().map(|(_, generation)| generation).chain(&self.next);

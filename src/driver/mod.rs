@@ -57,6 +57,7 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::Image;
 use crate::sys::service::Passed;
 use crate::sys::signals::Signals;
+use crate::sys::socket::Listener;
 use crate::sys::{clock, family, reason, start, title};
 pub use check::{ABOUT, CAN_RESUME, RESUMABLE, can_resume, can_resume_if_asked};
 use clients::Clients;
@@ -67,7 +68,7 @@ use journal::Journal;
 use kept::Place;
 use obstacle::{Hurdle, Obstacle};
 pub use reexec::{Resumption, resumption};
-use service::{Service, Told};
+use service::{Said, Service};
 use workers::Workers;
 
 /// Reads a file that a plan comes from, or says all that is wrong with it. It may take its time.
@@ -294,15 +295,10 @@ impl Base {
             return Err(obstacle);
         }
         let mut service =
-            Service::new(&image.environment, own_pid(), Told::default()).unwrap_or_else(|why| {
+            Service::new(&image.environment, own_pid(), Said::default()).unwrap_or_else(|why| {
                 journal.line(Level::Warn, &why);
                 Service::default()
             });
-        for listener in opened.groups.values().flat_map(|group| &group.sockets) {
-            if !listener.passed && service.store(listener, journal) {
-                listener.leave_path();
-            }
-        }
         for name in passed.close() {
             journal.line(
                 Level::Warn,
@@ -514,8 +510,15 @@ impl Driver {
         !gone.is_empty()
     }
 
-    /// Tells our own manager how things stand, if there is one that listens.
+    /// Has our own manager keep the sockets of the plan and tells it how things stand, if there is one that listens.
     fn tell_service(&mut self) {
+        if self.service.stores() {
+            let sockets: Vec<(String, &Listener)> =
+                self.opened.groups.values().flat_map(Group::named_sockets).collect();
+            if !self.service.keep(&sockets, &mut self.journal) {
+                return;
+            }
+        }
         if self.service.listens() {
             let now = Mono(clock::now_ms());
             self.service.tell(&self.core.standing(), now, &mut self.journal);

@@ -175,7 +175,7 @@ impl Driver {
             workers,
             pidfile,
             log: self.journal.spec(),
-            service: self.service.told().clone(),
+            service: self.service.said(),
             unwritten: self.journal.unwritten().to_vec(),
             untold: self.journal.untold(),
         }

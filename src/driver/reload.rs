@@ -123,6 +123,7 @@ impl Driver {
         self.adjust(&mut course);
         let Course { steps, changes, left, .. } = course;
         let groups = self.change(steps);
+        self.disown_dropped();
         self.change_manager(head);
         self.settle_outputs();
         Ok(NewPlan { changes, left, groups })
@@ -361,6 +362,17 @@ impl Driver {
         for (listener, spec) in arounds.flat_map(|around| &around.adjust) {
             if let Err(whys) = listener.adjust(spec) {
                 course.left.extend(whys.into_iter().map(|why| format!("! {why}")));
+            }
+        }
+    }
+
+    /// Nobody is to find those sockets again that the plan has no more: their paths go with them.
+    fn disown_dropped(&self) {
+        let groups = || self.opened.groups.values();
+        let planned: Vec<&Rc<Listener>> = groups().flat_map(|group| &group.sockets).collect();
+        for listener in groups().flat_map(Group::listeners) {
+            if !planned.iter().any(|planned| Rc::ptr_eq(planned, listener)) {
+                listener.set_kept(false);
             }
         }
     }

@@ -10,12 +10,15 @@
 //! | one of these takes its time | `EXTEND_TIMEOUT_USEC=` up to the next deadline |
 //! | the number of ready workers changes | `STATUS=` |
 //! | half of WATCHDOG_USEC is over | `WATCHDOG=1` |
+//! | the plan has a listening socket that it had not | `FDSTORE=1`, `FDNAME=` and the socket |
+//! | it has one no more | `FDSTOREREMOVE=1`, `FDNAME=` |
 //!
 //! What cannot be sent at once, because systemd has not read what was sent before, is sent when it has.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +53,34 @@ pub(super) struct Told {
     pinged: u64,
 }
 
+/// A listening socket that our manager keeps for whoever comes after us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    name: String,
+    /// These two tell it from others of this name.
+    address: String,
+    descriptor: i32,
+}
+
+/// What the next image of the manager need not say again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Said {
+    #[serde(flatten)]
+    told: Told,
+    #[serde(default)]
+    stored: Vec<Stored>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Yes,
+    /// There is no room for it yet.
+    Later,
+    /// It cannot be sent at all, and that was told.
+    Never,
+}
+
 /// Our own manager, if it listens.
 #[derive(Debug, Default)]
 pub(super) struct Service {
@@ -59,6 +90,9 @@ pub(super) struct Service {
     /// It keeps descriptors for us.
     stores: bool,
     told: Told,
+    stored: Vec<Stored>,
+    /// Names that it was asked to forget: whoever else has one of them is to be given again.
+    forgotten: BTreeSet<String>,
     /// It has no room for a message at the moment; writable when it has.
     full: Option<OwnedFd>,
     /// That it cannot be reached was told.
@@ -67,7 +101,7 @@ pub(super) struct Service {
 
 impl Service {
     /// As the environment of the first start says.
-    pub(super) fn new(environment: &[(OsString, OsString)], pid: i32, told: Told) -> Result<Service, String> {
+    pub(super) fn new(environment: &[(OsString, OsString)], pid: i32, said: Said) -> Result<Service, String> {
         let Some(address) = service::variable(environment, "NOTIFY_SOCKET") else {
             return Ok(Service::default());
         };
@@ -80,14 +114,15 @@ impl Service {
             notifier: Some(notifier),
             ping_every: ping_every.map(|every| every.max(1)),
             stores: number("FDSTORE").is_some_and(|room| room > 0),
-            told,
+            told: said.told,
+            stored: said.stored,
             ..Service::default()
         })
     }
 
     /// What the next image of the manager need not say again.
-    pub(super) fn told(&self) -> &Told {
-        &self.told
+    pub(super) fn said(&self) -> Said {
+        Said { told: self.told.clone(), stored: self.stored.clone() }
     }
 
     /// Whether there is anybody to tell how things stand.
@@ -95,25 +130,54 @@ impl Service {
         self.notifier.is_some()
     }
 
-    /// Gives it a listening socket to keep, so that it outlives us. False if it does not.
-    pub(super) fn store(&self, listener: &Listener, journal: &mut Journal) -> bool {
-        let Some(notifier) = self.notifier.as_ref().filter(|_| self.stores) else { return false };
-        let message = format!("FDSTORE=1\nFDNAME={}", listener.handed().descriptor_name());
-        let sent = notifier
-            .connect()
-            .and_then(|socket| service::send(&socket, message.as_bytes(), &[listener.as_fd()]));
-        if let Err(error) = &sent {
-            let what = &listener.address;
-            journal.line(Level::Warn, &format!("cannot have {what} kept by the service manager: {error}"));
-        }
-        sent.is_ok()
+    /// Whether it keeps descriptors for us.
+    pub(super) fn stores(&self) -> bool {
+        self.notifier.is_some() && self.stores
     }
 
     /// Has it forget what it kept under this name.
     pub(super) fn forget(&mut self, name: &str, journal: &mut Journal) {
-        if self.stores {
-            self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), journal);
+        if self.stores() {
+            self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], journal);
+            self.forgotten.insert(name.to_owned());
         }
+    }
+
+    /// Gives it the listening sockets of the plan to keep, by their names, so that they outlive us, and has it forget those
+    /// that the plan has no more. False if it has no room for a message yet.
+    pub(super) fn keep(&mut self, wanted: &[(String, &Listener)], journal: &mut Journal) -> bool {
+        let is = |stored: &Stored, (name, listener): &(String, &Listener)| {
+            let same = stored.descriptor == listener.fd.as_raw_fd() && stored.address == listener.address;
+            same && stored.name == *name
+        };
+        while let Some(gone) =
+            self.stored.iter().find(|stored| !wanted.iter().any(|wanted| is(stored, wanted)))
+        {
+            let name = gone.name.clone();
+            if self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], journal) == Sent::Later {
+                return false;
+            }
+            // All of this name are forgotten; those that are left are given again.
+            self.stored.retain(|stored| stored.name != name);
+            self.forgotten.insert(name);
+        }
+        for wanted in wanted {
+            if self.stored.iter().any(|stored| is(stored, wanted)) {
+                continue;
+            }
+            let (name, listener) = wanted;
+            // What was passed to us our manager has already.
+            if !listener.passed || self.forgotten.contains(name) {
+                let message = format!("FDSTORE=1\nFDNAME={name}");
+                match self.send(&message, &[listener.as_fd()], journal) {
+                    Sent::Later => return false,
+                    sent => listener.set_kept(sent == Sent::Yes),
+                }
+            }
+            let (address, descriptor) = (listener.address.clone(), listener.fd.as_raw_fd());
+            self.stored.push(Stored { name: name.clone(), address, descriptor });
+        }
+        true
     }
 
     /// Tells what has changed.
@@ -125,7 +189,7 @@ impl Service {
         }
         for message in news {
             // In their order, or not yet.
-            if !self.send(&message.text, journal) {
+            if self.send(&message.text, &[], journal) == Sent::Later {
                 return;
             }
             self.told = message.told;
@@ -207,23 +271,23 @@ impl Service {
         messages
     }
 
-    /// Sends a message; false if there is no room for it yet. One that cannot be sent at all counts as sent.
-    fn send(&mut self, text: &str, journal: &mut Journal) -> bool {
-        let Some(notifier) = &self.notifier else { return true };
+    /// Sends a message.
+    fn send(&mut self, text: &str, descriptors: &[BorrowedFd<'_>], journal: &mut Journal) -> Sent {
+        let Some(notifier) = &self.notifier else { return Sent::Never };
         let socket = self.full.take().map_or_else(|| notifier.connect(), Ok);
-        let sent = socket.and_then(|socket| match service::send(&socket, text.as_bytes(), &[]) {
+        let sent = socket.and_then(|socket| match service::send(&socket, text.as_bytes(), descriptors) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.full = Some(socket);
-                Ok(false)
+                Ok(Sent::Later)
             }
-            sent => sent.map(|()| true),
+            sent => sent.map(|()| Sent::Yes),
         });
         sent.unwrap_or_else(|error| {
             if !std::mem::replace(&mut self.complained, true) {
                 let sentence = format!("cannot notify the service manager: {}", reason(error));
                 journal.line(Level::Warn, &sentence);
             }
-            true
+            Sent::Never
         })
     }
 }

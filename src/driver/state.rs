@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clients::ClientsState;
 use super::generation::GenerationState;
-use super::service::Told;
+use super::service::Said;
 use super::workers::WorkersState;
 use crate::plan::{GroupSpec, LogSpec, OwnProcess, Plan};
 use crate::signame::Signal;
@@ -56,7 +56,7 @@ pub(super) struct Document {
     pub(super) log: LogSpec,
     /// What our own manager was told.
     #[serde(default)]
-    pub(super) service: Told,
+    pub(super) service: Said,
     /// Lines of workers that the log had no room for yet.
     #[serde(default, with = "crate::octets")]
     pub(super) unwritten: Vec<u8>,

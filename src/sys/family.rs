@@ -130,7 +130,7 @@ mod tests {
         let own = std::process::id().cast_signed();
         // A shell of a process group of its own, and its child.
         let mut shell = Command::new("sh");
-        shell.args(["-c", "cat & echo $!; wait"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(Stdio::piped());
         let mut shell = std::os::unix::process::CommandExt::process_group(&mut shell, 0).spawn().unwrap();
         let mut line = String::new();
         let output = shell.stdout.take().unwrap();

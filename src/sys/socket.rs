@@ -3,7 +3,7 @@
 //! All sockets are opened before anything starts, close-on-exec from birth; a spawn puts copies where workers look for
 //! them. A failure names the address, the reason and, where /proc tells, who stands in the way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -50,6 +50,8 @@ pub struct Listener {
     /// Somebody else has opened it, and has it still.
     pub passed: bool,
     pub(super) path: RefCell<Option<BoundPath>>,
+    /// Our manager has it too, and gives it to whoever comes after us.
+    pub(super) kept: Cell<bool>,
 }
 
 /// A listener on its way to another image of this process.
@@ -63,6 +65,8 @@ pub struct ListenerState {
     #[serde(default)]
     passed: bool,
     path: Option<BoundPath>,
+    #[serde(default)]
+    kept: bool,
 }
 
 impl Listener {
@@ -75,13 +79,15 @@ impl Listener {
             family: self.family,
             passed: self.passed,
             path: self.path.borrow().clone(),
+            kept: self.kept.get(),
         }
     }
 
     /// The listener of the image before this one.
     pub fn take_over(state: ListenerState, inherited: &mut Inherited) -> io::Result<Listener> {
-        let ListenerState { descriptor, name, address, family, passed, path } = state;
-        Ok(Listener { fd: inherited.claim(descriptor)?, name, address, family, passed, path: path.into() })
+        let ListenerState { descriptor, name, address, family, passed, path, kept } = state;
+        let fd = inherited.claim(descriptor)?;
+        Ok(Listener { fd, name, address, family, passed, path: path.into(), kept: kept.into() })
     }
 
     /// What the environment of workers says of it.
@@ -89,15 +95,15 @@ impl Listener {
         HandedSocket { name: self.name.clone(), family: self.family, address: self.address.clone() }
     }
 
-    /// Leaves the path of a Unix socket where it is, for whoever gets the socket after us.
-    pub fn leave_path(&self) {
-        self.path.replace(None);
+    /// Says whether our manager keeps the socket for whoever comes after us: then its path stays.
+    pub fn set_kept(&self, kept: bool) {
+        self.kept.set(kept);
     }
 
     /// Removes the path of a Unix socket, if it is still ours. To be called when the socket is done with; merely dropping
     /// a listener leaves the path, for whoever else has the socket.
     pub fn remove(&self) -> io::Result<()> {
-        self.path.borrow().as_ref().map_or(Ok(()), BoundPath::remove)
+        self.path.borrow().as_ref().filter(|_| !self.kept.get()).map_or(Ok(()), BoundPath::remove)
     }
 }
 
@@ -181,6 +187,7 @@ pub fn bind(spec: &SocketSpec, look_up: &LookUp<'_>) -> Result<Listener> {
         family,
         passed: false,
         path: path.into(),
+        kept: Cell::new(false),
     })
 }
 
@@ -348,7 +355,7 @@ fn take_in(spec: &SocketSpec, fd: OwnedFd) -> Result<Listener, String> {
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(reason)?;
     }
     let (name, address) = (spec.name.clone(), address.to_string());
-    Ok(Listener { fd, name, address, family, passed: true, path: None.into() })
+    Ok(Listener { fd, name, address, family, passed: true, path: None.into(), kept: Cell::new(false) })
 }
 
 /// Where a socket is bound, as the kernel tells.

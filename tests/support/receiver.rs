@@ -15,7 +15,7 @@ use super::LIMIT;
 pub(crate) struct Receiver {
     socket: UnixDatagram,
     lines: VecDeque<String>,
-    /// What was given along with FDSTORE=1, by its name.
+    /// What was given along with FDSTORE=1, by its name, and not removed.
     pub(crate) stored: Vec<(String, OwnedFd)>,
     /// Every message so far.
     pub(crate) heard: Vec<String>,
@@ -52,6 +52,10 @@ impl Receiver {
         if text.lines().any(|line| line == "FDSTORE=1") {
             let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or("stored");
             self.stored.extend(descriptors.into_iter().map(|descriptor| (name.to_owned(), descriptor)));
+        }
+        if text.lines().any(|line| line == "FDSTOREREMOVE=1") {
+            let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+            self.stored.retain(|(stored, _)| Some(stored.as_str()) != name);
         }
         self.lines.extend(text.lines().map(str::to_owned));
         self.heard.push(text);
