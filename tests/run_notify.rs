@@ -64,6 +64,55 @@ fn what_a_worker_says_of_itself_is_in_the_status() {
 }
 
 #[test]
+fn a_worker_that_reloads_or_fails_says_so_where_it_has_no_status() {
+    for (text, shown) in [
+        ("RELOADING=1,MONOTONIC_USEC=1", "reloading"),
+        ("ERRNO=2", "no such file or directory"),
+        ("ERRNO=2,STATUS=no_licence", "no_licence"),
+    ] {
+        let manager = setup(&format!("notify:{text} notify:READY=1 pause")).options("--ack manual").start();
+        manager.up();
+        assert_eq!(manager.workers()[0]["status"], shown, "{text}");
+    }
+}
+
+#[test]
+fn a_worker_that_says_that_it_goes_is_no_failure() {
+    let script = "notify:READY=1 gate:{dir}/gate notify:STOPPING=1 exit:3";
+    // A failure would be answered after a time that no test waits for.
+    let setup = setup(script).options("--ack manual --backoff 1h:1:1h");
+    nix::unistd::mkfifo(&setup.path("gate"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let manager = setup.start();
+    manager.up();
+    let first = manager.pids("ready")[0];
+    let mut events = manager.events();
+    drop(std::fs::OpenOptions::new().write(true).open(manager.path("gate")).unwrap());
+    let second = support::pid_of(&events.until("ready"));
+    assert_ne!(first, second);
+    assert_eq!(manager.group()["failures"], 0);
+}
+
+#[test]
+fn a_worker_may_ask_for_more_time_and_say_how_often_it_shows_that_it_lives() {
+    let manager = setup("notify:EXTEND_TIMEOUT_USEC=3600000000 note:{dir}/there pause")
+        .options("--ack manual --ack-deadline 80s")
+        .start();
+    let name = notify_socket(manager.pids("starting")[0]);
+    let noted = || worker::noted(&manager.path("there")).len();
+    let deadline = Instant::now() + LIMIT;
+    while noted() == 0 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    barrier(&name);
+    let left = manager.workers()[0]["until_ms"].as_u64().unwrap();
+    assert!((80_001..=3_600_000).contains(&left), "{left}");
+
+    let script = "notify:READY=1,WATCHDOG_USEC=100000 pause";
+    let manager = setup(script).options("--ack manual --watchdog 1h").start();
+    assert_eq!(manager.events().until("stopping")["reason"], "no sign of life");
+}
+
+#[test]
 fn the_main_process_that_a_worker_names_is_shown_if_it_is_one_of_its_own() {
     let notify = "systemd-notify";
     if !support::tool(notify) {

@@ -227,6 +227,25 @@ fn a_manager_that_is_killed_finds_its_sockets_again() {
 }
 
 #[test]
+fn of_two_kept_sockets_of_one_name_the_one_that_is_used_stays() {
+    let setup = setup("pause").options("--ack none -b 127.0.0.1:0,name=web");
+    let path = setup.path("notify");
+    let mut receiver = Receiver::bind(&path);
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let taken = sockets[0].local_addr().unwrap();
+    let mut command = with_sockets(&setup.command(), sockets.map(OwnedFd::from).into(), "web:web");
+    command.env("NOTIFY_SOCKET", &path).env("FDSTORE", "8");
+    let manager = setup.launch(command);
+    receiver.until("READY=1");
+    assert_eq!(manager.address(), taken);
+    // Both are forgotten by their name, and the one is given again.
+    assert!(receiver.heard.iter().any(|text| text == "FDSTOREREMOVE=1\nFDNAME=web"), "{:?}", receiver.heard);
+    let [(name, kept)] = &receiver.stored[..] else { panic!("{:?}", receiver.stored) };
+    assert_eq!(name, "web");
+    assert_eq!(TcpListener::from(kept.try_clone().unwrap()).local_addr().unwrap(), taken);
+}
+
+#[test]
 fn sockets_that_a_reload_opens_are_kept_at_once_and_those_that_it_closes_are_not() {
     let file = |sockets: &str| format!("[web]\nWORKER\nsocket_address = [{sockets}]\n");
     let first = setup("pause");
