@@ -12,8 +12,8 @@ target = $(or $(CARGO_TARGET_DIR),target)
 release = $(target)/release
 # The programs that remuda takes over from and whose names it understands, each with its page; tini and its like have
 # theirs in remuda-init(1).
-compat = einhorn einhornsh einhyrningsins einhyrningsinsctl firestarter socketmaster tini docker-init dumb-init \
-         catatonit
+compat = einhorn einhornsh einhyrningsins einhyrningsinsctl firestarter socketmaster start_server tini docker-init \
+         dumb-init catatonit
 compat_pages = $(wildcard $(compat:%=man/%.1))
 # Pages are named PAGE.SECTION; the section is the directory.
 pages = $(filter-out $(compat_pages),$(wildcard man/*.[1-8]))

@@ -51,6 +51,23 @@ pub struct Shell {
     pub execute: Option<String>,
 }
 
+/// What is asked of a manager by a signal, and how its files tell that it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// SIGHUP, until all workers are of a newer generation.
+    Restart {
+        /// Says who the manager is.
+        pidfile: PathBuf,
+        /// Says which generations there are.
+        status_file: PathBuf,
+    },
+    /// SIGTERM, until the manager is gone.
+    Stop {
+        /// Says who the manager is.
+        pidfile: PathBuf,
+    },
+}
+
 /// What firestarter's client is to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ctrl {

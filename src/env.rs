@@ -89,9 +89,11 @@ impl HandedSocket {
         self.address.strip_prefix("unix:").unwrap_or(&self.address)
     }
 
-    /// As Server::Starter tells it: all addresses are told by the port alone.
+    /// As Server::Starter tells it: all addresses are told by the port alone, and UDP as TCP is.
     fn starter_address(&self) -> &str {
-        self.address.strip_prefix("*:").unwrap_or_else(|| self.bare_address())
+        let bare = self.bare_address();
+        let bare = bare.strip_prefix("udp://").unwrap_or(bare);
+        bare.strip_prefix("*:").or_else(|| bare.strip_prefix("0.0.0.0:")).unwrap_or(bare)
     }
 }
 
@@ -678,6 +680,21 @@ mod tests {
         socket.address = format!("/tmp/b\u{fc}ro\n{}", "x".repeat(300));
         assert!(socket.descriptor_name().starts_with("/tmp/b-ro-xxx"));
         assert_eq!(socket.descriptor_name().len(), DESCRIPTOR_NAME_MAX);
+    }
+
+    #[test]
+    fn server_starter_has_addresses_of_its_own() {
+        for (address, told) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("0.0.0.0:80", "80"),
+            ("*:80", "80"),
+            ("udp://0.0.0.0:53", "53"),
+            ("udp://[::1]:53", "[::1]:53"),
+            ("unix:/run/x.sock", "/run/x.sock"),
+        ] {
+            let socket = HandedSocket { name: None, family: SocketFamily::Inet, address: address.to_owned() };
+            assert_eq!(socket.starter_address(), told);
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn perform(outcome: Outcome) -> Result<u8> {
         Outcome::Ask(ask) => client::ask(&ask),
         Outcome::Shell(shell) => client::einhyrningsinsctl(&shell),
         Outcome::Ctrl(ctrl) => client::ctrl(&ctrl),
+        Outcome::Errand(errand) => client::errand(&errand),
         Outcome::Einhornsh(shell) => client::einhornsh(&shell),
         Outcome::CanResume => driver::can_resume_if_asked().and_then(|page| match page {
             Some(page) => print(Stream::Output, page),

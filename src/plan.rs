@@ -64,6 +64,9 @@ pub struct OwnProcess {
     pub title: Option<String>,
     /// How it replaces its own image.
     pub reexec: Reexec,
+    /// File that tells who serves while it runs: a line `GENERATION:PID` for each worker.
+    #[serde(with = "crate::octets")]
+    pub status_file: Option<PathBuf>,
 }
 
 /// How the manager replaces its own image.

@@ -231,7 +231,7 @@ fn the_page_has_every_exit_code() {
 
 #[test]
 fn the_pages_of_other_doors_have_the_options_of_their_help() {
-    for door in ["einhorn", "einhornsh", "einhyrningsins", "einhyrningsinsctl"] {
+    for door in ["einhorn", "einhornsh", "einhyrningsins", "einhyrningsinsctl", "start_server"] {
         let Ok(Outcome::Print(help)) = cli::parse(words(&format!("remuda {door} --help"))) else {
             panic!("{door} has no help");
         };
@@ -317,6 +317,7 @@ fn every_command_line_in_the_documents_can_be_read() {
                 | Outcome::Ask(_)
                 | Outcome::Shell(_)
                 | Outcome::Ctrl(_)
+                | Outcome::Errand(_)
                 | Outcome::Print(_),
             ) => {}
             Ok(Outcome::Einhornsh(_) | Outcome::CanResume) => {}

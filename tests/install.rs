@@ -81,7 +81,7 @@ fn install_compat_adds_every_name_that_is_understood() {
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("remuda"), "{name}");
     }
     let installed = files(&setup.path("stage"));
-    for page in ["einhyrningsins.1", "einhyrningsinsctl.1", "socketmaster.1"] {
+    for page in ["einhyrningsins.1", "einhyrningsinsctl.1", "socketmaster.1", "start_server.1"] {
         assert!(installed.contains(&format!("usr/share/man/man1/{page}")), "{page}: {installed:?}");
     }
     // Once more changes nothing.

@@ -275,9 +275,11 @@ fn the_worker_finds_what_it_found_there() {
         rest.split(']').next().unwrap().parse().unwrap()
     };
     assert!(log.line(&format!("[{worker}] /")).ends_with(" x -y"));
-    // The shell has descriptors of its own as long as it is there.
+    // The shell has descriptors of its own as long as it is there, and what follows it has no variables in its first moment.
     let deadline = Instant::now() + support::LIMIT;
-    while !process::descriptors(worker).keys().eq([0, 1, 2, 3].iter()) {
+    while !process::descriptors(worker).keys().eq([0, 1, 2, 3].iter())
+        || !environment(worker).contains_key("LISTEN_PID")
+    {
         assert!(Instant::now() < deadline, "{:?}", process::descriptors(worker));
         pass(Duration::from_millis(5));
     }

@@ -353,6 +353,7 @@ impl Given {
                 nice: self.nice.0,
                 title: Some(format!("einhorn: {title}")),
                 reexec: Reexec { command: self.reexec_as, tail: free, drop: self.drop },
+                ..OwnProcess::default()
             },
         })))
     }

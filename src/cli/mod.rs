@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-use crate::ask::{Ask, Ctrl, Shell};
+use crate::ask::{Ask, Ctrl, Errand, Shell};
 use crate::config::Source;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -27,6 +27,7 @@ pub mod native;
 pub mod options;
 mod optparse;
 mod socketmaster;
+mod start_server;
 pub mod table;
 
 /// What a command line comes to.
@@ -48,6 +49,8 @@ pub enum Outcome {
     Shell(Shell),
     /// Ask one as firestarter's client does.
     Ctrl(Ctrl),
+    /// Ask one by signals, as start_server does.
+    Errand(Errand),
     /// The same as einhornsh does.
     Einhornsh(Shell),
     /// Say whether this program could go on from the state of another.
@@ -102,6 +105,7 @@ const DOORS: &[(&str, Parse)] = &[
     ("dumb-init", init::dumb_init),
     ("catatonit", init::catatonit),
     ("socketmaster", socketmaster::parse),
+    ("start_server", start_server::parse),
 ];
 
 /// Reads a whole command line, the program's own name first.

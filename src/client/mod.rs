@@ -11,6 +11,7 @@
 mod connection;
 mod einhornsh;
 mod einhyrningsinsctl;
+mod errand;
 mod find;
 mod firestarter;
 mod probe;
@@ -30,6 +31,7 @@ use crate::wire::{GenerationId, Reload, Scale, Status, Verb, Wait};
 use connection::{Connection, Received};
 pub use einhornsh::einhornsh;
 pub use einhyrningsinsctl::einhyrningsinsctl;
+pub use errand::errand;
 pub use firestarter::ctrl;
 use progress::Progress;
 

@@ -58,6 +58,7 @@ use crate::sys::reexec::Image;
 use crate::sys::service::Passed;
 use crate::sys::signals::Signals;
 use crate::sys::socket::Listener;
+use crate::sys::status_file::StatusFile;
 use crate::sys::{clock, family, reason, start, title};
 pub use check::{ABOUT, CAN_RESUME, RESUMABLE, can_resume, can_resume_if_asked};
 use clients::Clients;
@@ -234,6 +235,7 @@ struct Driver {
     service: Service,
     /// What is wanted of this process itself.
     own: OwnProcess,
+    status_file: Option<StatusFile>,
     poll: PollSet,
 }
 
@@ -324,6 +326,7 @@ impl Driver {
                 .with_policy(base.plan.manager.clone())
                 .with_log(journal.spec().level, clock::epoch_ms()),
             own: base.plan.own.clone(),
+            status_file: base.plan.own.status_file.clone().map(StatusFile::at),
             plan: Some(base.plan),
             reader,
             opened: base.opened,
@@ -361,6 +364,7 @@ impl Driver {
             let core = &self.core;
             self.workers.kept.settle(|place| core.wants(place.group, place.slot));
             self.tell_service();
+            self.tell_status_file();
             if let Err(error) = self.wait(performed == Performed::Some) {
                 self.workers.signal_all(Signal::TERM);
                 return Err(Error::failed(format!(
@@ -525,6 +529,16 @@ impl Driver {
         }
     }
 
+    /// Tells scripts who serves, if that is wanted.
+    fn tell_status_file(&mut self) {
+        if let Some(file) = &mut self.status_file
+            && let Err(error) = file.tell(self.core.served_by())
+        {
+            let path = file.path().display();
+            self.journal.complain(&format!("cannot write the status file {path}: {}", reason(error)));
+        }
+    }
+
     /// Waits for something to happen and turns it into events; only looks whether something has, if there is `more` to
     /// perform.
     fn wait(&mut self, more: bool) -> std::io::Result<()> {
@@ -644,6 +658,9 @@ impl Driver {
         self.workers.outputs.finish(&mut self.journal);
         let mut journal = self.journal;
         self.service.finish(&mut journal);
+        if let Some(Err(error)) = self.status_file.map(StatusFile::remove) {
+            journal.complain(&format!("cannot remove the status file: {}", reason(error)));
+        }
         self.opened.close(&mut |sentence| journal.complain(sentence));
         journal.settle();
     }

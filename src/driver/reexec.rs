@@ -19,6 +19,7 @@ use crate::sys::poll::PollSet;
 use crate::sys::reexec::{self, Image, Inherited, Keeper};
 use crate::sys::signals::{self, SignalSet, Signals};
 use crate::sys::socket::{Listener, ListenerState};
+use crate::sys::status_file::StatusFile;
 use crate::sys::{clock, program, reap, start};
 
 use super::check::{CAN_RESUME, UPGRADE_CHECK};
@@ -249,6 +250,7 @@ impl Driver {
             terminal: told.terminal,
             image,
             service,
+            status_file: own.status_file.clone().map(StatusFile::at),
             own,
             poll: PollSet::new(),
         };

@@ -34,6 +34,12 @@ impl Supervisor {
             })
     }
 
+    /// Workers that have become ready and live, also those that are asked to go: generation and pid, oldest first.
+    pub fn served_by(&self) -> impl Iterator<Item = (u32, i32)> {
+        let known = self.children.iter().filter(|child| child.ready_at.is_some() && child.pid > 0);
+        known.map(|child| (child.generation.0, child.pid))
+    }
+
     /// How things stand now.
     pub fn standing(&self) -> Standing {
         let stopping = self.shutdown.is_some();

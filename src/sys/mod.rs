@@ -36,6 +36,7 @@ pub mod socket;
 pub mod sockopt;
 pub mod spawn;
 pub mod start;
+pub mod status_file;
 pub mod stream;
 pub mod syslog;
 pub mod terminal;

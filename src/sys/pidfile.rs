@@ -9,9 +9,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::lock::{self, LockedFile};
+use super::reap;
 use super::reason;
 use super::reexec::{Inherited, Keeper};
 use crate::error::{Error, Result};
+use crate::signame::Signal;
 
 /// How often the file may change hands while we look at it before that is an error.
 const RETRIES: u32 = 100;
@@ -87,6 +89,56 @@ impl PidFile {
     /// Removes the file if it is still ours.
     pub fn remove(self) -> io::Result<()> {
         lock::remove_if_ours(&self.file, &self.path)
+    }
+}
+
+/// The owner of a pid file, seen by another process.
+#[derive(Debug)]
+pub struct Owner {
+    file: File,
+    path: PathBuf,
+    pid: i32,
+}
+
+impl Owner {
+    /// Whoever runs and holds the file.
+    ///
+    /// # Errors
+    /// There is none: no file, no number in it, or nobody who holds it.
+    pub fn of(path: &Path) -> Result<Owner> {
+        let failed = |why: String| Error::failed(format!("pid file {}: {why}", path.display()));
+        let file = open_earlier(path).map_err(|error| failed(reason(error)))?;
+        let file = file.ok_or_else(|| failed("it does not exist".into()))?;
+        let text = io::read_to_string(&file).map_err(|error| failed(reason(error)))?;
+        let pid = text.trim_end().parse().ok().filter(|&pid| pid > 0);
+        let pid = pid.ok_or_else(|| failed("there is no pid in it".into()))?;
+        let owner = Owner { file, path: path.to_owned(), pid };
+        match owner.lives()? {
+            true => Ok(owner),
+            false => Err(failed(format!("its owner is gone (pid {pid})"))),
+        }
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub fn lives(&self) -> Result<bool> {
+        let locked = lock::try_lock(&self.file);
+        let locked = locked
+            .map_err(|error| Error::failed(format!("pid file {}: {}", self.path.display(), reason(error))))?;
+        Ok(!locked)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It is another user's, or gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let sent = reap::kill(self.pid, signal);
+        sent.map_err(|error| {
+            Error::failed(format!("cannot send {signal} to pid {}: {}", self.pid, reason(error)))
+        })
     }
 }
 
