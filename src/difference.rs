@@ -120,6 +120,12 @@ impl Difference {
             ready,
             ready_at_first,
             ack_deadline,
+            ready_probe,
+            probe_interval,
+            probe_timeout,
+            live_check,
+            live_interval,
+            live_failures,
             graceful_signal,
             overdue_signal,
             stop_timeout,
@@ -158,7 +164,13 @@ impl Difference {
         } = new;
         self.workers = (old.workers != *workers).then_some((old.workers, *workers));
         self.holds_at_once("numprocesses", (old.workers_min, old.shrink) != (*workers_min, *shrink));
-        self.replaces("ack", (old.ready, old.ready_at_first) != (*ready, *ready_at_first));
+        let readiness = (old.ready, old.ready_at_first) != (*ready, *ready_at_first);
+        self.replaces("ack", readiness || old.ready_probe != *ready_probe);
+        self.holds_at_once("probe_interval", old.probe_interval != *probe_interval);
+        self.holds_at_once("probe_timeout", old.probe_timeout != *probe_timeout);
+        self.replaces("live_check", old.live_check != *live_check);
+        self.holds_at_once("live_interval", old.live_interval != *live_interval);
+        self.holds_at_once("live_failures", old.live_failures != *live_failures);
         let graceful = (old.graceful_signal, old.overdue_signal) != (*graceful_signal, *overdue_signal);
         self.replaces("graceful_signal", graceful || old.stop_steps != *stop_steps);
         self.replaces("ack_signal", old.drain_signal != *drain_signal);

@@ -129,6 +129,22 @@ pub struct WorkerContext<'a> {
     pub kept: &'a [&'a str],
 }
 
+impl WorkerContext<'static> {
+    /// A worker that is told of nothing.
+    pub fn new(slot: u32, index: u32, generation: u32) -> Self {
+        WorkerContext {
+            slot,
+            index,
+            generation,
+            notify: None,
+            watchdog: None,
+            watch_file: None,
+            fd_store: 0,
+            kept: &[],
+        }
+    }
+}
+
 /// Whether a variable of the manager's own environment is meant for its workers. Those are not by which its own
 /// manager talks to it.
 pub fn inherits(name: &OsStr) -> bool {
@@ -242,6 +258,11 @@ impl Template {
         self.words = variables.iter().filter(ours).cloned().collect();
         self.placeholders = true;
         self
+    }
+
+    /// Has the words of `placeholder` stand for these sockets, which are not handed over.
+    pub fn know(&mut self, sockets: Vec<HandedSocket>) {
+        self.sockets = sockets;
     }
 
     /// What the words of `placeholder` stand for in one worker, if they mean anything.

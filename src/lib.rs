@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`difference`], [`duration`], [`signame`], [`process`], [`reading`], [`env`](mod@env), [`nearest`], [`octets`], [`output`], [`placeholder`], [`values`], [`wildcard`], [`words`], [`error`] | each other |
+//! | plan | [`plan`], [`ask`], [`addr`], [`attributes`], [`difference`], [`duration`], [`signame`], [`process`], [`reading`], [`env`](mod@env), [`nearest`], [`octets`], [`output`], [`placeholder`], [`probe`], [`values`], [`wildcard`], [`words`], [`error`] | each other |
 //! | file | [`config`] | plan; nothing of the system |
 //! | door | [`cli`] | file, plan |
 //! | core | [`supervisor`] | plan; nothing of the system |
@@ -52,6 +52,7 @@ pub mod octets;
 pub mod output;
 pub mod placeholder;
 pub mod plan;
+pub mod probe;
 pub mod process;
 pub mod reading;
 pub mod signame;

@@ -10,9 +10,11 @@
 //! is one, so that `{"a": 1}`, `${HOME}` and `{{.Name}}` arrive as they were written.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 
 use crate::env::{FIRST_DESCRIPTOR, HandedSocket};
-use crate::plan::{Address, Launch, SocketSpec};
+use crate::plan::{Address, Launch, Policy, SocketSpec};
+use crate::probe::Probe;
 
 /// What the words stand for in one worker.
 #[derive(Clone, Copy, Debug)]
@@ -60,13 +62,14 @@ pub fn fill<'a>(text: &'a [u8], values: &Values<'_>) -> Cow<'a, [u8]> {
     Cow::Owned(filled)
 }
 
-/// Looks whether every socket that the arguments and variables of a program ask for is there; a sentence for each that is
-/// not.
-pub fn check(launch: &Launch, sockets: &[SocketSpec]) -> Vec<String> {
+/// Looks whether every socket that the arguments and variables of a program ask for, and the probes of its workers, is
+/// there; a sentence for each that is not.
+pub fn check(launch: &Launch, policy: &Policy, sockets: &[SocketSpec]) -> Vec<String> {
     if !launch.placeholders {
         return Vec::new();
     }
     let texts = launch.args.iter().chain(launch.env.set.iter().map(|(_, value)| value));
+    let texts = texts.map(OsString::as_os_str).chain(policy.probes().flat_map(Probe::texts));
     let mut complaints = Vec::new();
     for piece in texts.flat_map(|text| pieces(text.as_encoded_bytes())) {
         let (word, name) = match piece {
@@ -228,12 +231,16 @@ mod tests {
         let mut launch = Launch::new("x".into());
         launch.args = ["{fd:web}", "{port:1}", "{fd:2}", "{{fd:9}"].map(Into::into).into();
         launch.env.set = vec![("A".into(), "{fd:2} {port:wbe}".into())];
-        let told = check(&launch, &sockets);
+        let mut policy =
+            Policy { ready_probe: crate::probe::parse("tcp:{port:0}").ok(), ..Policy::default() };
+        let told = check(&launch, &policy, &sockets);
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].starts_with("{port:1}: that socket has no port"), "{told:?}");
         assert!(told[1].starts_with("{fd:2}: no socket"), "{told:?}");
         assert!(told[2].starts_with("{port:wbe}: "), "{told:?}");
+        policy.ready_probe = crate::probe::parse("http://localhost:{port:api}/").ok();
+        assert_eq!(check(&launch, &policy, &sockets).len(), 4);
         launch.placeholders = false;
-        assert_eq!(check(&launch, &sockets), Vec::<String>::new());
+        assert_eq!(check(&launch, &policy, &sockets), Vec::<String>::new());
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::output::Output;
+use crate::probe::Probe;
 use crate::reading::Source;
 use crate::signame::Signal;
 
@@ -487,6 +488,18 @@ pub struct Policy {
     pub ready_at_first: bool,
     /// How long a worker may take to ack when `ready` is manual.
     pub ack_deadline: Duration,
+    /// What makes a worker ready, beside its own word, when `ready` is manual.
+    pub ready_probe: Option<Probe>,
+    /// How long after a probe that says that a worker is not ready the next one begins. The first ones follow sooner.
+    pub probe_interval: Duration,
+    /// How long a probe may take, be it this one or `live_check`.
+    pub probe_timeout: Duration,
+    /// What a ready worker has to stand again and again; if absent nobody looks.
+    pub live_check: Option<Probe>,
+    /// How long after a worker was found ready, or a live check has ended, the next one begins.
+    pub live_interval: Duration,
+    /// Live checks failed in a row that end a worker.
+    pub live_failures: u32,
     /// How often a ready worker has to show that it lives; if absent nobody asks.
     pub watchdog: Option<Duration>,
     /// Signal that asks a worker to finish and go.
@@ -576,7 +589,13 @@ impl Policy {
 
     /// Every command that is run beside the workers.
     pub fn hooks(&self) -> impl Iterator<Item = &Hook> {
-        self.stop_hook.iter().chain(&self.preflight)
+        let probes = self.probes().filter_map(Probe::command);
+        self.stop_hook.iter().chain(&self.preflight).chain(probes)
+    }
+
+    /// Every probe of workers.
+    pub fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.ready_probe.iter().chain(&self.live_check)
     }
 }
 
@@ -597,6 +616,12 @@ impl Default for Policy {
             ready: Readiness::Timer(Duration::from_secs(1)),
             ready_at_first: false,
             ack_deadline: Duration::from_secs(60),
+            ready_probe: None,
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(2),
+            live_check: None,
+            live_interval: Duration::from_secs(10),
+            live_failures: 3,
             watchdog: None,
             graceful_signal: Signal::TERM,
             overdue_signal: None,

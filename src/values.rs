@@ -15,6 +15,7 @@ use crate::plan::{
     Backoff, Convention, Level, LogFormat, Meanwhile, Policy, Readiness, Restart, Share, Stdin, Success,
     UpgradeMode,
 };
+use crate::probe::{self, Probe};
 use crate::signame::Signal;
 use crate::wildcard;
 use crate::words;
@@ -135,16 +136,33 @@ pub fn positive(word: &str) -> Result<Duration> {
     if duration.is_zero() { Err(Error::usage(format!("'{word}' leaves no time"))) } else { Ok(duration) }
 }
 
-/// `none`, `timer` (the default one), `timer:DUR`, `manual`.
-pub fn readiness(word: &str) -> Result<Readiness> {
+/// `none`, `timer` (the default one), `timer:DUR`, `manual`, or a [probe](crate::probe), with which a worker may still say
+/// itself that it is ready.
+pub fn readiness(word: &str) -> Result<(Readiness, Option<Probe>)> {
     let standard = Policy::default().ready;
-    match word.split_once(':') {
-        Some(("timer", time)) => Ok(Readiness::Timer(duration::parse(time)?)),
-        Some((kind @ ("none" | "manual"), _)) => {
-            Err(Error::usage(format!("'{kind}' takes no time, only 'timer' does")))
+    let ready = match (word, word.split_once(':')) {
+        _ if probe::is_probe(word) => {
+            return probe::parse(word).map(|probe| (Readiness::Manual, Some(probe)));
         }
-        _ => choice(word, &[("none", Readiness::Exec), ("timer", standard), ("manual", Readiness::Manual)]),
-    }
+        ("none", _) => Readiness::Exec,
+        ("timer", _) => standard,
+        ("manual", _) => Readiness::Manual,
+        (_, Some(("timer", time))) => Readiness::Timer(duration::parse(time)?),
+        (_, Some((kind @ ("none" | "manual"), _))) => {
+            return Err(Error::usage(format!("'{kind}' takes no time, only 'timer' does")));
+        }
+        _ => return Err(no_readiness(word)),
+    };
+    Ok((ready, None))
+}
+
+/// The error for what says nothing of when a worker is ready.
+pub fn no_readiness(word: &str) -> Error {
+    let kind = word.split(':').next().unwrap_or(word);
+    Error::usage(match nearest(kind, ["none", "timer", "manual", "tcp", "unix", "http", "exec"]) {
+        Some(near) => format!("unknown '{word}' (did you mean '{near}'?)"),
+        None => format!("unknown '{word}' (none, timer, manual, {})", probe::KINDS.join(", ")),
+    })
 }
 
 /// `BASE[:FACTOR[:MAX]]`; what is left out keeps its default, the ceiling at least the base.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PLAN: [&str; 18] = [
+const PLAN: [&str; 19] = [
     "plan",
     "ask",
     "addr",
@@ -25,6 +25,7 @@ const PLAN: [&str; 18] = [
     "wildcard",
     "words",
     "placeholder",
+    "probe",
     "error",
 ];
 

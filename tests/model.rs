@@ -16,12 +16,13 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use os::{Revision, Stride, Violation, World};
+use os::{Process, Revision, Stride, Violation, World};
 use remuda::plan::{Backoff, Hook, Meanwhile, Policy, Readiness, Restart, Share, UpgradeMode};
+use remuda::probe::{self, Probe};
 use remuda::process::Exit;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Reload, Scale, Verb, Wait};
-use remuda::supervisor::event::ChildId;
+use remuda::supervisor::event::{ChildId, Finding, HookKind};
 
 /// Time passes in this measure, and every span of a policy is a multiple of it.
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,6 +78,9 @@ enum Move {
     Exec(ChildId),
     ExecFails(ChildId, i32),
     Ack(ChildId),
+    /// Somebody looks at a worker, and it is well, or not.
+    Passes(ChildId),
+    Fails(ChildId),
     Dies(ChildId, u8),
     Goes(ChildId),
     /// A hook is content.
@@ -99,9 +103,10 @@ impl Move {
     /// Whether it is somebody's fault.
     fn is_fault(self) -> bool {
         match self {
-            Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) => true,
+            Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) | Move::Fails(_) => true,
             Move::PrepareFails | Move::CheckFails | Move::PlanUnreadable | Move::CrossingFails => true,
             Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) | Move::Ends(_) => false,
+            Move::Passes(_) => false,
             Move::Prepared | Move::Checked | Move::PlanRead | Move::Crosses => false,
             Move::SecondPasses | Move::ReadingIsLate | Move::Asked(_) => false,
         }
@@ -151,6 +156,10 @@ impl Node {
             moves.push(Move::Prepared);
             moves.extend(faulty.then_some(Move::PrepareFails));
         }
+        for &child in &world.probes {
+            moves.push(Move::Passes(child));
+            moves.extend(mortal.then_some(Move::Fails(child)));
+        }
         for (&child, process) in &world.processes {
             if process.stride == Stride::Failed {
                 // The driver reaps what has failed before anything else.
@@ -180,6 +189,12 @@ impl Node {
                 moves.extend(search.codes.iter().map(|&code| Move::Dies(child, code)));
             }
         }
+        // A probe that was killed is gone before long. Else they would pile up, one for each worker that came and went.
+        let killed =
+            |process: &Process| matches!(process.hook, Some(HookKind::Probe(_))) && process.asked.is_some();
+        if world.processes.values().any(killed) {
+            return moves;
+        }
         // All that can happen beside a reading happens within a second or two; its own minute would be sixty states more of
         // everything.
         moves.push(match world.reading_for() {
@@ -208,6 +223,8 @@ impl Node {
             Move::Exec(child) => world.exec(child),
             Move::ExecFails(child, errno) => world.fail_exec(child, errno),
             Move::Ack(child) => world.ack(child),
+            Move::Passes(child) => world.probed(child, Finding::Well),
+            Move::Fails(child) => world.probed(child, Finding::Unwell("refused".into())),
             Move::Dies(child, code) => world.die(child, Exit::Code(code)),
             Move::Goes(child) => world.obey(child),
             Move::Ends(child) => world.die(child, Exit::Code(0)),
@@ -312,6 +329,11 @@ fn rests(world: &World, known: &mut HashSet<u64>) -> Result<(), Violation> {
         if known.contains(&key) {
             break;
         }
+        if passed.contains(&key) {
+            // Only live checks go on for ever.
+            world.at_rest()?;
+            break;
+        }
         passed.push(key);
         let moved = world.behave().map_err(|violation| format!("when all behave: {violation}"))?;
         if !moved {
@@ -362,6 +384,23 @@ fn rolling() -> Policy {
 
 fn hook() -> Option<Hook> {
     Some(Hook { argv: vec!["hook".into()] })
+}
+
+fn contact() -> Option<Probe> {
+    probe::parse("tcp:80").ok()
+}
+
+/// One that is due again after a moment, so that the pauses before that are no states of their own.
+fn probed(by: Option<Probe>) -> Policy {
+    Policy {
+        ready_probe: by.clone(),
+        probe_interval: Duration::from_millis(50),
+        probe_timeout: SECOND,
+        live_check: by,
+        live_interval: SECOND,
+        live_failures: 2,
+        ..policy(1, Readiness::Manual, UpgradeMode::Rolling)
+    }
 }
 
 fn everything() -> Vec<Wish> {
@@ -540,6 +579,26 @@ fn a_command_asks_workers_to_stop() {
         at_least: 2_000,
     }
     .run();
+}
+
+#[test]
+fn workers_are_looked_at_by_a_connection_or_a_command() {
+    let wishes = [Wish::Upgrade, Wish::Reexec, Wish::Stop, Wish::Start, Wish::Signal(Signal::TERM)];
+    let command = hook().map(Probe::Exec);
+    for (by, asks, faults) in [(contact(), 1, 2), (contact(), 0, 3), (command.clone(), 1, 1), (command, 0, 2)]
+    {
+        Search {
+            name: "one worker that is probed",
+            policy: probed(by),
+            wishes: wishes.to_vec(),
+            asks,
+            once: false,
+            faults,
+            codes: vec![1],
+            at_least: 500,
+        }
+        .run();
+    }
 }
 
 #[test]

@@ -16,10 +16,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
 use remuda::plan::{Backoff, Hook, Meanwhile, Policy, Readiness, Restart, Share, Success, UpgradeMode};
+use remuda::probe::{self, Probe};
 use remuda::process::Exit;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{Reload, Scale, Selector, Verb, Wait};
-use remuda::supervisor::event::{ChildId, GenerationId, Mono};
+use remuda::supervisor::event::{ChildId, Finding, GenerationId, Mono};
 
 /// Once everybody behaves, only back-off and timers take time: at most 30 s between two attempts of a group of a dozen.
 const REST_WITHIN: Duration = Duration::from_secs(900);
@@ -31,6 +32,8 @@ enum Step {
     Proceeds(Index),
     /// A worker dies by itself.
     Dies(Index, Exit),
+    /// Somebody has looked at a worker.
+    Probed(Index, Finding),
     /// Several do, before the machine looks.
     Swarm(Vec<(Index, u8)>),
     /// Between fork and exec something fails.
@@ -107,7 +110,12 @@ fn policy() -> impl Strategy<Value = Policy> {
         meanwhile,
         (hook, seconds(1..=10)),
     );
-    (how, times, ends, trial).prop_map(|(how, times, ends, trial)| {
+    let contact = || prop::option::weighted(0.3, Just(probe::parse("tcp:80").expect("a probe")));
+    let command = || Just(Probe::Exec(Hook { argv: vec!["probe".into()] }));
+    let by = || prop_oneof![3 => contact(), 1 => command().prop_map(Some)];
+    let probes = (by(), by(), seconds(1..=5), seconds(1..=20), 1..4u32);
+    (how, times, ends, trial, probes).prop_map(|(how, times, ends, trial, probes)| {
+        let (ready_probe, live_check, probe_timeout, live_interval, live_failures) = probes;
         let (workers, ready, upgrade, surge, max_unacked, max_draining) = how;
         let (ack_deadline, stop_timeout, drain_timeout, stop_steps) = times;
         let (upgrade_failures, restart, backoff, give_up, give_up_roll_back) = ends;
@@ -133,6 +141,11 @@ fn policy() -> impl Strategy<Value = Policy> {
             meanwhile,
             preflight,
             preflight_timeout,
+            ready_probe: ready_probe.filter(|_| ready == Readiness::Manual),
+            live_check,
+            probe_timeout,
+            live_interval,
+            live_failures,
             success: vec![Success::Exit(0), Success::Signal(Signal::TERM)],
             ..Policy::default()
         }
@@ -157,6 +170,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         40 => any::<Index>().prop_map(Step::Proceeds),
+        12 => (any::<Index>(), finding()).prop_map(|(which, finding)| Step::Probed(which, finding)),
         8 => (any::<Index>(), exit).prop_map(|(who, exit)| Step::Dies(who, exit)),
         2 => prop::collection::vec((any::<Index>(), 0..2u8), 1..8).prop_map(Step::Swarm),
         2 => (any::<Index>(), errno).prop_map(|(who, errno)| Step::ExecFails(who, errno)),
@@ -172,6 +186,11 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (revision(), waits()).prop_map(|(revision, wait)| Step::Reloads(revision, wait)),
         4 => prop::bool::weighted(0.9).prop_map(Step::Read),
     ]
+}
+
+fn finding() -> impl Strategy<Value = Finding> {
+    let why = || "refused".to_owned();
+    prop_oneof![3 => Just(Finding::Well), 2 => Just(Finding::Unwell(why())), 1 => Just(Finding::Unknown(why()))]
 }
 
 fn revision() -> impl Strategy<Value = Revision> {
@@ -259,6 +278,12 @@ impl Life {
                     self.world.fail_exec(child, errno)?;
                 }
             }
+            Step::Probed(which, finding) => {
+                let probes: Vec<ChildId> = world.probes.iter().copied().collect();
+                if !probes.is_empty() {
+                    world.probed(probes[which.index(probes.len())], finding)?;
+                }
+            }
             Step::ForksFail(count) => self.failing_forks = count,
             Step::Prepared(which, can) => {
                 if !world.prepares.is_empty() {
@@ -315,6 +340,10 @@ impl Life {
     fn come_to_rest(&mut self) -> Result<(), Violation> {
         let begun = self.world.now;
         while self.world.behave()? {
+            // Live checks go on for ever.
+            if self.world.looks_for_ever() && self.world.at_rest().is_ok() {
+                return Ok(());
+            }
             let Mono(now) = self.world.now;
             let passed = Duration::from_millis(now - begun.0);
             if passed > REST_WITHIN {

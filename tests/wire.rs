@@ -302,6 +302,7 @@ fn status() -> Status {
                     until_ms: None,
                     fd_store: 0,
                     main_pid: None,
+                    probe: None,
                 },
                 WorkerStatus {
                     slot: 0,
@@ -318,6 +319,7 @@ fn status() -> Status {
                     until_ms: None,
                     fd_store: 0,
                     main_pid: None,
+                    probe: None,
                 },
             ],
             vacant: vec![VacantSlot {
@@ -482,6 +484,7 @@ prop_compose! {
             until_ms,
             fd_store: index,
             main_pid: Some(pid),
+            probe: None,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
     LogTarget, ManagerPolicy, OwnProcess, Plan, Policy, Readiness, SocketSpec, Stdin,
 };
+use crate::probe;
 use crate::values;
 
 /// Every option with its default. Which of them a command can set says the table.
@@ -130,7 +131,12 @@ impl Given {
             Id::Workers => self.policy.workers = values::count(text()?)?,
             Id::Lazy => self.policy.lazy = true,
             Id::Warmup => self.policy.warmup = duration::parse(text()?)?,
-            Id::Ack => self.policy.ready = values::readiness(text()?)?,
+            Id::Ack => (self.policy.ready, self.policy.ready_probe) = values::readiness(text()?)?,
+            Id::ProbeInterval => self.policy.probe_interval = values::positive(text()?)?,
+            Id::LiveCheck => self.policy.live_check = Some(probe::parse(text()?)?),
+            Id::LiveInterval => self.policy.live_interval = values::positive(text()?)?,
+            Id::LiveFailures => self.policy.live_failures = values::count(text()?)?,
+            Id::ProbeTimeout => self.policy.probe_timeout = values::positive(text()?)?,
             Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
             Id::FdStore => self.fd_store = values::fd_store(text()?)?,
             Id::ReadyFd => self.ready_fd = Some(values::descriptor(text()?)?),

@@ -316,9 +316,13 @@ const RUN_OPTIONS: &[Opt] = &[
         Id::Ack,
         "ack",
         Section::Workers,
-        "ready: none, timer[:DUR], manual",
+        "ready: none, timer, manual, a probe",
         "When a worker counts as ready. none: as soon as its program runs. timer: after it has lived that long. \
-         manual: when it says so, by worker:ack on the control socket or by READY=1 (sd_notify(3)).",
+         manual: when it says so, by worker:ack on the control socket or by READY=1 (sd_notify(3)). tcp:ADDR and unix:PATH: \
+         when a connection is accepted there; http://ADDR/PATH and http://unix:PATH:/PATH: when GET is answered with 2xx; \
+         exec:COMMAND: when it exits with 0, MAINPID in its environment being the worker. {slot}, {index}, {generation} and \
+         {port:NAME} stand for those of the worker. At the address of --bind another worker, or at tcp: nobody at all, may \
+         answer: only a place of the worker's own tells of this very one. See 'Probes' in remuda(1).",
     )
     .takes("WHEN")
     .defaults("timer:1s"),
@@ -326,7 +330,7 @@ const RUN_OPTIONS: &[Opt] = &[
         Id::AckDeadline,
         "ack-deadline",
         Section::Workers,
-        "time for a manual ack",
+        "time for a manual ack, or a probe",
         "A worker that is not ready by then is replaced.",
     )
     .takes("DUR")
@@ -353,6 +357,20 @@ const RUN_OPTIONS: &[Opt] = &[
     .defaults("0")
     .rare(),
     flag(
+        Id::ProbeInterval,
+        "probe-interval",
+        Section::Workers,
+        "from one failed probe of --ack to the next",
+        "The first ones follow sooner: after 50 ms, 100 ms, and so on up to this.",
+    )
+    .takes("DUR")
+    .defaults("1s")
+    .rare(),
+    flag(Id::ProbeTimeout, "probe-timeout", Section::Workers, "how long a probe or live check may take", "")
+        .takes("DUR")
+        .defaults("2s")
+        .rare(),
+    flag(
         Id::Watchdog,
         "watchdog",
         Section::Workers,
@@ -361,6 +379,36 @@ const RUN_OPTIONS: &[Opt] = &[
          does not is asked to go, killed if it does not go either, and replaced.",
     )
     .takes("DUR"),
+    flag(
+        Id::LiveCheck,
+        "live-check",
+        Section::Workers,
+        "look at ready workers: a probe as for --ack",
+        "tcp:ADDR, unix:PATH, http://ADDR/PATH, http://unix:PATH:/PATH, exec:COMMAND. A worker that does not stand it \
+         --live-failures times in a row is asked to go, killed if it does not go either, and replaced.",
+    )
+    .takes("PROBE")
+    .rare(),
+    flag(
+        Id::LiveInterval,
+        "live-interval",
+        Section::Workers,
+        "from the end of one live check to the next",
+        "",
+    )
+    .takes("DUR")
+    .defaults("10s")
+    .rare(),
+    flag(
+        Id::LiveFailures,
+        "live-failures",
+        Section::Workers,
+        "failed live checks in a row that end a worker",
+        "",
+    )
+    .takes("N")
+    .defaults("3")
+    .rare(),
     flag(
         Id::GracefulSignal,
         "graceful-signal",

@@ -26,6 +26,16 @@ pub enum Id {
     FdStore,
     /// `--ready-fd`
     ReadyFd,
+    /// `--probe-interval`
+    ProbeInterval,
+    /// `--probe-timeout`
+    ProbeTimeout,
+    /// `--live-check`
+    LiveCheck,
+    /// `--live-interval`
+    LiveInterval,
+    /// `--live-failures`
+    LiveFailures,
     /// `--watchdog`
     Watchdog,
     /// `--graceful-signal`

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::printable;
 use crate::duration::Human;
 use crate::wire::{
-    GenerationStatus, GroupState, GroupStatus, LastExit, Status, UpgradeStatus, VacantSlot, WorkerPhase,
-    WorkerStatus,
+    GenerationStatus, GroupState, GroupStatus, LastExit, ProbeKind, Status, UpgradeStatus, VacantSlot,
+    WorkerPhase, WorkerStatus,
 };
 
 /// The columns. The last one is there only if a worker says something of itself.
@@ -196,11 +196,15 @@ fn cells(group: &str, worker: &WorkerStatus) -> [String; 9] {
     ]
 }
 
-/// What a worker says of itself.
+/// What a worker says of itself, and what was found by looking at it.
 fn said(worker: &WorkerStatus) -> String {
     let main = worker.main_pid.map(|pid| format!("main pid {pid}"));
-    let parts: Vec<String> = worker.status.as_deref().map(printable).into_iter().chain(main).collect();
-    parts.join(", ")
+    let found = worker.probe.as_ref().map(|probe| match probe.kind {
+        ProbeKind::Ready => format!("probe: {}", printable(&probe.message)),
+        ProbeKind::Live => format!("live check: {}", printable(&probe.message)),
+    });
+    let said = worker.status.as_deref().map(printable);
+    said.into_iter().chain(main).chain(found).collect::<Vec<String>>().join(", ")
 }
 
 /// Numbers stand to the right, words to the left, nothing after the last cell.

@@ -3,7 +3,8 @@
 use super::printable;
 use super::table::{Tally, span};
 use crate::wire::{
-    ExitDetail, FailureStatus, GroupState, GroupStatus, LastExit, Status, WorkerPhase, WorkerStatus,
+    ExitDetail, FailureStatus, GroupState, GroupStatus, LastExit, ProbeKind, ProbeStatus, Status,
+    WorkerPhase, WorkerStatus,
 };
 
 /// The page, of one slot if there is a number; nothing if no group has that slot.
@@ -81,6 +82,24 @@ fn of_worker(worker: &WorkerStatus) -> String {
             WorkerPhase::Stopping => format!("was asked to go {since} ago; has {until} left"),
             WorkerPhase::Killed => format!("was sent KILL {since} ago and is not gone"),
         }
+        + &worker.probe.as_ref().map(probe).unwrap_or_default()
+}
+
+/// How the last probe of a worker was in vain.
+fn probe(probe: &ProbeStatus) -> String {
+    let (what, message) = (probe_name(probe.kind), printable(&probe.message));
+    match probe.count {
+        1 => format!("; the last {what}, {} ago: {message}", span(probe.ago_ms)),
+        count => format!("; the last of {count} {what}s in vain, {} ago: {message}", span(probe.ago_ms)),
+    }
+}
+
+/// What a probe is called.
+fn probe_name(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Ready => "probe",
+        ProbeKind::Live => "live check",
+    }
 }
 
 /// What happened in a slot before.
@@ -121,7 +140,7 @@ mod tests {
          "upgrades":[{"from":1,"to":2,"result":"done","message":"generation 2 is up","ago_ms":60000,"took_ms":5}],
          "workers":[
           {"slot":0,"index":2,"pid":4720,"generation":2,"phase":"starting","since_ms":1200,"restarts":0,
-           "last_exit":null,"until_ms":3000},
+           "last_exit":null,"until_ms":3000,"probe":{"kind":"ready","message":"answered 503","count":4,"ago_ms":20}},
           {"slot":1,"index":1,"pid":4713,"generation":1,"phase":"stopping","since_ms":2000,"restarts":2,
            "last_exit":{"code":1},"until_ms":8000,
            "last_failure":{"message":"died: exit code 1 after 20 ms","generation":1,"pid":12,"ago_ms":7000,
@@ -138,7 +157,8 @@ mod tests {
              web: the canary is ready and has to stay so for 4 s more\n\
              web: the upgrade has 9 s left\n\
              web: last upgrade, 1 -> 2, 1 m ago: done: generation 2 is up\n\
-             web[0]: pid 4720 gen 2: not ready yet, after 1 s; has 3 s left\n\
+             web[0]: pid 4720 gen 2: not ready yet, after 1 s; has 3 s left; the last of 4 probes in vain, 20 ms ago: \
+             answered 503\n\
              web[1]: pid 4713 gen 1: was asked to go 2 s ago; has 8 s left; restarts: 2; last exit: exit code 1; \
              last failure, 7 s ago, pid 12 gen 1: died: exit code 1 after 20 ms\n    \
              | no such key:\n    | \\u{1b}[2J\n\

@@ -13,6 +13,7 @@ use crate::duration;
 use crate::error::{Error, Result};
 use crate::output::{self, Target};
 use crate::plan::{GroupSpec, Hook, Launch, Policy, Readiness, Restart, SocketSpec, UpgradeMode};
+use crate::probe::{self, Probe};
 use crate::values;
 use crate::words;
 
@@ -24,7 +25,16 @@ enum Ack {
     Manual,
 }
 
-const ACKS: [(&str, Ack); 3] = [("timer", Ack::Timer), ("manual", Ack::Manual), ("none", Ack::Exec)];
+/// One of these, or a probe.
+fn ack(word: &str) -> Result<(Ack, Option<Probe>)> {
+    match word {
+        "timer" => Ok((Ack::Timer, None)),
+        "manual" => Ok((Ack::Manual, None)),
+        "none" => Ok((Ack::Exec, None)),
+        _ if probe::is_probe(word) => probe::parse(word).map(|probe| (Ack::Manual, Some(probe))),
+        _ => Err(values::no_readiness(word)),
+    }
+}
 
 /// A socket as it was written.
 #[derive(Debug)]
@@ -124,7 +134,15 @@ impl Draft {
             Id::ListenPid => launch.handoff.listen_pid = value.flag()?,
             Id::StartImmediate => policy.lazy = !value.flag()?,
             Id::WarmupDelay => policy.warmup = value.amount(duration::parse)?,
-            Id::Ack => self.ack = Some(value.read(|text| values::choice(text, &ACKS))?),
+            Id::Ack => {
+                let (ack, probe) = value.read(ack)?;
+                (self.ack, policy.ready_probe) = (Some(ack), probe);
+            }
+            Id::ProbeInterval => policy.probe_interval = value.amount(values::positive)?,
+            Id::Check => policy.live_check = Some(value.read(probe::parse)?),
+            Id::LiveInterval => policy.live_interval = value.amount(values::positive)?,
+            Id::LiveFailures => policy.live_failures = value.number(values::count)?,
+            Id::ProbeTimeout => policy.probe_timeout = value.amount(values::positive)?,
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
             Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
             Id::FdStore => launch.fd_store = value.number(values::fd_store)?,

@@ -40,6 +40,16 @@ pub enum Id {
     FdStore,
     /// `ready_fd`
     ReadyFd,
+    /// `probe_interval`
+    ProbeInterval,
+    /// `probe_timeout`
+    ProbeTimeout,
+    /// `live_check`
+    Check,
+    /// `live_interval`
+    LiveInterval,
+    /// `live_failures`
+    LiveFailures,
     /// `watchdog`
     Watchdog,
     /// `live_check_timeout`
@@ -474,7 +484,7 @@ pub const KEYS: &[Key] = &[
         "ack",
         Kind::Text,
         Usual::Default("\"timer\""),
-        "when a worker is ready: none (at once), timer (after ack_timeout), manual (when it says so)",
+        "when a worker is ready: none (at once), timer (after ack_timeout), manual (when it says so), or a probe: tcp:ADDR, unix:PATH, http://ADDR/PATH, exec:COMMAND",
     )
     .theirs(Some("\"timer\""))
     .option("ack"),
@@ -486,7 +496,7 @@ pub const KEYS: &[Key] = &[
         "ack_deadline",
         Kind::Duration,
         Usual::Default("60"),
-        "time for the ack of ack = \"manual\"",
+        "time for the ack of ack = \"manual\", or for a probe",
     )
     .option("ack-deadline"),
     row(
@@ -506,6 +516,22 @@ pub const KEYS: &[Key] = &[
     )
     .option("fd-store"),
     row(
+        Id::ProbeInterval,
+        "probe_interval",
+        Kind::Duration,
+        Usual::Default("1"),
+        "from one failed probe of ack to the next; the first ones follow sooner",
+    )
+    .option("probe-interval"),
+    row(
+        Id::ProbeTimeout,
+        "probe_timeout",
+        Kind::Duration,
+        Usual::Default("2"),
+        "how long a probe or live check may take",
+    )
+    .option("probe-timeout"),
+    row(
         Id::Watchdog,
         "watchdog",
         Kind::Duration,
@@ -521,6 +547,30 @@ pub const KEYS: &[Key] = &[
         "a ready worker that does not change its FIRESTARTER_WATCH_FILE this often is replaced; 0: none",
     )
     .theirs(None),
+    row(
+        Id::Check,
+        "live_check",
+        Kind::Text,
+        Usual::Absent("\"http://unix:/run/web-{index}.sock:/health\""),
+        "look at ready workers, and replace who fails: tcp:ADDR, unix:PATH, http://ADDR/PATH, exec:COMMAND",
+    )
+    .option("live-check"),
+    row(
+        Id::LiveInterval,
+        "live_interval",
+        Kind::Duration,
+        Usual::Default("10"),
+        "from the end of one live check to the next",
+    )
+    .option("live-interval"),
+    row(
+        Id::LiveFailures,
+        "live_failures",
+        Kind::Number,
+        Usual::Default("3"),
+        "failed live checks in a row that end a worker",
+    )
+    .option("live-failures"),
     row(
         Id::GracefulSignal,
         "graceful_signal",

@@ -20,7 +20,8 @@ use super::{hook, own_pid};
 use crate::env::{self, GroupContext, HandedSocket, Template, WorkerContext};
 use crate::error::{Error, Result};
 use crate::placeholder;
-use crate::plan::{Argv0, GroupSpec, Hook, Launch};
+use crate::plan::{Argv0, GroupSpec, Launch};
+use crate::probe::Contact;
 use crate::sys::creds::{self, Credentials};
 use crate::sys::executable::{Executable, ExecutableState, Whereabouts};
 use crate::sys::reexec::{Inherited, Keeper};
@@ -65,8 +66,6 @@ pub(super) struct Surroundings {
     pub(super) notify: bool,
     /// How often a worker has to show that it lives.
     pub(super) watchdog: Option<Duration>,
-    /// The command that asks one of them to go, in place of a signal.
-    pub(super) stop_hook: Option<Hook>,
 }
 
 /// A generation on its way to another image of the manager.
@@ -105,8 +104,6 @@ struct SurroundingsState {
     notify: bool,
     #[serde(default)]
     watchdog: Option<Duration>,
-    #[serde(default)]
-    stop_hook: Option<Hook>,
 }
 
 impl Generation {
@@ -224,7 +221,6 @@ impl Generation {
                 control_path: around.control_path.clone(),
                 notify: around.notify,
                 watchdog: around.watchdog,
-                stop_hook: around.stop_hook.clone(),
             }),
         }
     }
@@ -277,7 +273,6 @@ impl Generation {
                 control_path: state.control_path,
                 notify: state.notify,
                 watchdog: state.watchdog,
-                stop_hook: state.stop_hook,
             },
         };
         generation.hand_off(surroundings, own_pid());
@@ -309,9 +304,20 @@ impl Generation {
         [Ok(name.clone())].into_iter().chain(filled).collect::<Result<Vec<CString>>>().map(Cow::Owned)
     }
 
-    /// The same for a command that has no sockets.
-    pub(super) fn hand_off_without_sockets(&mut self, control_path: Option<OsString>, manager_pid: i32) {
+    /// A connection to one worker, with what the words in it stand for there.
+    pub(super) fn contact(&self, contact: &Contact, worker: &WorkerContext<'_>) -> Contact {
+        self.template.values(worker).map_or_else(|| contact.clone(), |values| contact.filled(&values))
+    }
+
+    /// The same for a command that has no sockets; words may stand for those of the workers it is about.
+    pub(super) fn hand_off_without_sockets(
+        &mut self,
+        of_workers: Vec<HandedSocket>,
+        control_path: Option<OsString>,
+        manager_pid: i32,
+    ) {
         self.hand_off(Surroundings { control_path, ..Surroundings::default() }, manager_pid);
+        self.template.know(of_workers);
     }
 
     /// What there is at the program's path as it was written, if it is not what was there when this generation was

@@ -87,7 +87,6 @@ impl Group {
                 || policy.watchdog.is_some()
                 || self.spec.launch.fd_store > 0,
             watchdog: policy.watchdog,
-            stop_hook: self.spec.policy.stop_hook.clone(),
         }
     }
 

@@ -1,5 +1,7 @@
-//! Hooks as processes: commands in the surroundings of a worker, without its sockets, whose output goes into the log.
+//! Hooks as processes: commands in the surroundings of a worker, without its sockets, whose output goes into the log, but
+//! for that of probes.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
@@ -25,6 +27,7 @@ pub(super) struct Order {
     pub(super) slot: u32,
     pub(super) index: u32,
     pub(super) hook: HookKind,
+    pub(super) command: Hook,
 }
 
 impl Workers {
@@ -54,49 +57,47 @@ impl Workers {
         group: &Group,
         start: &[(OsString, OsString)],
     ) -> Result<Generation> {
-        let none = || Error::failed("there is no such command");
-        let (mut prepared, control_path) = match order.hook {
+        let (mut prepared, control_path, sockets) = match order.hook {
             // Before the generation that is to come: all is looked up as it will be for that.
             HookKind::Preflight => {
-                let command = group.spec.policy.preflight.as_ref().ok_or_else(none)?;
-                let launch = launch(&group.spec.launch, command);
+                let launch = launch(&group.spec.launch, &order.command);
                 let prepared = Generation::prepare(&launch, start).map_err(Obstacle::into_error)?;
-                (prepared, &group.control_path)
+                (prepared, group.control_path.clone(), group.surroundings().handed)
             }
-            HookKind::Stop(worker) => {
-                // As the worker's own generation has it: the plan may be another one by now.
+            HookKind::Stop(worker) | HookKind::Probe(worker) => {
                 let of_worker = group.generations.iter().find(|(known, _)| *known == order.generation);
-                let (_, generation) = of_worker.ok_or_else(none)?;
-                let command = generation.surroundings.stop_hook.as_ref().ok_or_else(none)?;
-                let launch = launch(&generation.launch, command);
+                let (_, generation) =
+                    of_worker.ok_or_else(|| Error::failed("there is no such generation"))?;
+                let launch = launch(&generation.launch, &order.command);
                 let pid = self.pid(worker).ok_or_else(|| Error::failed("the worker is gone"))?;
                 let prepared =
                     generation.for_command(&launch, &[("MAINPID".into(), pid.to_string().into())])?;
-                (prepared, &generation.surroundings.control_path)
+                let around = &generation.surroundings;
+                (prepared, around.control_path.clone(), around.handed.clone())
             }
         };
-        prepared.hand_off_without_sockets(control_path.clone(), own_pid());
+        prepared.hand_off_without_sockets(sockets, control_path, own_pid());
         Ok(prepared)
     }
 
     fn fork_hook(&mut self, order: &Order, group: &Group, prepared: &Generation) -> io::Result<i32> {
         let launch = &prepared.launch;
-        let environment = prepared.template.worker(&WorkerContext {
-            slot: order.slot,
-            index: order.index,
-            generation: order.generation.0,
-            notify: None,
-            watchdog: None,
-            watch_file: None,
-            fd_store: 0,
-            kept: &[],
-        });
-        let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(Target::Log))?;
+        let context = WorkerContext::new(order.slot, order.index, order.generation.0);
+        let environment = prepared.template.worker(&context);
+        // A probe says all that it has to say by its end, and says it often.
+        let (argv, target) = match order.hook {
+            HookKind::Probe(_) => {
+                let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
+                (argv, Target::Null)
+            }
+            HookKind::Preflight | HookKind::Stop(_) => (Cow::Borrowed(&prepared.argv[..]), Target::Log),
+        };
+        let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(target))?;
         let [output, errors] = streams.descriptors();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,
             file: None,
-            argv: &prepared.argv,
+            argv: &argv,
             env: &environment,
             descriptors: &[self.null.as_fd(), output, errors],
             beyond: None,

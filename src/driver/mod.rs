@@ -29,6 +29,7 @@ mod lifesign;
 mod notified;
 mod obstacle;
 mod output;
+mod probe;
 mod reexec;
 mod reload;
 mod service;
@@ -43,6 +44,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::addr;
+use crate::env::WorkerContext;
 use crate::error::{Code, Error, Result};
 use crate::plan::{Address, GroupSpec, Level, OwnProcess, Plan, SocketSpec};
 use crate::reading::{Reading, Source};
@@ -68,6 +70,7 @@ use hook::Order;
 use journal::Journal;
 use kept::Place;
 use obstacle::{Hurdle, Obstacle};
+use probe::Probes;
 pub use reexec::{Resumption, resumption};
 use service::{Said, Service};
 use workers::Workers;
@@ -225,6 +228,7 @@ struct Driver {
     reader: Reader,
     opened: Opened,
     workers: Workers,
+    probes: Probes,
     journal: Journal,
     signals: Signals,
     /// Standard input was a terminal at the start.
@@ -331,6 +335,7 @@ impl Driver {
             reader,
             opened: base.opened,
             workers: base.workers,
+            probes: Probes::default(),
             journal,
             signals: base.signals,
             terminal: io::stdin().is_terminal(),
@@ -426,14 +431,26 @@ impl Driver {
                     });
                     self.core.handle(now, Event::ProgramRead { group: id, other });
                 }
-                Action::SpawnHook { child, group, generation, slot, index, hook } => {
+                Action::SpawnHook { child, group, generation, slot, index, hook, command } => {
                     spawns += 1;
                     if let Some(group) = self.opened.groups.get(&group) {
-                        let order = Order { child, generation, slot, index, hook };
+                        let order = Order { child, generation, slot, index, hook, command };
                         let event = self.workers.spawn_hook(&order, group, &self.image.environment);
                         self.core.handle(now, event);
                     }
                 }
+                Action::Probe { child, group, generation, slot, index, contact } => {
+                    let group = self.opened.groups.get(&group);
+                    let held = group
+                        .and_then(|group| group.generations.iter().find(|(known, _)| *known == generation));
+                    let worker = WorkerContext::new(slot, index, generation.0);
+                    let contact =
+                        held.map_or_else(|| contact.clone(), |(_, held)| held.contact(&contact, &worker));
+                    if let Some(finding) = self.probes.begin(child, &contact) {
+                        self.core.handle(now, Event::Probed { child, finding });
+                    }
+                }
+                Action::StopProbe { child } => self.probes.stop(child),
                 Action::Signal { child, signal, to_group } => {
                     if let Err(error) = self.workers.signal(child, signal, to_group) {
                         self.journal
@@ -545,6 +562,7 @@ impl Driver {
         self.poll.clear();
         let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
         let workers_at = self.workers.watch(&mut self.poll);
+        let probes_at = self.probes.watch(&mut self.poll);
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
         let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
         let missing_at = self.journal.lacks().map(|log| self.poll.add(log, Interest::WRITE));
@@ -587,6 +605,7 @@ impl Driver {
         if died {
             self.workers.outputs.catch_up(&mut self.journal);
         }
+        self.probes.heard(&self.poll, probes_at, |event| core.handle(now, event));
         for (group, at) in idle_at {
             if self.poll.readable(at) {
                 core.handle(now, Event::ListenerReadable { group });

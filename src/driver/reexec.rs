@@ -27,6 +27,7 @@ use super::clients::Clients;
 use super::generation::Generation;
 use super::group::Group;
 use super::journal::Journal;
+use super::probe::Probes;
 use super::service::Service;
 use super::state::{Document, FORMAT, GroupState, SignalsState, VERSION};
 use super::workers::Workers;
@@ -245,6 +246,7 @@ impl Driver {
             reader,
             opened,
             workers,
+            probes: Probes::default(),
             journal,
             signals,
             terminal: told.terminal,

@@ -7,7 +7,7 @@ use crate::placeholder;
 impl GroupSpec {
     /// Everything in which the group contradicts itself.
     pub fn contradictions(&self) -> Vec<String> {
-        let mut found = placeholder::check(&self.launch, &self.sockets);
+        let mut found = placeholder::check(&self.launch, &self.policy, &self.sockets);
         let free = self.first_free_descriptor();
         if let Some(number) = self.launch.ready_fd.filter(|&number| number < free) {
             let whose = self.holder(number);

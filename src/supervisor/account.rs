@@ -177,8 +177,7 @@ impl Supervisor {
 
     /// The serving workers of a group that are processes, in the order of their start.
     fn serving(&self, id: GroupId) -> Vec<(ChildId, i32)> {
-        let of_group = self.children.iter().filter(|child| child.group == id);
-        of_group
+        self.workers_of(id)
             .filter(|child| child.phase.is_serving() && child.pid > 0)
             .map(|child| (child.id, child.pid))
             .collect()
@@ -194,8 +193,8 @@ impl Supervisor {
     ) -> Result<Reply, Reply> {
         let id = self.select(&Some(group.to_owned()))?.first().copied();
         let of_group = |child: &&super::child::Child| Some(child.group) == id && child.pid > 0;
-        let sent = |pid: i32| self.children.iter().filter(of_group).find(|child| child.pid == pid);
-        let unready = || self.children.iter().filter(of_group).find(|child| child.phase.is_unready());
+        let sent = |pid: i32| self.workers().filter(of_group).find(|child| child.pid == pid);
+        let unready = || self.workers().filter(of_group).find(|child| child.phase.is_unready());
         let child = sent(origin.pid)
             .or_else(|| sent(origin.process_group))
             .or_else(|| origin.trusted.then(unready).flatten());

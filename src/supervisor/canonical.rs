@@ -12,9 +12,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::backoff::{Streak, pause};
 use super::child::{Child, Phase};
 use super::drain::Drain;
-use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono};
+use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono, ProbeKind};
 use super::group::{Group, Slot, Vacancy, Waits};
 use super::hook::Preflight;
+use super::probe::{Probing, UnderWay, doublings};
 use super::reexec::Reexec;
 use super::reload::{Reloads, Request};
 use super::shutdown::Shutdown;
@@ -388,8 +389,25 @@ impl Form {
                 finishing,
                 alive_every,
                 heartbeat: _,
+                probing,
                 remains: _,
             } = child;
+            let Probing { kind, next, under_way, tries, failures, last: _, told: _ } = probing;
+            self.count(kind.map_or(0, |kind| 1 + kind as usize));
+            self.ahead(*next);
+            match under_way {
+                None => self.count(0),
+                Some(UnderWay::Asked(deadline)) => {
+                    self.count(1);
+                    self.ahead(Some(*deadline));
+                }
+                Some(UnderWay::Hook(hook)) => self.count(2 + older(hook)),
+            }
+            if *kind == Some(ProbeKind::Ready) {
+                self.words.push(u64::from((*tries).min(doublings(policy.probe_interval))));
+            } else {
+                self.words.push(u64::from(*failures));
+            }
             self.flag(*finishing);
             self.count(alive_every.map_or(0, |span| usize::try_from(span.as_millis()).unwrap_or(usize::MAX)));
             self.count(rank(&generations, generation));
@@ -408,7 +426,8 @@ impl Form {
             self.count(match hook {
                 None => 0,
                 Some(HookKind::Preflight) => 1,
-                Some(HookKind::Stop(worker)) => 2 + older(worker),
+                Some(HookKind::Stop(worker)) => 2 + 2 * older(worker),
+                Some(HookKind::Probe(worker)) => 3 + 2 * older(worker),
             });
             self.count(
                 failure.map_or(0, |(stage, errno)| (1 + errno.unsigned_abs() as usize) << 8 | stage as usize),

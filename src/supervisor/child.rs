@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono, Remains};
 use super::foreign::Heartbeat;
 use super::note::Worker;
+use super::probe::Probing;
 use super::snapshot::WorkerPhase;
 use crate::process::Stage;
 
@@ -97,6 +98,9 @@ pub(super) struct Child {
     /// The last time that it said it is alive.
     #[serde(default)]
     pub(super) heartbeat: Option<Heartbeat>,
+    /// How it is looked at from outside.
+    #[serde(default)]
+    pub(super) probing: Probing,
     /// What it has left behind.
     #[serde(default)]
     pub(super) remains: Remains,

@@ -9,7 +9,8 @@ use super::command::{Origin, Reply, Ticket, Verb};
 use super::group::GroupStart;
 use super::note::Note;
 use super::snapshot::SocketStatus;
-use crate::plan::{Level, Policy};
+use crate::plan::{Hook, Level, Policy};
+use crate::probe::Contact;
 use crate::process::{Exit, Stage};
 use crate::reading::Reading;
 use crate::signame::Signal;
@@ -49,6 +50,8 @@ pub enum HookKind {
     Preflight,
     /// To ask this worker to go.
     Stop(ChildId),
+    /// To see whether this worker is well.
+    Probe(ChildId),
 }
 
 impl fmt::Display for HookKind {
@@ -56,8 +59,30 @@ impl fmt::Display for HookKind {
         f.write_str(match self {
             HookKind::Preflight => "preflight",
             HookKind::Stop(_) => "stop command",
+            HookKind::Probe(_) => "probe",
         })
     }
+}
+
+/// What a probe is to tell of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    /// Whether it has become ready.
+    Ready,
+    /// Whether it still serves.
+    Live,
+}
+
+/// What a probe has come to. The reason ends a sentence: `connection refused`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The worker is well.
+    Well,
+    /// It is not, for this reason.
+    Unwell(String),
+    /// Nobody could look, for this reason: it says nothing of the worker.
+    Unknown(String),
 }
 
 /// Something that happened outside.
@@ -147,6 +172,13 @@ pub enum Event {
     ListenerReadable {
         /// The group.
         group: GroupId,
+    },
+    /// The answer to [`Action::Probe`].
+    Probed {
+        /// The worker.
+        child: ChildId,
+        /// What was found.
+        finding: Finding,
     },
     /// A worker said READY=1.
     Ready {
@@ -328,6 +360,28 @@ pub enum Action {
         index: u32,
         /// What for.
         hook: HookKind,
+        /// What is run.
+        command: Hook,
+    },
+    /// Look at a worker, by a connection; [`Event::Probed`] answers. One at a time for each worker.
+    Probe {
+        /// Which.
+        child: ChildId,
+        /// Its group.
+        group: GroupId,
+        /// Its generation.
+        generation: GenerationId,
+        /// Its slot.
+        slot: u32,
+        /// Its index.
+        index: u32,
+        /// How.
+        contact: Contact,
+    },
+    /// Nobody waits for the answer to [`Action::Probe`] any more.
+    StopProbe {
+        /// The worker.
+        child: ChildId,
     },
     /// Signal a worker that is not reaped.
     Signal {

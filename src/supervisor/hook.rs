@@ -7,6 +7,7 @@
 //! * The **preflight** runs before an upgrade touches anything, and before what the upgrade will run is looked up. If it
 //!   fails, or does not end in time, so does the upgrade. One runs at a time a group: a later upgrade ends the one under
 //!   way and runs its own afterwards. With a period it runs by itself, and its success begins an upgrade.
+//! * A **probe** looks at one worker; see [`probe`](super::probe).
 //! * The **stop command** asks one worker to go, in place of the graceful signal. It has as long as the worker has. If it
 //!   fails, the worker is sent the signal after all.
 
@@ -16,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
 use super::child::{Child, Phase};
-use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono};
+use super::event::{Action, ChildId, Finding, GenerationId, GroupId, HookKind, Mono};
 use super::group::Group;
 use super::note::{Ending, Happening};
 use super::waiter::Outcome;
 use crate::duration::Human;
 use crate::error::Code;
-use crate::plan::{Level, Policy};
+use crate::plan::{Hook, Level, Policy};
 use crate::process::Exit;
 use crate::signame::Signal;
 
@@ -70,16 +71,17 @@ impl Supervisor {
         !self.children.iter().any(|child| child.group == id)
     }
 
-    fn run_hook(
+    pub(super) fn run_hook(
         &mut self,
         id: GroupId,
         hook: HookKind,
         generation: GenerationId,
         (slot, index): (u32, u32),
         deadline: Mono,
+        command: Hook,
     ) -> ChildId {
         let child = self.enlist(id, generation, (slot, index), Some(hook), deadline);
-        self.act(Action::SpawnHook { child, group: id, generation, slot, index, hook });
+        self.act(Action::SpawnHook { child, group: id, generation, slot, index, hook, command });
         child
     }
 
@@ -88,7 +90,8 @@ impl Supervisor {
         let Some(child) = self.child(worker) else { return };
         let (group, generation, place) = (child.group, child.generation, (child.slot, child.index));
         let deadline = child.deadline.unwrap_or(self.now);
-        self.run_hook(group, HookKind::Stop(worker), generation, place, deadline);
+        let Some(command) = self.groups[group.0].policy_of(generation).stop_hook.clone() else { return };
+        self.run_hook(group, HookKind::Stop(worker), generation, place, deadline, command);
     }
 
     /// Starts the preflight that an upgrade waits for, or that is due by its period.
@@ -109,8 +112,10 @@ impl Supervisor {
             }
             _ => return,
         };
-        let deadline = now.after(group.planned_policy().preflight_timeout);
-        let child = self.run_hook(id, HookKind::Preflight, generation, (0, 0), deadline);
+        let policy = group.planned_policy();
+        let deadline = now.after(policy.preflight_timeout);
+        let Some(command) = policy.preflight.clone() else { return };
+        let child = self.run_hook(id, HookKind::Preflight, generation, (0, 0), deadline, command);
         let group = &mut self.groups[id.0];
         // The period begins again when this one has ended.
         group.next_preflight = None;
@@ -184,9 +189,13 @@ impl Supervisor {
     pub(super) fn hook_is_late(&mut self, id: ChildId) {
         let Some(child) = self.child(id).cloned() else { return };
         self.kill_hook(id);
-        if child.phase.is_serving() && child.hook == Some(HookKind::Preflight) {
-            let allowed = self.groups[child.group.0].planned_policy().preflight_timeout;
-            self.preflight_failed(&child, format!("it did not end within {}", Human(allowed)));
+        match child.hook.filter(|_| child.phase.is_serving()) {
+            Some(HookKind::Preflight) => {
+                let allowed = self.groups[child.group.0].planned_policy().preflight_timeout;
+                self.preflight_failed(&child, format!("it did not end within {}", Human(allowed)));
+            }
+            Some(HookKind::Probe(worker)) => self.probe_is_late(worker),
+            Some(HookKind::Stop(_)) | None => {}
         }
     }
 
@@ -221,8 +230,17 @@ impl Supervisor {
     fn hook_ended(&mut self, child: &Child, outcome: Result<(), String>) {
         // One that is late or was given up has no say any more.
         let heard = child.phase.is_serving();
+        if let Some(HookKind::Probe(worker)) = child.hook {
+            let finding = match outcome {
+                Ok(()) => Finding::Well,
+                // One that did not run has seen nothing.
+                Err(why) if child.phase == Phase::Spawning => Finding::Unknown(why),
+                Err(why) => Finding::Unwell(why),
+            };
+            return self.probe_hook_ended((worker, child.id), !heard, finding);
+        }
         match (child.hook.filter(|_| heard), outcome) {
-            (None, _) | (Some(HookKind::Stop(_)), Ok(())) => {}
+            (None | Some(HookKind::Probe(_)), _) | (Some(HookKind::Stop(_)), Ok(())) => {}
             (Some(HookKind::Preflight), Ok(())) => self.preflight_passed(child),
             (Some(HookKind::Preflight), Err(why)) => self.preflight_failed(child, why),
             (Some(HookKind::Stop(worker)), Err(why)) => self.stop_hook_failed(worker, why),

@@ -8,6 +8,7 @@ use super::child::{Child, Phase};
 use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono, Remains};
 use super::group::{Failure, Vacancy};
 use super::note::{Happening, Reason};
+use super::probe::Probing;
 use super::snapshot::{ExitDetail, LastExit};
 use super::{Supervisor, is_success};
 use crate::plan::{Level, Readiness, Restart};
@@ -106,6 +107,7 @@ impl Supervisor {
         let group = self.children[at].group;
         self.forget_streak(group);
         let child = self.children.remove(at);
+        self.end_probe(&child);
         match child.hook {
             None => self.account_for(&child, exit),
             Some(_) => self.account_for_hook(&child, exit),
@@ -192,7 +194,7 @@ impl Supervisor {
     }
 
     /// For those who ask later.
-    fn remember_failure(&mut self, child: &Child, sentence: &str) {
+    pub(super) fn remember_failure(&mut self, child: &Child, sentence: &str) {
         let at = self.now;
         if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
             let (generation, pid, sentence) = (child.generation, child.pid, sentence.to_owned());
@@ -230,7 +232,7 @@ impl Supervisor {
 
     /// Adds a failure of `child` to the streak of its group, and says what comes of it. How a worker ends that is to be
     /// replaced says nothing about the one that is to come.
-    fn count_failure(&mut self, child: &Child) -> Option<Happening> {
+    pub(super) fn count_failure(&mut self, child: &Child) -> Option<Happening> {
         let (now, next_child, random) = (self.now, self.next_child, self.random.next());
         let group = &mut self.groups[child.group.0];
         if !group.is_modern(child) {
@@ -249,7 +251,7 @@ impl Supervisor {
     }
 
     /// Tells what comes of a failure, unless it has ended an upgrade: then there is no next attempt of its kind.
-    fn note_next(&mut self, child: &Child, next: Option<Happening>) {
+    pub(super) fn note_next(&mut self, child: &Child, next: Option<Happening>) {
         let Some(next) = next.filter(|_| self.groups[child.group.0].is_modern(child)) else { return };
         let level = if matches!(next, Happening::GaveUp(_)) { Level::Error } else { Level::Info };
         self.note(child.group, level, next);
@@ -277,10 +279,14 @@ impl Supervisor {
             slot.restarts = slot.restarts.saturating_add(1);
             slot.vacancy = Vacancy::Open;
         }
-        self.remember_failure(&child, "not ready in time");
+        let sentence = match &child.probing.last {
+            Some(last) => format!("not ready in time: {}", last.why),
+            None => "not ready in time".to_owned(),
+        };
+        self.remember_failure(&child, &sentence);
         self.stop_child(id, Reason::NotReady);
         let next = self.count_failure(&child);
-        self.rollout_failure(&child, "not ready in time");
+        self.rollout_failure(&child, &sentence);
         self.note_next(&child, next);
     }
 
@@ -329,6 +335,7 @@ impl Supervisor {
             finishing: false,
             alive_every: None,
             heartbeat: None,
+            probing: Probing::default(),
             remains: Remains::default(),
         });
         id
@@ -362,7 +369,8 @@ impl Supervisor {
             Reason::NotReady => policy.overdue_signal,
             Reason::Replaced => asked.or(policy.drain_signal),
             Reason::Removed => policy.drain_signal,
-            Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn | Reason::Silent => None,
+            Reason::Scale | Reason::Restart | Reason::Abandoned | Reason::Stubborn => None,
+            Reason::Silent | Reason::Unwell => None,
         };
         let own = signal.or(own);
         // A program that does not run yet has nothing that a command could ask.
@@ -376,7 +384,8 @@ impl Supervisor {
             | Reason::NotReady
             | Reason::Abandoned
             | Reason::Stubborn
-            | Reason::Silent => policy.stop_timeout,
+            | Reason::Silent
+            | Reason::Unwell => policy.stop_timeout,
         };
         let Some(child) = self.child_mut(id) else { return };
         child.enter(Phase::Stopping, now, Some(now.after(timeout)));

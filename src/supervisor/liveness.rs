@@ -65,12 +65,28 @@ impl Supervisor {
 
     /// A ready worker has not shown that it lives.
     pub(super) fn miss_sign_of_life(&mut self, id: ChildId) {
-        let Some(child) = self.child(id) else { return };
-        let (group, slot) = (child.group, child.slot);
-        if let Some(slot) = self.groups[group.0].slot_mut(slot) {
+        self.give_up_worker(id, Reason::Silent, "no sign of life");
+    }
+
+    /// Replaces a ready worker that does not do what it is there for. What is said of it is what would be said of its death.
+    pub(super) fn give_up_worker(&mut self, id: ChildId, reason: Reason, sentence: &str) {
+        let now = self.now;
+        let Some(child) = self.child(id).cloned() else { return };
+        let group = &mut self.groups[child.group.0];
+        let (modern, canary) = (group.is_modern(&child), group.is_canary(&child));
+        let policy = group.policy_of(child.generation);
+        let ready_for = child.ready_for(now);
+        let (healthy, stable) = (ready_for >= policy.healthy_after, ready_for >= policy.stable_after);
+        if let Some(slot) = group.slot_mut(child.slot) {
             slot.restarts = slot.restarts.saturating_add(1);
-            slot.vacancy = Vacancy::Urgent;
+            slot.vacancy = if healthy { Vacancy::Urgent } else { Vacancy::Open };
         }
-        self.stop_child(id, Reason::Silent);
+        self.remember_failure(&child, sentence);
+        self.stop_child(id, reason);
+        let next = if healthy { None } else { self.count_failure(&child) };
+        if modern && (canary || !stable) {
+            self.rollout_failure(&child, sentence);
+        }
+        self.note_next(&child, next);
     }
 }

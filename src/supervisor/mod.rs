@@ -15,7 +15,8 @@
 //!
 //! A group may [wait](idle) for its time or for a connection before it starts the first workers.
 //!
-//! Beside the workers stand hooks ([`hook`]), commands that are run for one purpose each.
+//! Beside the workers stand hooks ([`hook`]), commands that are run for one purpose each. A worker may be looked at from
+//! outside ([`probe`]), to see whether it is ready, and whether it still is.
 //!
 //! A worker goes forward through its phases, and only the reaper takes it out of the table:
 //!
@@ -49,6 +50,7 @@
 //! 6. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow, and
 //!    unless the manager is about to replace its own image ([`reexec`]).
 //! 7. The rollout, if all is replaced, ends; waiting clients are answered.
+//! 8. Probes that are due begin, and those that nobody waits for any more end.
 //!
 //! Shutdown is sticky and wins over everything. When it has begun and the table is empty, the machine asks to exit.
 
@@ -67,6 +69,7 @@ mod idle;
 mod life;
 mod liveness;
 pub mod note;
+mod probe;
 mod reexec;
 mod reload;
 mod requests;
@@ -251,6 +254,7 @@ impl Supervisor {
             Event::ProgramRead { group, other } => self.program_read(group, other),
             Event::ProgramPrepared { group, program } => self.program_prepared(group, program),
             Event::ListenerReadable { group } => self.listener_readable(group),
+            Event::Probed { child, finding } => self.probed(child, finding),
             Event::Ready { child } => {
                 self.acked(child);
             }
@@ -282,12 +286,14 @@ impl Supervisor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let children = self.children.iter().filter_map(|child| child.deadline);
+        let probes = self.children.iter().filter_map(|child| self.next_probe(child));
         let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
         let trials = self.groups.iter().filter_map(|group| self.trial_deadline(group));
         let preflights = self.groups.iter().filter_map(|group| self.next_preflight(group));
         let looks = self.groups.iter().filter_map(|group| self.next_look(group));
         let warmups = self.groups.iter().filter_map(|group| self.warm_at(group));
         children
+            .chain(probes)
             .chain(attempts)
             .chain(trials)
             .chain(preflights)
@@ -342,10 +348,9 @@ impl Supervisor {
 
     fn touch_due(&mut self) {
         let now = self.now;
-        for child in
-            self.children.iter().filter(|child| child.deadline.is_some_and(|deadline| deadline <= now))
-        {
-            self.groups[child.group.0].dirty = true;
+        for child in &self.children {
+            let due = child.deadline.into_iter().chain(self.next_probe(child)).any(|at| at <= now);
+            self.groups[child.group.0].dirty |= due;
         }
         for group in &mut self.groups {
             group.dirty |= group.streak.length > 0
@@ -407,6 +412,7 @@ impl Supervisor {
             self.begin_queued(id);
             self.start_preflight(id);
         }
+        self.probe_workers(id);
         let views = self.groups[id.0].views(&self.children);
         self.settle(id, &views, now);
         self.forget_generations(id);

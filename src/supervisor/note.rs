@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::event::HookKind;
+use super::event::{HookKind, ProbeKind};
 use super::snapshot::ExitDetail;
 use crate::duration::Human;
 use crate::plan::{Level, UpgradeMode};
@@ -105,6 +105,8 @@ pub enum Reason {
     Removed,
     /// It did not show in time that it lives.
     Silent,
+    /// It did not stand its live check.
+    Unwell,
 }
 
 impl fmt::Display for Reason {
@@ -119,6 +121,7 @@ impl fmt::Display for Reason {
             Reason::Stubborn => "did not go",
             Reason::Removed => "group removed",
             Reason::Silent => "no sign of life",
+            Reason::Unwell => "live check failed",
         })
     }
 }
@@ -148,6 +151,10 @@ pub enum Happening {
     HookDone(HookKind),
     /// A hook was not content, was late, or could not be run.
     HookFailed(HookKind, String),
+    /// A probe of a worker was in vain, for this reason. The same reason is told once.
+    ProbeFailed(ProbeKind, String),
+    /// A worker stands its live check again.
+    ProbePassed,
     /// A worker did not go in time and was sent SIGKILL.
     Killing(Duration),
     /// A worker ended as it was asked to.
@@ -246,6 +253,8 @@ impl Happening {
             Happening::HookStarted(_) => "hook-started",
             Happening::HookDone(_) => "hook-done",
             Happening::HookFailed(..) => "hook-failed",
+            Happening::ProbeFailed(..) => "probe-failed",
+            Happening::ProbePassed => "probe-passed",
             Happening::Killing(_) => "killing",
             Happening::Gone(_) => "gone",
             Happening::Died(..) => "died",
@@ -305,6 +314,9 @@ impl fmt::Display for Happening {
             Happening::HookStarted(hook) => write!(f, "{hook} started"),
             Happening::HookDone(hook) => write!(f, "{hook} done"),
             Happening::HookFailed(hook, why) => write!(f, "{hook} failed: {why}"),
+            Happening::ProbeFailed(ProbeKind::Ready, why) => write!(f, "not ready yet: {why}"),
+            Happening::ProbeFailed(ProbeKind::Live, why) => write!(f, "live check failed: {why}"),
+            Happening::ProbePassed => f.write_str("live check passes again"),
             Happening::Killing(after) => write!(f, "not gone after {}: sending KILL", Human(*after)),
             Happening::Gone(exit) => write!(f, "gone: {}", Ending(*exit)),
             Happening::Died(exit, after, None) => {

@@ -141,7 +141,10 @@ impl Supervisor {
             return;
         }
         match outcome {
-            Ok(()) => (reexec.phase, reexec.deadline) = (Phase::Settling, now.after(SETTLE_TIME)),
+            Ok(()) => {
+                (reexec.phase, reexec.deadline) = (Phase::Settling, now.after(SETTLE_TIME));
+                self.touch_all();
+            }
             Err(reason) => self.fail_reexec(Code::Refused, reason),
         }
     }
@@ -154,6 +157,7 @@ impl Supervisor {
     /// This is the new image.
     pub(super) fn reexeced(&mut self) {
         self.touch_all();
+        self.probe_again();
         let version = concat!("remuda ", env!("CARGO_PKG_VERSION"));
         self.note_manager(Level::Info, Happening::Reexeced);
         let Some(reexec) = self.reexec.take() else { return };

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::Supervisor;
 use super::backoff::Streak;
-use super::child::Phase;
+use super::child::{Child, Phase};
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
 use super::group::{Group, Presence, Slot};
 use super::note::Happening;
-use super::snapshot::{FailureStatus, GroupStatus, Status, VacantSlot, WorkerStatus};
+use super::probe::Probing;
+use super::snapshot::{FailureStatus, GroupStatus, ProbeStatus, Status, VacantSlot, WorkerStatus};
 use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
 use crate::plan::{Level, Readiness, Shrink, UpgradeMode};
@@ -451,6 +452,7 @@ impl Supervisor {
                     last_failure: slot.and_then(|slot| self.failure_status(slot)),
                     until_ms: child.deadline.map(|at| millis(at.since(self.now))),
                     fd_store: 0,
+                    probe: self.probe_status(child),
                 }
             })
             .collect();
@@ -481,6 +483,13 @@ impl Supervisor {
 }
 
 impl Supervisor {
+    fn probe_status(&self, child: &Child) -> Option<ProbeStatus> {
+        let Probing { kind, last, tries, .. } = &child.probing;
+        let (kind, last) = kind.zip(last.as_ref())?;
+        let ago_ms = millis(self.now.since(last.at));
+        Some(ProbeStatus { kind, message: last.why.clone(), count: *tries, ago_ms })
+    }
+
     fn failure_status(&self, slot: &Slot) -> Option<FailureStatus> {
         slot.last_failure.as_ref().map(|failure| FailureStatus {
             message: failure.sentence.clone(),

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::ProbeKind;
+
 /// The whole manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -290,6 +292,22 @@ pub struct WorkerStatus {
     /// Descriptors that are kept for its slot. The machine knows of none: whoever keeps them says so.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fd_store: u32,
+    /// The last probe of it, if that was in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeStatus>,
+}
+
+/// A probe of a worker that was in vain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// What it was to tell.
+    pub kind: ProbeKind,
+    /// Why it was in vain: `connection refused`.
+    pub message: String,
+    /// How many were in a row.
+    pub count: u32,
+    /// Milliseconds since then.
+    pub ago_ms: u64,
 }
 
 /// Where a worker is in its life.

@@ -7,6 +7,7 @@ use std::io;
 
 pub mod cgroup;
 pub mod clock;
+pub mod connect;
 pub mod control;
 pub mod creds;
 pub mod endpoint;

@@ -126,6 +126,8 @@ impl Detail {
             Happening::HookFailed(hook, why) => {
                 Detail { hook: Some(hook.to_string()), error: Some(why.clone()), ..none }
             }
+            Happening::ProbeFailed(_, why) => Detail { error: Some(why.clone()), ..none },
+            Happening::ProbePassed => none,
             Happening::Gone(exit) | Happening::Finished(exit) => Detail { exit: Some(ending(*exit)), ..none },
             Happening::Died(exit, after, _) => {
                 Detail { exit: Some(ending(*exit)), after_ms: Some(milliseconds(*after)), ..none }

@@ -26,9 +26,10 @@ use serde::{Deserialize, Serialize};
 pub use crate::supervisor::account::{Account, Deed};
 pub use crate::supervisor::command::{Reload, Reply, Scale, Verb, Wait};
 pub use crate::supervisor::event::GenerationId;
+pub use crate::supervisor::event::ProbeKind;
 pub use crate::supervisor::snapshot::{
-    ExitDetail, FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit, Status,
-    UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
+    ExitDetail, FailureStatus, GenerationRole, GenerationStatus, GroupState, GroupStatus, LastExit,
+    ProbeStatus, Status, UpgradeResult, UpgradeStatus, VacantSlot, WorkerPhase, WorkerStatus,
 };
 pub use line::{Line, LineBuffer};
 

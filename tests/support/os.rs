@@ -16,7 +16,7 @@ use remuda::reading::Reading;
 use remuda::signame::Signal;
 use remuda::supervisor::command::{ClientId, Origin, Ticket, Verb};
 use remuda::supervisor::event::{
-    Action, Change, ChildId, Event, GenerationId, GroupId, HookKind, Mono, NewPlan,
+    Action, Change, ChildId, Event, Finding, GenerationId, GroupId, HookKind, Mono, NewPlan,
 };
 use remuda::supervisor::note::{Happening, Note, Reason};
 use remuda::supervisor::snapshot::{SocketStatus, WorkerPhase};
@@ -125,6 +125,8 @@ pub(crate) struct World {
     pub(crate) machine: Supervisor,
     pub(crate) now: Mono,
     pub(crate) processes: BTreeMap<ChildId, Process>,
+    /// Connections by which workers are being looked at.
+    pub(crate) probes: BTreeSet<ChildId>,
     /// Generations to be prepared.
     pub(crate) prepares: Vec<(GroupId, GenerationId)>,
     /// The new image that is asked whether it can go on, and whether the machine asked to change over to it.
@@ -182,6 +184,7 @@ impl World {
             machine: Supervisor::new(identity, groups.collect(), now, 7),
             now,
             processes: BTreeMap::new(),
+            probes: BTreeSet::new(),
             prepares: Vec::new(),
             checking: None,
             executing: false,
@@ -315,6 +318,8 @@ impl World {
     /// The image is replaced: what the machine knows is written down and read again by another one.
     pub(crate) fn cross(&mut self) -> Result<(), Violation> {
         self.executing = false;
+        // The other one has none of the connections of this one.
+        self.probes.clear();
         let text = serde_json::to_string(&self.machine).map_err(|error| error.to_string())?;
         self.machine = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         self.feed(Event::Reexeced)
@@ -323,6 +328,12 @@ impl World {
     pub(crate) fn fail_to_cross(&mut self) -> Result<(), Violation> {
         self.executing = false;
         self.feed(Event::ReexecFailed("no such file".into()))
+    }
+
+    /// The connection to a worker has come to something.
+    pub(crate) fn probed(&mut self, child: ChildId, finding: Finding) -> Result<(), Violation> {
+        self.probes.remove(&child);
+        self.feed(Event::Probed { child, finding })
     }
 
     /// Time passes. Deadlines that have come are told of as one.
@@ -390,6 +401,9 @@ impl World {
         if self.reading.is_some() {
             return self.plan_read(Ok(())).map(|()| true);
         }
+        if let Some(&child) = self.probes.first() {
+            return self.probed(child, Finding::Well).map(|()| true);
+        }
         match self.processes.keys().copied().find(|&child| self.due(child).is_some()) {
             Some(child) => self.proceed(child).map(|()| true),
             None => self.advance_to_deadline(),
@@ -423,6 +437,12 @@ impl World {
         }
     }
 
+    /// Whether something goes on in it also when all is quiet: ready workers are looked at.
+    #[allow(dead_code, reason = "only the simulation asks for it")]
+    pub(crate) fn looks_for_ever(&self) -> bool {
+        self.policies.iter().any(|policy| policy.live_check.is_some())
+    }
+
     /// What must be so when everybody behaves and nothing is left to happen.
     pub(crate) fn at_rest(&self) -> Result<(), Violation> {
         demand!(self.waiting.is_empty(), "all is quiet, and {:?} still wait", self.waiting);
@@ -432,7 +452,9 @@ impl World {
         demand!(!self.shutdown, "all is quiet after a request to stop, and nobody asked to exit");
         for (at, wish) in self.machine.wishes().enumerate() {
             let of_group = |process: &&Process| process.group.0 == at;
-            let own: Vec<&Process> = self.processes.values().filter(of_group).collect();
+            let looks = |process: &Process| matches!(process.hook, Some(HookKind::Probe(_)));
+            let own: Vec<&Process> =
+                self.processes.values().filter(of_group).filter(|process| !looks(process)).collect();
             if wish.stopped {
                 demand!(own.is_empty(), "g{at} is stopped, and {own:?} live");
                 continue;
@@ -471,7 +493,10 @@ impl World {
         };
         (
             self.machine.canonical(),
-            self.processes.values().map(of_process).collect::<Vec<_>>(),
+            self.processes
+                .iter()
+                .map(|(child, process)| (of_process(process), self.probes.contains(child)))
+                .collect::<Vec<_>>(),
             self.prepares.iter().map(|&(group, at)| (group.0, newest(group) == Some(at))).collect::<Vec<_>>(),
             self.waiting.len(),
             (self.exit, self.shutdown, self.checking.is_some(), self.executing),
@@ -512,7 +537,7 @@ impl World {
                 self.processes.insert(child, process);
                 self.check_number(group)?;
             }
-            Action::SpawnHook { child, group, generation, slot: _, index, hook } => {
+            Action::SpawnHook { child, group, generation, slot: _, index, hook, command: _ } => {
                 let same = |other: &Process| (other.group, other.hook) == (group, Some(hook));
                 demand!(!self.processes.values().any(same), "{hook:?} of {group:?} runs twice");
                 if hook == HookKind::Preflight {
@@ -533,6 +558,18 @@ impl World {
                     retired: false,
                 };
                 self.processes.insert(child, process);
+            }
+            Action::Probe { child, .. } => {
+                let process = self.processes.get(&child);
+                // An ack implies the exec.
+                let runs = |process: &Process| {
+                    (process.stride == Stride::Running || process.ready.is_some()) && process.asked.is_none()
+                };
+                demand!(process.is_some_and(runs), "{child:?} is probed: {process:?}");
+                demand!(self.probes.insert(child), "{child:?} is probed twice at a time");
+            }
+            Action::StopProbe { child } => {
+                demand!(self.probes.remove(&child), "a probe of {child:?} is stopped and is not under way");
             }
             Action::Signal { child, signal, .. } => {
                 let Some(process) = self.processes.get_mut(&child) else {
@@ -745,9 +782,19 @@ impl World {
             && self.machine.wishes().nth(process.group.0).is_some_and(|wish| wish.finished > 0);
         let less = match reason {
             Reason::Replaced => policy.upgrade == UpgradeMode::StopFirst || successful,
-            Reason::Stop | Reason::Scale | Reason::Removed | Reason::Restart | Reason::Silent => true,
+            Reason::Stop | Reason::Scale | Reason::Removed | Reason::Restart => true,
+            Reason::Silent | Reason::Unwell => true,
             Reason::Abandoned | Reason::NotReady | Reason::Stubborn => false,
         };
+        let healthy = process.ready.is_some_and(|ready| self.now.since(ready) >= policy.healthy_after);
+        match reason {
+            // As if it had died.
+            Reason::Silent | Reason::Unwell if healthy => {
+                _ = self.watches[process.group.0].urgent.insert(process.slot);
+            }
+            Reason::Silent | Reason::Unwell => _ = self.watches[process.group.0].urgent.remove(&process.slot),
+            _ => {}
+        }
         process.retired |= matches!(reason, Reason::Replaced | Reason::Abandoned | Reason::Restart);
         if less {
             self.watches[process.group.0].up.remove(&process.slot);
@@ -820,7 +867,7 @@ impl World {
             Reason::Removed => {
                 demand!(!self.planned[process.group.0], "{child:?} goes with its group, which stays")
             }
-            Reason::Silent => {
+            Reason::Silent | Reason::Unwell => {
                 demand!(process.ready.is_some(), "{child:?} is asked for a sign of life, and is not ready")
             }
             Reason::Replaced | Reason::Restart => {}
@@ -848,6 +895,9 @@ impl World {
                 WorkerPhase::Starting if record.hook == Some(HookKind::Preflight) => {
                     Some(policy.preflight_timeout)
                 }
+                WorkerPhase::Starting if matches!(record.hook, Some(HookKind::Probe(_))) => {
+                    Some(policy.probe_timeout)
+                }
                 WorkerPhase::Starting if record.hook.is_some() => {
                     Some(policy.stop_timeout.max(policy.drain_timeout))
                 }
@@ -869,6 +919,10 @@ impl World {
             };
             demand!(bounded, "{record:?} has no deadline that fits its phase");
         }
+        let looked_at =
+            |child: &ChildId| self.processes.get(child).is_some_and(|process| process.asked.is_none());
+        let stray = self.probes.iter().find(|child| !looked_at(child));
+        demand!(stray.is_none(), "{stray:?} is probed, and is gone or on its way out");
         let wishes: Vec<_> = self.machine.wishes().collect();
         for (at, wish) in wishes.iter().enumerate() {
             let own = || table.iter().filter(|record| record.group.0 == at && record.hook.is_none());

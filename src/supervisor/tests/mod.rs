@@ -7,6 +7,7 @@ mod idle;
 mod liveness;
 mod manners;
 mod phases;
+mod probes;
 mod reexec;
 mod respawn;
 mod rollouts;
@@ -56,6 +57,8 @@ struct Bench {
     /// What was asked for since a test last looked.
     spawned: Vec<ChildId>,
     hooks: Vec<(ChildId, HookKind)>,
+    /// Workers that are looked at by a connection.
+    probes: Vec<ChildId>,
     signals: Vec<(ChildId, Signal, bool)>,
     prepares: Vec<(GroupId, GenerationId)>,
     forgotten: Vec<GenerationId>,
@@ -88,6 +91,7 @@ impl Bench {
             next_request: 0,
             spawned: Vec::new(),
             hooks: Vec::new(),
+            probes: Vec::new(),
             signals: Vec::new(),
             prepares: Vec::new(),
             forgotten: Vec::new(),
@@ -128,6 +132,8 @@ impl Bench {
             match action {
                 Action::Spawn { child, .. } => self.spawned.push(child),
                 Action::SpawnHook { child, hook, .. } => self.hooks.push((child, hook)),
+                Action::Probe { child, .. } => self.probes.push(child),
+                Action::StopProbe { child } => self.probes.retain(|probed| *probed != child),
                 Action::Signal { child, signal, to_group } => self.signals.push((child, signal, to_group)),
                 Action::Prepare { group, generation, .. } | Action::CheckGeneration { group, generation } => {
                     self.prepares.push((group, generation));
