@@ -160,7 +160,7 @@ fn descriptors_at_rest() -> usize {
 
 fn prepared() -> Setup {
     let setup = setup("notify:READY=1 ack pause")
-        .options("-b 127.0.0.1:0,nodelay -n 2 --ack tcp:{port:0} --stop-timeout 1s --drain-timeout 1s")
+        .options("-b 127.0.0.1:0,nodelay -n 2 --ack manual --stop-timeout 1s --drain-timeout 1s")
         .options("--backoff 20ms:1:20ms --umask 022 -C /")
         .option_path("--pidfile", "pid");
     // The first line that a worker writes does not fit any more.
