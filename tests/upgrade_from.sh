@@ -28,5 +28,5 @@ cargo=${CARGO:-cargo}
 export REMUDA_EARLIER="$target/earlier/debug/remuda"
 "$cargo" test --locked --test run_reexec -- \
 	--ignored --exact --nocapture a_manager_of_an_earlier_commit_becomes_this_one
-"$cargo" test --locked --test run_einhorn_upgrade -- \
-	--ignored --exact --nocapture an_einhorn_of_an_earlier_commit_becomes_this_one
+"$cargo" test --locked --test run_einhorn -- \
+	--ignored --exact --nocapture upgrade::an_einhorn_of_an_earlier_commit_becomes_this_one

@@ -1,23 +1,16 @@
 //! The real binary under the name of socketmaster: its log, in which its workers' lines are.
 
-mod support;
-
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::process::{Process, lives, wait_gone};
+use crate::support::socketmaster::{Program, children, command, replace, run, send, sentences, spawn};
+use crate::support::{pass, setup, syslog};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::process::{Process, lives, wait_gone};
-use support::socketmaster::{Program, children, command, replace, run, send, sentences, spawn};
-use support::{pass, setup, syslog, worker};
-
-#[test]
-fn worker_entry() {
-    worker::enter();
-}
 
 #[test]
 fn every_line_of_a_worker_arrives() {
@@ -59,7 +52,7 @@ fn lines_are_kept_for_a_reader_that_is_slow_and_signals_are_heard_meanwhile() {
         let told = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
         told.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse::<u64>().ok()).unwrap()
     };
-    let deadline = Instant::now() + support::LIMIT;
+    let deadline = Instant::now() + crate::support::LIMIT;
     let worker = loop {
         let children = fs::read_to_string(format!("/proc/{manager}/task/{manager}/children")).unwrap();
         match children.trim().parse() {
@@ -123,7 +116,7 @@ fn syslog_has_the_lines_as_they_were_recorded() {
     ];
     let Some(output) = syslog::run(&path, &flags) else { return };
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
-    let recorded = include_str!("golden/socketmaster/syslog.txt");
+    let recorded = include_str!("../golden/socketmaster/syslog.txt");
     let told: Vec<String> = syslog::datagrams(&keeper).iter().map(|line| syslog::bare(line)).collect();
     assert_eq!(told, recorded.lines().map(syslog::bare).collect::<Vec<_>>());
 
@@ -183,7 +176,7 @@ fn lines_that_a_full_log_has_no_room_for_are_told_when_it_has_room_again() {
     // Two lines were dropped by now: `Listening` and `Starting`.
     let receive = || {
         let mut bytes = [0; 4096];
-        keeper.set_read_timeout(Some(support::LIMIT)).unwrap();
+        keeper.set_read_timeout(Some(crate::support::LIMIT)).unwrap();
         let count = keeper.recv(&mut bytes).expect("a line");
         String::from_utf8_lossy(&bytes[..count]).into_owned()
     };

@@ -1,7 +1,5 @@
 //! The real binary in the manner of einhorn: upgrades with a manager that replaces itself, and signals.
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -10,23 +8,18 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::einhorn::*;
+use crate::support::process::{descriptors, environment, lives, wait_gone};
+use crate::support::{LIMIT, Manager, REMUDA, replace_by_link, setup, write_program};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use support::einhorn::*;
-use support::process::{descriptors, environment, lives, wait_gone};
-use support::{LIMIT, Manager, REMUDA, replace_by_link, setup, worker, write_program};
 
-#[path = "../examples/support/load.rs"]
+#[path = "../../examples/support/load.rs"]
 #[allow(dead_code, reason = "made for the examples")]
 mod load;
 
-use load::{Load, Traffic};
-
-#[test]
-fn worker_entry() {
-    worker::enter();
-}
+use self::load::{Load, Traffic};
 
 #[test]
 fn an_upgrade_is_told_from_beginning_to_end_across_a_new_image() {
@@ -211,7 +204,7 @@ fn a_dozen_upgrades_with_re_execution_lose_no_request() {
 }
 
 #[test]
-#[ignore = "takes long; `cargo test --test run_einhorn_upgrade -- --ignored`"]
+#[ignore = "takes long; `cargo test --test run_einhorn -- --ignored`"]
 fn two_hundred_upgrades_with_re_execution_lose_no_request() {
     upgrades_under_load(200);
 }
@@ -477,7 +470,7 @@ fn an_einhorn_of_an_earlier_commit_becomes_this_one() {
     symlink(earlier, setup.path("einhorn")).unwrap();
     let version = Command::new(setup.path("einhorn")).arg("--version").output().unwrap();
     if version.stdout != b"1.1.1\n" {
-        return support::skip("the earlier commit has no einhorn");
+        return crate::support::skip("the earlier commit has no einhorn");
     }
     let command = command_by(
         Command::new(setup.path("einhorn")),

@@ -2,22 +2,15 @@
 //!
 //! `tests/golden/einhorn` has the requests and the replies. Pids, versions and moments are of their day.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::einhorn::*;
+use crate::support::process::{descriptors, environment, run, status_field};
+use crate::support::{Manager, REMUDA, setup, write_program};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid, getsid};
-use support::einhorn::*;
-use support::process::{descriptors, environment, run, status_field};
-use support::{Manager, REMUDA, setup, worker, write_program};
-
-#[test]
-fn worker_entry() {
-    worker::enter();
-}
 
 fn recorded(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/einhorn").join(name);

@@ -1,6 +1,10 @@
 //! The real binary in the manner of einhorn: its command line, what workers find, its wire, and the shell that speaks it.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod recorded;
+mod upgrade;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

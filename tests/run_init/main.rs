@@ -1,7 +1,10 @@
 //! `remuda init`: one program, its signals, its orphans and its end, as PID 1 of a namespace and elsewhere. What has to do
-//! with a terminal is in `run_init_terminal.rs`.
+//! with a terminal is in `terminal.rs`.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod terminal;
 
 use std::fs;
 use std::io::{self, Write};

@@ -1,8 +1,6 @@
 //! The real binary under the name of socketmaster: its signals, and its users' way of replacing a program.
 
-mod support;
-
-#[path = "../examples/support/load.rs"]
+#[path = "../../examples/support/load.rs"]
 #[allow(dead_code, reason = "the examples use all of it")]
 mod load;
 
@@ -12,16 +10,11 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use load::{Load, Traffic};
+use self::load::{Load, Traffic};
+use crate::support::process::{self, lives, wait_gone};
+use crate::support::socketmaster::{Program, children, replace, send, serving, worker_lines};
+use crate::support::{Manager, pass, write_program};
 use nix::sys::signal::Signal;
-use support::process::{self, lives, wait_gone};
-use support::socketmaster::{Program, children, replace, send, serving, worker_lines};
-use support::{Manager, pass, worker, write_program};
-
-#[test]
-fn worker_entry() {
-    worker::enter();
-}
 
 #[test]
 fn stop_signals_are_forwarded_each_time_and_end_it() {
@@ -104,7 +97,7 @@ fn usr1_replaces_the_manager_then_the_worker_and_loses_nothing() {
 fn usr1_executes_what_is_at_the_path_by_then_and_leaves_all_as_it_is_if_that_refuses() {
     let program = Program::worker("stop-on:HUP serve");
     let link = program.setup.path("remuda");
-    symlink(support::REMUDA, &link).unwrap();
+    symlink(crate::support::REMUDA, &link).unwrap();
     let app = program.path();
     let mut start = Command::new(&link);
     start.args(["socketmaster", "-command", &app, "-listen", "tcp://127.0.0.1:0", "-start", "50"]);
@@ -115,8 +108,8 @@ fn usr1_executes_what_is_at_the_path_by_then_and_leaves_all_as_it_is_if_that_ref
     let trace = manager.path("trace");
     let lead_to = |name: &str, lines: &str| {
         let script = manager.path(name);
-        write_program(&script, &format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", support::REMUDA));
-        support::replace_by_link(&link, &script);
+        write_program(&script, &format!("#!/bin/sh\n{lines}\nexec {} \"$@\"\n", crate::support::REMUDA));
+        crate::support::replace_by_link(&link, &script);
     };
     lead_to("traced", &format!("[ \"$1\" = --can-resume ] || echo $$ >>{}", trace.display()));
     manager.signal(Signal::SIGUSR1);
@@ -170,26 +163,26 @@ fn traffic(address: SocketAddr) -> Traffic {
 
 #[test]
 fn the_line_of_its_readme_runs_as_it_stands() {
-    if !support::tool("unshare") {
+    if !crate::support::tool("unshare") {
         return;
     }
     // A network of its own, where the port is free.
     let flags = if nix::unistd::geteuid().is_root() { "-n" } else { "-rn" };
     if !Command::new("unshare").args([flags, "true"]).status().unwrap().success() {
-        return support::skip("no network namespace can be had");
+        return crate::support::skip("no network namespace can be had");
     }
     let program = Program::worker("stop-on:HUP pause");
     let home = program.setup.path("");
     fs::create_dir_all(home.join("path/to/wrapper")).unwrap();
     fs::rename(home.join("app"), home.join("path/to/wrapper/script")).unwrap();
-    symlink(support::REMUDA, home.join("socketmaster")).unwrap();
+    symlink(crate::support::REMUDA, home.join("socketmaster")).unwrap();
     let mut command = Command::new("unshare");
     let line = "PATH=$PWD:$PATH; exec socketmaster -listen=tcp://:8080 -command=path/to/wrapper/script";
     command.args([flags, "sh", "-c", line]).current_dir(&home);
     let mut manager = program.start_as(command);
     manager.log.line("Listening on tcp://:8080");
     let only = |manager: &Manager, but: i32| {
-        let deadline = Instant::now() + support::LIMIT;
+        let deadline = Instant::now() + crate::support::LIMIT;
         loop {
             let workers = children(manager);
             if workers.len() == 1 && workers[0] != but {

@@ -1,8 +1,6 @@
 //! `remuda init` on a terminal: job control of a shell that it watches over, as PID 1 and elsewhere, and of a shell that has
 //! started it.
 
-mod support;
-
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -13,9 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::namespace::pid_namespace;
-use support::process::Process;
-use support::{LIMIT, REMUDA};
+use crate::support::namespace::pid_namespace;
+use crate::support::process::Process;
+use crate::support::{LIMIT, REMUDA};
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";

@@ -1,6 +1,10 @@
 //! The real binary under the name of socketmaster: its command line, its sockets, and what its worker finds.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod log;
+mod swap;
 
 use std::fs;
 use std::io::Write;
@@ -24,7 +28,7 @@ fn worker_entry() {
 
 // ---- the command line ------------------------------------------------------------------------------------------------
 
-const USAGE: &str = include_str!("golden/socketmaster/usage.txt");
+const USAGE: &str = include_str!("../golden/socketmaster/usage.txt");
 
 #[test]
 fn the_command_line_is_answered_as_it_was_recorded() {
