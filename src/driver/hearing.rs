@@ -84,13 +84,14 @@ impl Hearing {
         })
     }
 
-    /// Puts what is listened to into the poll set; returns where.
-    pub(super) fn watch(&self, poll: &mut PollSet) -> Heard {
+    /// Puts what is listened to into the poll set; returns where, if there is anything.
+    pub(super) fn watch(&self, poll: &mut PollSet) -> Option<Heard> {
         let mut add = |descriptor: BorrowedFd<'_>| poll.add(descriptor, Interest::READ);
-        Heard {
+        let heard = Heard {
             notify: self.notify.as_ref().map(|socket| add(socket.as_fd())),
             ready: self.ready.as_ref().map(|pipe| add(pipe.as_fd())),
-        }
+        };
+        (heard.notify.is_some() || heard.ready.is_some()).then_some(heard)
     }
 
     /// Reads what has come.

@@ -72,9 +72,10 @@ pub(super) struct Workers {
     oom_kills: Option<u64>,
 }
 
-/// Where in the poll set workers are listened to, in their order, and what they have given us to keep.
+/// Where in the poll set those workers are listened to that may say something, by pid: first their status pipes, then what
+/// they say of themselves; and where what they have given us to keep stands.
 pub(super) struct Listened {
-    workers: Vec<(Option<usize>, Heard)>,
+    workers: Vec<(i32, Option<usize>, Heard)>,
     kept: Vec<Option<usize>>,
 }
 
@@ -414,9 +415,12 @@ impl Workers {
     /// Puts what is listened to into the poll set.
     pub(super) fn watch(&self, poll: &mut PollSet) -> Listened {
         let mut workers = Vec::new();
-        for process in self.by_pid.values() {
+        for (&pid, process) in &self.by_pid {
             let status = process.status.as_ref().map(|status| poll.add(status.as_fd(), Interest::READ));
-            workers.push((status, process.hearing.watch(poll)));
+            let hearing = process.hearing.watch(poll);
+            if status.is_some() || hearing.is_some() {
+                workers.push((pid, status, hearing.unwrap_or_default()));
+            }
         }
         Listened { workers, kept: self.kept.watch(poll) }
     }
@@ -430,8 +434,8 @@ impl Workers {
         mut tell: impl FnMut(Event),
     ) {
         self.kept.drop_hung_up(&at.kept, poll);
-        // Nobody was forked or reaped since they were put there.
-        for ((&pid, process), (status, hearing)) in self.by_pid.iter_mut().zip(&at.workers) {
+        for &(pid, status, ref hearing) in &at.workers {
+            let Some(process) = self.by_pid.get_mut(&pid) else { continue };
             if status.is_some_and(|at| poll.readable(at)) {
                 process.read_status(&mut tell);
             }

@@ -15,7 +15,7 @@ use super::drain::Drain;
 use super::event::{ChildId, GenerationId, GroupId, HookKind, Mono, ProbeKind};
 use super::group::{Group, Slot, Vacancy, Waits};
 use super::hook::Preflight;
-use super::probe::{Probing, UnderWay, doublings};
+use super::probe::{Looking, UnderWay, doublings};
 use super::reexec::Reexec;
 use super::reload::{Reloads, Request};
 use super::shutdown::Shutdown;
@@ -392,7 +392,7 @@ impl Form {
                 probing,
                 remains: _,
             } = child;
-            let Probing { kind, next, under_way, tries, failures, last: _, told: _ } = probing;
+            let Looking { kind, next, under_way, tries, failures, last: _, told: _ } = &**probing;
             self.count(kind.map_or(0, |kind| 1 + kind as usize));
             self.ahead(*next);
             match under_way {

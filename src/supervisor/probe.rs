@@ -12,6 +12,7 @@
 //! That nobody could look, for want of descriptors or because there is no such command, is no fault of the worker's and is
 //! not counted. The log has a reason once, and not for the first moments of a worker that is only starting.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,10 +41,15 @@ pub(super) fn doublings(interval: Duration) -> u32 {
     (0..DOUBLINGS_MAX).find(|&tries| pause(tries) >= interval).unwrap_or(DOUBLINGS_MAX)
 }
 
-/// How a worker is looked at.
+/// How a worker is looked at; nothing but a null pointer where it is not, as most are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Probing(Option<Box<Looking>>);
+
+/// What is known of a worker that is looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Probing {
+pub(super) struct Looking {
     /// What for.
     pub(super) kind: Option<ProbeKind>,
     /// When the next one begins, if none is under way.
@@ -58,6 +64,30 @@ pub(super) struct Probing {
     pub(super) last: Option<Failed>,
     /// The reason that was told last.
     pub(super) told: Option<String>,
+}
+
+static NOT_AT_ALL: Looking =
+    Looking { kind: None, next: None, under_way: None, tries: 0, failures: 0, last: None, told: None };
+
+impl Probing {
+    /// Takes no memory where there is nothing to know.
+    fn new(looking: Looking) -> Probing {
+        Probing((looking != NOT_AT_ALL).then(|| Box::new(looking)))
+    }
+}
+
+impl Deref for Probing {
+    type Target = Looking;
+
+    fn deref(&self) -> &Looking {
+        self.0.as_deref().unwrap_or(&NOT_AT_ALL)
+    }
+}
+
+impl DerefMut for Probing {
+    fn deref_mut(&mut self) -> &mut Looking {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// How a probe is made.
@@ -143,7 +173,8 @@ impl Supervisor {
             UnderWay::Hook(hook) => self.child(*hook).is_some(),
         });
         if let Some(child) = self.child_mut(worker) {
-            child.probing = Probing { kind, next: first, under_way: left, ..Probing::default() };
+            let looking = Looking { kind, next: first, under_way: left, ..Looking::default() };
+            child.probing = Probing::new(looking);
         }
     }
 
@@ -262,7 +293,7 @@ impl Supervisor {
         let now = self.now;
         let Some(child) = self.child(worker) else { return };
         let next = Some(now.after(self.policy_of(child).live_interval));
-        let fresh = Probing { kind: Some(ProbeKind::Live), next, ..Probing::default() };
+        let fresh = Probing::new(Looking { kind: Some(ProbeKind::Live), next, ..Looking::default() });
         let Some(child) = self.child_mut(worker) else { return };
         let before = std::mem::replace(&mut child.probing, fresh);
         let (group, place) = (child.group, child.worker());

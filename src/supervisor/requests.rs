@@ -9,7 +9,7 @@ use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
 use super::group::{Group, Presence, Slot};
 use super::note::Happening;
-use super::probe::Probing;
+use super::probe::Looking;
 use super::snapshot::{FailureStatus, GroupStatus, ProbeStatus, Status, VacantSlot, WorkerStatus};
 use super::waiter::{Goal, Outcome, Part, Waiter};
 use crate::error::Code;
@@ -484,7 +484,7 @@ impl Supervisor {
 
 impl Supervisor {
     fn probe_status(&self, child: &Child) -> Option<ProbeStatus> {
-        let Probing { kind, last, tries, .. } = &child.probing;
+        let Looking { kind, last, tries, .. } = &*child.probing;
         let (kind, last) = kind.zip(last.as_ref())?;
         let ago_ms = millis(self.now.since(last.at));
         Some(ProbeStatus { kind, message: last.why.clone(), count: *tries, ago_ms })
