@@ -67,6 +67,11 @@ impl Hearing {
         Hearing { notify, ready, store, ..Hearing::default() }
     }
 
+    /// Nothing, if there is nothing to listen to and never will be.
+    pub(super) fn unless_deaf(self) -> Option<Box<Hearing>> {
+        (self.notify.is_some() || self.ready.is_some()).then(|| Box::new(self))
+    }
+
     pub(super) fn hand_over(&self, keeper: &mut Keeper) -> HearingState {
         HearingState {
             notify: self.notify.as_ref().map(|notify| notify.hand_over(keeper)),

@@ -40,7 +40,8 @@ pub(super) struct Process {
     kill_group: bool,
     /// Open until its program runs.
     status: Option<OwnedFd>,
-    hearing: Hearing,
+    /// Absent where nothing is listened to, so that a worker of which nobody wants to hear costs no memory for it.
+    hearing: Option<Box<Hearing>>,
     uid: u32,
     life_sign: Option<LifeSign>,
 }
@@ -151,7 +152,7 @@ impl Workers {
             leads_group: process.leads_group,
             kill_group: process.kill_group,
             status: process.status.as_ref().map(|status| keeper.keep(status.as_fd())),
-            hearing: process.hearing.hand_over(keeper),
+            hearing: process.hearing.as_ref().map(|hearing| hearing.hand_over(keeper)).unwrap_or_default(),
             uid: process.uid,
             life_sign: process.life_sign.clone(),
         };
@@ -350,7 +351,8 @@ impl Workers {
                 notify,
                 ready.map(|(_, (ours, _))| ours),
                 (launch.fd_store > 0).then_some((place, launch.fd_store)),
-            ),
+            )
+            .unless_deaf(),
             uid: prepared.other_user().unwrap_or_else(creds::our_uid),
             life_sign,
         };
@@ -417,7 +419,7 @@ impl Workers {
         let mut workers = Vec::new();
         for (&pid, process) in &self.by_pid {
             let status = process.status.as_ref().map(|status| poll.add(status.as_fd(), Interest::READ));
-            let hearing = process.hearing.watch(poll);
+            let hearing = process.hearing.as_ref().and_then(|hearing| hearing.watch(poll));
             if status.is_some() || hearing.is_some() {
                 workers.push((pid, status, hearing.unwrap_or_default()));
             }
@@ -440,7 +442,9 @@ impl Workers {
                 process.read_status(&mut tell);
             }
             let speaker = Speaker { child: process.child, pid, uid: process.uid, manager: self.manager };
-            process.hearing.hear(hearing, poll, speaker, &mut self.kept, journal, &mut tell);
+            if let Some(ears) = &mut process.hearing {
+                ears.hear(hearing, poll, speaker, &mut self.kept, journal, &mut tell);
+            }
         }
     }
 
@@ -559,15 +563,7 @@ impl Process {
     /// A hook: what it leaves in its process group dies with it.
     pub(super) fn hook(child: ChildId, status: OwnedFd, uid: u32) -> Process {
         let status = Some(status);
-        Process {
-            child,
-            leads_group: true,
-            kill_group: true,
-            status,
-            hearing: Hearing::default(),
-            uid,
-            life_sign: None,
-        }
+        Process { child, leads_group: true, kill_group: true, status, hearing: None, uid, life_sign: None }
     }
 
     fn take_over(state: ProcessState, inherited: &mut Inherited) -> io::Result<Process> {
@@ -576,7 +572,7 @@ impl Process {
             leads_group: state.leads_group,
             kill_group: state.kill_group,
             status: state.status.map(|number| inherited.claim(number)).transpose()?,
-            hearing: Hearing::take_over(state.hearing, inherited)?,
+            hearing: Hearing::take_over(state.hearing, inherited)?.unless_deaf(),
             uid: state.uid,
             life_sign: state.life_sign,
         })
