@@ -389,7 +389,7 @@ pub fn pid(word: &str) -> Result<i32> {
 }
 
 /// Decimal digits and nothing else: no sign, no space.
-fn whole(word: &str) -> Option<u32> {
+pub fn whole(word: &str) -> Option<u32> {
     word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok())?
 }
 

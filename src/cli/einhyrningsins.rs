@@ -315,10 +315,8 @@ fn manager() -> ManagerPolicy {
 fn count(value: &OsStr) -> Result<u32> {
     let most = values::WORKERS_MAX;
     let word = values::text(value)?;
-    let whole = word.bytes().all(|byte| byte.is_ascii_digit());
-    word.parse()
-        .ok()
-        .filter(|count| whole && *count <= most)
+    values::whole(word)
+        .filter(|count| *count <= most)
         .ok_or_else(|| Error::usage(format!("'{word}' is not a whole number from 0 to {most}")))
 }
 

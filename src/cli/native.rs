@@ -1,7 +1,7 @@
 //! remuda's own command line: from words to a plan, to something to ask a running manager, or to something to print.
 //! Pure: nothing is looked up, nothing is touched.
 //!
-//! Which options there are says the table in `options.rs`, what each one means `given.rs`.
+//! Which options there are says the table in `options`, what each one means `given.rs`.
 
 use std::ffi::{OsStr, OsString};
 

@@ -358,8 +358,7 @@ fn signal(value: &OsStr) -> Result<Signal> {
 
 fn number(value: &OsStr) -> Result<u32, String> {
     let word = value.to_string_lossy();
-    let whole = word.bytes().all(|byte| byte.is_ascii_digit());
-    word.parse().ok().filter(|_| whole).ok_or_else(|| format!("'{word}' is not a whole number"))
+    values::whole(&word).ok_or_else(|| format!("'{word}' is not a whole number"))
 }
 
 fn in_option(name: &str) -> impl Fn(String) -> Stop {

@@ -1,5 +1,5 @@
 //! The shape of the table of options: what there is to say about a command and about an option. The rows are in
-//! `options.rs`. Pure.
+//! `options`. Pure.
 
 /// Names an option to the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,5 @@
-//! What is asked by a signal, in the manner of start_server: the pid file says whom, the status file or the end of the
-//! process says when it is done.
+//! What is asked by a signal, in the manner of start_server: the pid file says whom, the status file or the lock on the pid
+//! file says when it is done.
 
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::signame::Signal;
 use crate::sys::pidfile::Owner;
 use crate::sys::{reason, status_file};
 
-/// How often files are looked at, which tell of no change by themselves.
+/// How often the status file is looked at, which tells of no change by itself.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Sends the signal and waits, for as long as it takes.
@@ -45,9 +45,7 @@ pub fn errand(errand: &Errand) -> Result<u8> {
         Errand::Stop { pidfile } => {
             let owner = Owner::of(pidfile)?;
             owner.signal(Signal::TERM)?;
-            while owner.lives()? {
-                thread::sleep(TICK);
-            }
+            owner.wait_gone()?;
             Ok(Code::Done.status())
         }
     }

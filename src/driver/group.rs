@@ -74,14 +74,10 @@ impl Group {
 
     /// What workers of a new generation find.
     pub(super) fn surroundings(&self) -> Surroundings {
-        let handed = |(listener, spec): (&Rc<Listener>, &crate::plan::SocketSpec)| HandedSocket {
-            name: spec.name.clone(),
-            ..listener.handed()
-        };
         let policy = &self.spec.policy;
         Surroundings {
             listeners: self.sockets.clone(),
-            handed: self.sockets.iter().zip(&self.spec.sockets).map(handed).collect(),
+            handed: self.handed().collect(),
             control_path: self.control_path.clone(),
             notify: policy.ready == Readiness::Manual
                 || policy.watchdog.is_some()
@@ -90,10 +86,21 @@ impl Group {
         }
     }
 
+    /// What workers of a new generation are told of its sockets.
+    pub(super) fn handed(&self) -> impl Iterator<Item = HandedSocket> {
+        let sockets = self.sockets.iter().zip(&self.spec.sockets);
+        sockets.map(|(listener, spec)| HandedSocket { name: spec.name.clone(), ..listener.handed() })
+    }
+
     /// The sockets of the plan with their names in LISTEN_FDNAMES.
     pub(super) fn named_sockets(&self) -> impl Iterator<Item = (String, &Listener)> {
-        let names = self.surroundings().handed.into_iter().map(|handed| handed.descriptor_name());
+        let names = self.handed().map(|handed| handed.descriptor_name());
         names.zip(self.sockets.iter().map(Rc::as_ref))
+    }
+
+    /// A generation of it that is not forgotten.
+    pub(super) fn generation(&self, generation: GenerationId) -> Option<&Generation> {
+        self.generations.iter().find(|(known, _)| *known == generation).map(|(_, held)| held)
     }
 
     /// Every socket that it has open, some of them perhaps more than once.
@@ -147,7 +154,7 @@ impl Group {
     pub(super) fn socket_status(&self) -> Vec<SocketStatus> {
         let shown =
             |socket: HandedSocket| SocketStatus { name: socket.descriptor_name(), address: socket.address };
-        self.surroundings().handed.into_iter().map(shown).collect()
+        self.handed().map(shown).collect()
     }
 }
 

@@ -62,12 +62,11 @@ impl Workers {
             HookKind::Preflight => {
                 let launch = launch(&group.spec.launch, &order.command);
                 let prepared = Generation::prepare(&launch, start).map_err(Obstacle::into_error)?;
-                (prepared, group.control_path.clone(), group.surroundings().handed)
+                (prepared, group.control_path.clone(), group.handed().collect())
             }
             HookKind::Stop(worker) | HookKind::Probe(worker) => {
-                let of_worker = group.generations.iter().find(|(known, _)| *known == order.generation);
-                let (_, generation) =
-                    of_worker.ok_or_else(|| Error::failed("there is no such generation"))?;
+                let none = || Error::failed("there is no such generation");
+                let generation = group.generation(order.generation).ok_or_else(none)?;
                 let launch = launch(&generation.launch, &order.command);
                 let pid = self.pid(worker).ok_or_else(|| Error::failed("the worker is gone"))?;
                 let prepared =

@@ -425,10 +425,8 @@ impl Driver {
                 }
                 Action::ReadProgram { group: id, generation } => {
                     let group = self.opened.groups.get(&id);
-                    let other = group.and_then(|group| {
-                        let (_, held) = group.generations.iter().find(|(known, _)| *known == generation)?;
-                        held.other_program(&group.spec.launch)
-                    });
+                    let other = group
+                        .and_then(|group| group.generation(generation)?.other_program(&group.spec.launch));
                     self.core.handle(now, Event::ProgramRead { group: id, other });
                 }
                 Action::SpawnHook { child, group, generation, slot, index, hook, command } => {
@@ -441,11 +439,11 @@ impl Driver {
                 }
                 Action::Probe { child, group, generation, slot, index, contact } => {
                     let group = self.opened.groups.get(&group);
-                    let held = group
-                        .and_then(|group| group.generations.iter().find(|(known, _)| *known == generation));
                     let worker = WorkerContext::new(slot, index, generation.0);
-                    let contact =
-                        held.map_or_else(|| contact.clone(), |(_, held)| held.contact(&contact, &worker));
+                    let contact = match group.and_then(|group| group.generation(generation)) {
+                        Some(held) => held.contact(&contact, &worker),
+                        None => contact,
+                    };
                     if let Some(finding) = self.probes.begin(child, &contact) {
                         self.core.handle(now, Event::Probed { child, finding });
                     }
@@ -651,8 +649,8 @@ impl Driver {
     /// Whether a generation that was prepared can still be run as it was; if not, why.
     fn retrievable(&self, id: GroupId, generation: GenerationId) -> Result<(), String> {
         let group = self.opened.groups.get(&id);
-        let held = group.and_then(|group| group.generations.iter().find(|(known, _)| *known == generation));
-        held.map_or_else(|| Err("it is forgotten".to_owned()), |(_, held)| held.retrievable())
+        let held = group.and_then(|group| group.generation(generation));
+        held.map_or_else(|| Err("it is forgotten".to_owned()), Generation::retrievable)
     }
 
     /// Prepares a generation; returns what its program is known by.

@@ -120,6 +120,18 @@ pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Waits until nobody else holds the file any more, and locks it for us alone.
+pub(super) fn wait(file: &File) -> io::Result<()> {
+    loop {
+        fault::hit("flock")?;
+        // SAFETY: as for `try_lock`.
+        match cvt(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            locked => return locked.map(drop),
+        }
+    }
+}
+
 /// Whether the file of this name is still the one we have open.
 pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;

@@ -124,10 +124,19 @@ impl Owner {
     /// # Errors
     /// That cannot be told.
     pub fn lives(&self) -> Result<bool> {
-        let locked = lock::try_lock(&self.file);
-        let locked = locked
-            .map_err(|error| Error::failed(format!("pid file {}: {}", self.path.display(), reason(error))))?;
-        Ok(!locked)
+        lock::try_lock(&self.file).map(|locked| !locked).map_err(|error| self.untold(error))
+    }
+
+    /// Waits for its end, however long that takes.
+    ///
+    /// # Errors
+    /// That cannot be told.
+    pub fn wait_gone(&self) -> Result<()> {
+        lock::wait(&self.file).map_err(|error| self.untold(error))
+    }
+
+    fn untold(&self, error: io::Error) -> Error {
+        Error::failed(format!("pid file {}: {}", self.path.display(), reason(error)))
     }
 
     /// Sends it a signal.
@@ -143,7 +152,7 @@ impl Owner {
 }
 
 /// Beside the file, so that rename(2) and link(2) stay within one file system.
-fn temporary_path(path: &Path) -> Option<PathBuf> {
+pub(super) fn temporary_path(path: &Path) -> Option<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name()?);
     name.push(format!(".{}", std::process::id()));
@@ -159,16 +168,20 @@ fn open_earlier(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// A new file, locked before it gets its name, with our pid in it. One of this name can only be a leftover of a dead
-/// process that had our pid.
-fn create(temporary: &Path) -> io::Result<File> {
+/// A new file, mode 0644 but for what the umask takes. One of this name can only be a leftover of a dead process that had
+/// our pid.
+pub(super) fn new_file(temporary: &Path) -> io::Result<File> {
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(temporary)
+}
+
+/// A new file, locked before it gets its name, with our pid in it.
+fn create(temporary: &Path) -> io::Result<File> {
+    let mut file = new_file(temporary)?;
     let filled = lock::try_lock(&file)
         // The umask had a say in the mode of creation.
         .and_then(|_| file.set_permissions(Permissions::from_mode(0o644)))
@@ -180,7 +193,7 @@ fn create(temporary: &Path) -> io::Result<File> {
 }
 
 /// Removes the temporary file on the way out. What stopped us is the better error, whether that succeeds or not.
-fn discard<E>(temporary: &Path, error: E) -> E {
+pub(super) fn discard<E>(temporary: &Path, error: E) -> E {
     let _ = fs::remove_file(temporary);
     error
 }

@@ -181,8 +181,10 @@ const STAGES: [Stage; 11] = [
 pub fn spawn(spawn: Spawn<'_>) -> io::Result<Spawned> {
     fault::hit("pipe2")?;
     let (status, report) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let file = spawn.file.map(|file| above(file, spawn.sources().len())).transpose()?;
-    let mut child = Child::prepare(&spawn, report.as_raw_fd(), file.as_ref());
+    let sources = spawn.sources();
+    let file = spawn.file.map(|file| above(file, sources.len())).transpose()?;
+    let descriptors = Arrangement::new(&sources, report.as_raw_fd());
+    let mut child = Child::prepare(&spawn, descriptors, file.as_ref());
 
     // Unblocked when this function returns, after the child has its process group on this side too.
     let _blocked = signals::block_all()?;
@@ -252,7 +254,7 @@ struct Child<'a> {
 type Step<T = ()> = Result<T, (Stage, io::Error)>;
 
 impl<'a> Child<'a> {
-    fn prepare(spawn: &'a Spawn<'a>, report: RawFd, file: Option<&OwnedFd>) -> Child<'a> {
+    fn prepare(spawn: &'a Spawn<'a>, descriptors: Arrangement, file: Option<&OwnedFd>) -> Child<'a> {
         let argv = spawn.argv.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
         Child {
             spawn,
@@ -260,7 +262,7 @@ impl<'a> Child<'a> {
             file: file.map(AsRawFd::as_raw_fd),
             argv,
             envp: spawn.env.pointers(),
-            descriptors: Arrangement::new(&spawn.sources(), report),
+            descriptors,
             oom_score_adj: spawn.oom_score_adj.map(|score| score.to_string()),
             groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len() + 1)],
         }

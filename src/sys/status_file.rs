@@ -1,8 +1,10 @@
 //! A file that tells scripts who serves, written whole: a line `GENERATION:PID` for each worker, as Server::Starter has it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use super::pidfile;
 
 /// The file. It is not there before there is something to tell.
 #[derive(Debug)]
@@ -24,11 +26,16 @@ impl StatusFile {
         if lines == self.told {
             return Ok(());
         }
-        let mut temporary = self.path.clone().into_os_string();
-        temporary.push(format!(".{}", std::process::id()));
-        let written = fs::write(&temporary, &lines).and_then(|()| fs::rename(&temporary, &self.path));
+        let written = self.write(&lines);
         self.told = lines;
         written
+    }
+
+    fn write(&self, lines: &str) -> io::Result<()> {
+        let temporary = pidfile::temporary_path(&self.path).ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut file = pidfile::new_file(&temporary)?;
+        let written = file.write_all(lines.as_bytes()).and_then(|()| fs::rename(&temporary, &self.path));
+        written.map_err(|error| pidfile::discard(&temporary, error))
     }
 
     /// Removes it, if it was ever written.

@@ -8,9 +8,9 @@
 //! `127.0.0.1:8080`; a free port takes the place of 8080 in both, and the files are copied to a directory of their own,
 //! where everything runs. The server answers `/` at once, and `/slow` in two parts with a second or two between them.
 //!
-//! It is started, upgraded twice, or `--upgrades` times, under load with a slow request in hand, loses a worker to SIGKILL between two requests, and
-//! is stopped with a slow request in hand. No request may fail, and nothing may be left: no process, no socket, no file.
-//! The exit status is 0 only if all of that was so.
+//! It is started, upgraded twice, or `--upgrades` times, under load with a slow request in hand, loses a worker to SIGKILL
+//! between two requests, and is stopped with a slow request in hand. No request may fail, and nothing may be left: no
+//! process, no socket, no file. The exit status is 0 only if all of that was so.
 
 use std::collections::BTreeSet;
 use std::env;
