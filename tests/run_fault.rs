@@ -221,8 +221,9 @@ fn live(manager: &mut Manager, at_rest: usize) -> Option<i32> {
     // It may have been replaced since.
     let _ = kill(Pid::from_raw(victim), Signal::SIGKILL);
     wait_gone(victim);
+    // One that is ready by its notification may end since, where the connection for its ack is the one that was lost.
     let last = up(manager)?;
-    assert!(last.iter().all(|worker| pid_of(worker) != victim && lives(pid_of(worker))), "{last:?}");
+    assert!(last.iter().all(|worker| pid_of(worker) != victim), "{last:?}");
     // Each worker has a notification socket. Clients of ours may not have been noticed to be gone at once.
     let most = at_rest + last.len();
     let deadline = Instant::now() + LIMIT;
