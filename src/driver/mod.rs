@@ -33,6 +33,7 @@ mod probe;
 mod reexec;
 mod reload;
 mod service;
+mod spawning;
 mod state;
 mod wording;
 mod workers;
@@ -189,8 +190,9 @@ fn inherited(plan: &Plan) -> Vec<i32> {
 }
 
 /// How many workers are started between two looks at what else has happened: a group of thousands keeps nobody waiting,
-/// and a child does not inherit, to close them all, what its elder siblings report by.
-const SPAWNS_MAX: usize = 16;
+/// a child does not inherit, to close them all, what its elder siblings report by, and what all of them are started with
+/// takes little memory.
+const SPAWNS_MAX: usize = 8;
 
 /// How far the machine's actions are performed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -383,8 +385,19 @@ impl Driver {
     /// Performs actions: all there are, unless they start many workers.
     fn perform(&mut self) -> Performed {
         let mut spawns = 0;
-        while spawns < SPAWNS_MAX {
-            let Some(action) = self.core.poll_action() else { return Performed::All };
+        // Workers that are asked for one after the other are started together.
+        let mut orders = Vec::new();
+        loop {
+            let action = if spawns < SPAWNS_MAX { self.core.poll_action() } else { None };
+            if !orders.is_empty() && !matches!(action, Some(Action::Spawn { .. } | Action::Note(_))) {
+                self.spawn(&std::mem::take(&mut orders));
+                if action.is_none() {
+                    continue;
+                }
+            }
+            let Some(action) = action else {
+                return if spawns < SPAWNS_MAX { Performed::All } else { Performed::Some };
+            };
             let now = Mono(clock::now_ms());
             match action {
                 Action::Prepare { group, generation, from } => {
@@ -411,17 +424,9 @@ impl Driver {
                     self.opened.close_unused_doors(group, &mut complain);
                     self.settle_outputs();
                 }
-                Action::Spawn { child, group: id, generation, slot, index } => {
+                Action::Spawn { child, group, generation, slot, index } => {
                     spawns += 1;
-                    if let Some(group) = self.opened.groups.get_mut(&id) {
-                        let place = Place { group: id, slot };
-                        let event =
-                            self.workers.spawn(child, group, generation, (place, index), &mut self.journal);
-                        for (pid, uid, socket) in self.workers.take_connections() {
-                            self.opened.clients.adopt(pid, uid, socket, now.0);
-                        }
-                        self.core.handle(now, event);
-                    }
+                    orders.push(spawning::Order { child, place: Place { group, slot }, generation, index });
                 }
                 Action::ReadProgram { group: id, generation } => {
                     let group = self.opened.groups.get(&id);
@@ -502,7 +507,16 @@ impl Driver {
                 }
             }
         }
-        Performed::Some
+    }
+
+    /// Starts workers, and has clients of those that are born with a connection.
+    fn spawn(&mut self, orders: &[spawning::Order]) {
+        let (core, now) = (&mut self.core, Mono(clock::now_ms()));
+        self.workers
+            .spawn(orders, &mut self.opened.groups, &mut self.journal, |event| core.handle(now, event));
+        for (pid, uid, socket) in self.workers.take_connections() {
+            self.opened.clients.adopt(pid, uid, socket, now.0);
+        }
     }
 
     /// Puts in what the machine does not know of.

@@ -1,49 +1,44 @@
-//! Processes: their pids, status pipes and notification sockets. From the machine's `Spawn` to the reaper.
+//! Processes: their pids, status pipes and notification sockets. From the fork to the reaper.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
-use super::group::Group;
 use super::hearing::{Heard, Hearing, HearingState, Speaker};
 use super::journal::Journal;
-use super::kept::{Kept, KeptState, Place};
-use super::lifesign::{self, LifeSign};
+use super::kept::{Kept, KeptState};
+use super::lifesign::LifeSign;
 use super::output::{Outputs, OutputsState};
-use crate::env::WorkerContext;
 use crate::error::{Error, Result};
-use crate::plan::{Convention, Launch, Level, Stdin};
-use crate::process::{Exit, Stage};
+use crate::plan::{Launch, Level};
+use crate::process::Exit;
 use crate::reading::Reading;
 use crate::signame::Signal;
-use crate::supervisor::event::{ChildId, Event, GenerationId, Mono, Remains, Word};
+use crate::supervisor::event::{ChildId, Event, Mono, Remains, Word};
 use crate::supervisor::note::Ending;
-use crate::sys::notify::NotifySocket;
 use crate::sys::offload::{self, Offloaded};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
-use crate::sys::spawn::{self, Limit, Resource, Spawn, Status};
-use crate::sys::{cgroup, creds, reap, reason, start, stream};
+use crate::sys::spawn::{self, Limit, Resource, Status};
+use crate::sys::{cgroup, reap, reason, start};
 
 /// What the driver holds of a worker.
 pub(super) struct Process {
-    child: ChildId,
+    pub(super) child: ChildId,
     /// It leads a process group of its own.
-    leads_group: bool,
+    pub(super) leads_group: bool,
     /// What is left of its process group dies with it.
-    kill_group: bool,
+    pub(super) kill_group: bool,
     /// Open until its program runs.
-    status: Option<OwnedFd>,
+    pub(super) status: Option<OwnedFd>,
     /// Absent where nothing is listened to, so that a worker of which nobody wants to hear costs no memory for it.
-    hearing: Option<Box<Hearing>>,
-    uid: u32,
-    life_sign: Option<LifeSign>,
+    pub(super) hearing: Option<Box<Hearing>>,
+    pub(super) uid: u32,
+    pub(super) life_sign: Option<LifeSign>,
 }
 
 /// Every process that is ours and not reaped, by pid.
@@ -68,7 +63,7 @@ pub(super) struct Workers {
     /// What they write, where that goes into our log.
     pub(super) outputs: Outputs,
     /// Our ends of connections that new workers were given, by pid and uid.
-    connections: Vec<(i32, u32, OwnedFd)>,
+    pub(super) connections: Vec<(i32, u32, OwnedFd)>,
     /// How many of our control group were killed for want of memory, when that was last looked at.
     oom_kills: Option<u64>,
 }
@@ -244,126 +239,6 @@ impl Workers {
         }
     }
 
-    /// Starts a worker and tells how that went.
-    pub(super) fn spawn(
-        &mut self,
-        child: ChildId,
-        group: &mut Group,
-        generation: GenerationId,
-        (place, index): (Place, u32),
-        journal: &mut Journal,
-    ) -> Event {
-        match self.fork(child, group, generation, (place, index), journal) {
-            Ok(pid) => Event::Forked { child, pid },
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                Event::SpawnFailed { child, stage: Stage::Fork, errno }
-            }
-        }
-    }
-
-    fn fork(
-        &mut self,
-        child: ChildId,
-        group: &mut Group,
-        generation: GenerationId,
-        (place, index): (Place, u32),
-        journal: &mut Journal,
-    ) -> io::Result<i32> {
-        let slot = place.slot;
-        let Some((_, prepared)) = group.generations.iter_mut().find(|(known, _)| *known == generation) else {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
-        };
-        if let Some(sentence) = prepared.mend() {
-            journal.line(Level::Warn, &format!("{}: {sentence}", group.spec.name));
-        }
-        let (launch, around) = (&prepared.launch, &prepared.surroundings);
-        let listens = around.notify && launch.handoff.conventions.contains(&Convention::Notify);
-        let notify = if listens { Some(NotifySocket::open()?) } else { None };
-        let life_sign = match (&launch.watch_file, around.watchdog) {
-            (Some(place), Some(span)) => {
-                let name = &group.spec.name;
-                let place =
-                    lifesign::place(place, around.control_path.as_deref(), name, (child, self.manager))?;
-                let shown = place.0.clone();
-                let created = LifeSign::create(place, span, prepared.credentials.as_ref());
-                Some(created.inspect_err(|error| {
-                    let why = format!("cannot create {}: {error}", shown.display());
-                    journal.line(Level::Error, &format!("{name}: {why}"));
-                })?)
-            }
-            (_, _) => None,
-        };
-        self.kept.refresh()?;
-        self.kept.limit(place, launch.fd_store);
-        let (names, kept): (Vec<&str>, Vec<BorrowedFd<'_>>) = self.kept.of(place).unzip();
-        let context = WorkerContext {
-            slot,
-            index,
-            generation: generation.0,
-            notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
-            watchdog: around.watchdog,
-            watch_file: life_sign.as_ref().map(|sign| sign.path().as_os_str()),
-            fd_store: launch.fd_store,
-            kept: &names,
-        };
-        let environment = prepared.template.worker(&context);
-        let argv = prepared.arguments(&context).map_err(|error| io::Error::other(error.message))?;
-        let stdin = io::stdin();
-        let input = match launch.stdin {
-            Stdin::Null => self.null.as_fd(),
-            Stdin::Inherit => stdin.as_fd(),
-        };
-        let streams = self.outputs.streams(&group.spec.name, slot, &launch.output)?;
-        let [output, errors] = streams.descriptors();
-        journal.starting(&argv);
-        let sockets = around.listeners.iter().map(|listener| listener.as_fd());
-        let connection = launch.handoff.control_descriptor.then(UnixStream::pair).transpose()?;
-        let theirs = connection.as_ref().map(|(_, theirs)| theirs.as_fd());
-        let descriptors: Vec<BorrowedFd<'_>> =
-            [input, output, errors].into_iter().chain(sockets).chain(kept).chain(theirs).collect();
-        let ready =
-            launch.ready_fd.map(|number| Ok::<_, io::Error>((number, stream::pipe()?))).transpose()?;
-        let spawned = spawn::spawn(Spawn {
-            path: &prepared.path,
-            file: prepared.held(),
-            argv: &argv,
-            env: &environment,
-            descriptors: &descriptors,
-            beyond: ready.as_ref().map(|(number, (_, theirs))| (*number, theirs.as_fd())),
-            process_group: launch.own_process_group,
-            limits: &self.limits(launch),
-            nice: launch.attributes.nice,
-            oom_score_adj: self.oom_score_adj(launch),
-            credentials: prepared.credentials.as_ref(),
-            directory: prepared.directory.as_deref(),
-            umask: launch.umask,
-            parent_death_signal: launch.attributes.parent_death_signal,
-            keep_signals: launch.keep_signals.then_some(&self.saved),
-        })?;
-        self.outputs.follow(spawned.pid, streams);
-        let process = Process {
-            child,
-            leads_group: launch.own_process_group,
-            kill_group: launch.own_process_group && launch.kill_process_group,
-            status: Some(spawned.status),
-            hearing: Hearing::new(
-                notify,
-                ready.map(|(_, (ours, _))| ours),
-                (launch.fd_store > 0).then_some((place, launch.fd_store)),
-            )
-            .unless_deaf(),
-            uid: prepared.other_user().unwrap_or_else(creds::our_uid),
-            life_sign,
-        };
-        if let Some((ours, _)) = connection {
-            ours.set_nonblocking(true)?;
-            self.connections.push((spawned.pid, process.uid, ours.into()));
-        }
-        self.keep(spawned.pid, process);
-        Ok(spawned.pid)
-    }
-
     /// Takes a process that was forked into account.
     pub(super) fn keep(&mut self, pid: i32, process: Process) {
         self.pids.insert(process.child, pid);
@@ -373,6 +248,16 @@ impl Workers {
     /// The pid of a child that is not reaped.
     pub(super) fn pid(&self, child: ChildId) -> Option<i32> {
         self.pids.get(&child).copied()
+    }
+
+    /// Mask and ignored signals that the manager was started with.
+    pub(super) fn signals_at_start(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// Our own pid.
+    pub(super) fn manager(&self) -> i32 {
+        self.manager
     }
 
     /// The limits of what is started like this: those that the manager was started with, and what was asked for.

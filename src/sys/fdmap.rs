@@ -20,8 +20,10 @@ pub(super) const GAP: RawFd = -1;
 #[derive(Debug)]
 pub(super) struct Arrangement {
     steps: Vec<Step>,
-    /// Where each source stands as the steps go on; the last one is the pipe for the report.
+    /// Where each source stands as the steps go on.
     held: Vec<RawFd>,
+    /// Where the pipe for the report stands.
+    report: RawFd,
 }
 
 /// One system call of the child. The number is that of a source, and where it has one, its target.
@@ -43,17 +45,26 @@ trait Table {
 }
 
 impl Arrangement {
-    /// `sources[n]` is to stand at `n` unless it is a [`GAP`], and `report` wherever it is not in the way. What of ours
-    /// stands at a gap is close-on-exec, as everything.
-    pub(super) fn new(sources: &[RawFd], report: RawFd) -> Arrangement {
-        let held: Vec<RawFd> = sources.iter().copied().chain([report]).collect();
-        let at_target = |n: usize| n < sources.len() && usize::try_from(held[n]) == Ok(n);
-        let among_targets = |n: usize| usize::try_from(held[n]).is_ok_and(|held| held < sources.len());
-        let lift = (0..held.len()).rev().filter(|&n| among_targets(n) && !at_target(n)).map(Step::Lift);
+    /// `sources[n]` is to stand at `n` unless it is a [`GAP`]. What of ours stands at a gap is close-on-exec, as
+    /// everything.
+    pub(super) fn new(sources: Vec<RawFd>) -> Arrangement {
+        let at_target = |n: usize| usize::try_from(sources[n]) == Ok(n);
+        let lifted = |n: usize| among_targets(sources[n], sources.len()) && !at_target(n);
+        let lift = (0..sources.len()).rev().filter(|&n| lifted(n)).map(Step::Lift);
         let wanted = (0..sources.len()).filter(|&n| sources[n] != GAP);
         let place = wanted.map(|n| if at_target(n) { Step::Keep(n) } else { Step::Place(n) });
         let steps = lift.chain(place).collect();
-        Arrangement { steps, held }
+        Arrangement { steps, held: sources, report: -1 }
+    }
+
+    /// The pipe for the report, which is to stand wherever it is not in the way.
+    pub(super) fn report_by(&mut self, report: RawFd) {
+        self.report = report;
+    }
+
+    /// How many targets there are, one after the other from 0 on.
+    pub(super) fn targets(&self) -> usize {
+        self.held.len()
     }
 
     /// For the forked child: no allocation, no lock.
@@ -63,11 +74,14 @@ impl Arrangement {
 
     /// Where the pipe for the report stands, also after a step that failed.
     pub(super) fn report(&self) -> RawFd {
-        self.held.last().copied().unwrap_or(-1)
+        self.report
     }
 
     fn carry_out_on(&mut self, table: &mut impl Table) -> io::Result<()> {
-        let floor = (self.held.len() - 1) as RawFd;
+        let floor = self.held.len() as RawFd;
+        if among_targets(self.report, self.held.len()) {
+            self.report = table.copy_above(self.report, floor)?;
+        }
         for &step in &self.steps {
             match step {
                 Step::Lift(n) => self.held[n] = table.copy_above(self.held[n], floor)?,
@@ -77,6 +91,10 @@ impl Arrangement {
         }
         Ok(())
     }
+}
+
+fn among_targets(descriptor: RawFd, targets: usize) -> bool {
+    usize::try_from(descriptor).is_ok_and(|descriptor| descriptor < targets)
 }
 
 /// The descriptors of this process.
@@ -141,7 +159,8 @@ mod tests {
 
     fn check(sources: &[RawFd], report: RawFd) {
         let mut table = manager();
-        let mut arrangement = Arrangement::new(sources, report);
+        let mut arrangement = Arrangement::new(sources.to_vec());
+        arrangement.report_by(report);
         arrangement.carry_out_on(&mut table).unwrap();
         assert_eq!(table.0[&arrangement.report()], (report, true), "report of {sources:?}, {report}");
         let open: BTreeMap<RawFd, RawFd> = table
@@ -202,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_in_place_costs_no_copy() {
-        let steps = Arrangement::new(&[5, 1, 2, 7], 6).steps;
+        let steps = Arrangement::new(vec![5, 1, 2, 7]).steps;
         assert_eq!(steps, [Step::Place(0), Step::Keep(1), Step::Keep(2), Step::Place(3)]);
     }
 
@@ -222,7 +241,8 @@ mod tests {
         }
         for report in 3..=12 {
             let mut table = Full(manager());
-            let mut arrangement = Arrangement::new(&[0, 1, 2, 4, 3], report);
+            let mut arrangement = Arrangement::new(vec![0, 1, 2, 4, 3]);
+            arrangement.report_by(report);
             assert!(arrangement.carry_out_on(&mut table).is_err());
             assert_eq!(table.0.0[&arrangement.report()], (report, true));
         }

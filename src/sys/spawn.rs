@@ -1,13 +1,14 @@
 //! Starting a worker: fork(2), the steps of the child, execve(2).
 //!
 //! Everything is allocated and looked up before the fork. The child makes async-signal-safe calls only, in the order of
-//! [`Child::steps`], and tells a failure as stage and errno by a close-on-exec pipe: its end without a word means that
+//! [`Prepared::steps`], and tells a failure as stage and errno by a close-on-exec pipe: its end without a word means that
 //! the program runs. The manager never waits for that: the pipe is one more descriptor of its loop.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
 use libc::{
     AT_EMPTY_PATH, EPERM, ESRCH, PR_SET_PDEATHSIG, PRIO_PROCESS, RLIM_INFINITY, SYS_execveat, c_int, c_ulong,
@@ -124,7 +125,22 @@ pub struct Spawn<'a> {
     pub keep_signals: Option<&'a Saved>,
 }
 
-impl Spawn<'_> {
+impl<'a> Spawn<'a> {
+    /// Allocates and looks up all that the child needs.
+    pub fn prepare(self) -> Prepared<'a> {
+        let argv = self.argv.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect();
+        Prepared {
+            parent: unistd::getpid().as_raw(),
+            file: None,
+            argv,
+            envp: self.env.pointers(),
+            descriptors: Arrangement::new(self.sources()),
+            oom_score_adj: self.oom_score_adj.map(|score| score.to_string()),
+            groups: vec![0; self.credentials.map_or(0, |credentials| credentials.groups.len() + 1)],
+            spawn: self,
+        }
+    }
+
     /// What is to stand at 0, 1, 2...
     fn sources(&self) -> Vec<RawFd> {
         let mut sources: Vec<RawFd> = self.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
@@ -174,33 +190,12 @@ const STAGES: [Stage; 11] = [
     Stage::Exec,
 ];
 
-/// Forks a child that becomes the program. It returns as soon as there is a child, whatever becomes of it.
+/// Prepares a child and forks it.
 ///
 /// # Errors
-/// No descriptors for the pipe, or no process: [`Stage::Fork`].
+/// As [`Prepared::fork`].
 pub fn spawn(spawn: Spawn<'_>) -> io::Result<Spawned> {
-    fault::hit("pipe2")?;
-    let (status, report) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let sources = spawn.sources();
-    let file = spawn.file.map(|file| above(file, sources.len())).transpose()?;
-    let descriptors = Arrangement::new(&sources, report.as_raw_fd());
-    let mut child = Child::prepare(&spawn, descriptors, file.as_ref());
-
-    // Unblocked when this function returns, after the child has its process group on this side too.
-    let _blocked = signals::block_all()?;
-    fault::hit("fork")?;
-    // SAFETY: the child does nothing but `run`, which neither allocates nor locks and does not return.
-    let pid = cvt(unsafe { libc::fork() })?;
-    if pid == 0 {
-        child.run();
-    }
-    if spawn.process_group {
-        // On both sides, so that the group exists for whoever acts on it first. Here it may come too late, when the
-        // child has done it and runs its program (EACCES); whether it could be done is told by the child.
-        // SAFETY: numbers only.
-        unsafe { libc::setpgid(pid, pid) };
-    }
-    Ok(Spawned { pid, status })
+    spawn.prepare().fork()
 }
 
 /// A copy of a descriptor where none is put that the child is given.
@@ -237,9 +232,9 @@ fn decode(report: [u8; 8]) -> Status {
     Status::Failed(stage, report as u32 as i32)
 }
 
-/// What the child needs, all of it in memory before the fork.
-struct Child<'a> {
-    spawn: &'a Spawn<'a>,
+/// What a child needs, all of it in memory before the fork.
+pub struct Prepared<'a> {
+    spawn: Spawn<'a>,
     parent: pid_t,
     /// To be executed instead of the path.
     file: Option<RawFd>,
@@ -253,19 +248,37 @@ struct Child<'a> {
 
 type Step<T = ()> = Result<T, (Stage, io::Error)>;
 
-impl<'a> Child<'a> {
-    fn prepare(spawn: &'a Spawn<'a>, descriptors: Arrangement, file: Option<&OwnedFd>) -> Child<'a> {
-        let argv = spawn.argv.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
-        Child {
-            spawn,
-            parent: unistd::getpid().as_raw(),
-            file: file.map(AsRawFd::as_raw_fd),
-            argv,
-            envp: spawn.env.pointers(),
-            descriptors,
-            oom_score_adj: spawn.oom_score_adj.map(|score| score.to_string()),
-            groups: vec![0; spawn.credentials.map_or(0, |credentials| credentials.groups.len() + 1)],
+impl Prepared<'_> {
+    /// Forks a child that becomes the program. It returns as soon as there is a child, whatever becomes of it.
+    ///
+    /// Of several children that are started at once, all are best prepared before the first is forked: each page that is
+    /// written between two forks is copied.
+    ///
+    /// # Errors
+    /// No descriptors for the pipe, or no process: [`Stage::Fork`].
+    pub fn fork(&mut self) -> io::Result<Spawned> {
+        // Not before: whoever is forked has a copy of it, and its end is not seen until each of them runs its program.
+        fault::hit("pipe2")?;
+        let (status, report) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        self.descriptors.report_by(report.as_raw_fd());
+        let file = self.spawn.file.map(|file| above(file, self.descriptors.targets())).transpose()?;
+        self.file = file.as_ref().map(AsRawFd::as_raw_fd);
+
+        // Unblocked when this function returns, after the child has its process group on this side too.
+        let _blocked = signals::block_all()?;
+        fault::hit("fork")?;
+        // SAFETY: the child does nothing but `run`, which neither allocates nor locks and does not return.
+        let pid = cvt(unsafe { libc::fork() })?;
+        if pid == 0 {
+            self.run();
         }
+        if self.spawn.process_group {
+            // On both sides, so that the group exists for whoever acts on it first. Here it may come too late, when the
+            // child has done it and runs its program (EACCES); whether it could be done is told by the child.
+            // SAFETY: numbers only.
+            unsafe { libc::setpgid(pid, pid) };
+        }
+        Ok(Spawned { pid, status })
     }
 
     fn run(&mut self) -> ! {
@@ -281,7 +294,7 @@ impl<'a> Child<'a> {
 
     /// In this order, as each step needs what the ones before it have not taken away yet.
     fn steps(&mut self) -> Step<Infallible> {
-        let spawn = self.spawn;
+        let spawn = &self.spawn;
         // First: from here on a signal to the group of the manager passes it by.
         if spawn.process_group {
             self.own_process_group().map_err(at(Stage::ProcessGroup))?;
