@@ -65,6 +65,8 @@ pub struct OwnProcess {
     pub title: Option<String>,
     /// How it replaces its own image.
     pub reexec: Reexec,
+    /// A SIGHUP that was ignored at the start, as nohup(1) has it, means what it does otherwise.
+    pub heeds_hangup: bool,
     /// File that tells who serves while it runs: a line `GENERATION:PID` for each worker.
     #[serde(with = "crate::octets")]
     pub status_file: Option<PathBuf>,

@@ -21,7 +21,12 @@ fn worker_entry() {
 /// `remuda start_server OPTIONS --pid-file PID --status-file STATUS -- PROGRAM`, where the program does what `script` says.
 fn start(script: &str, options: &[&str]) -> Manager {
     let setup = setup("");
-    let mut command = asking(&setup.path(""), options);
+    let command = asking(&setup.path(""), options);
+    start_as(setup, command, script)
+}
+
+/// The same by a command that lacks the program alone.
+fn start_as(setup: Setup, mut command: Command, script: &str) -> Manager {
     command.arg("--").arg(setup.path("program"));
     command.args(["--exact", "worker_entry", "--nocapture", "--test-threads=1"]);
     command.env(worker::SCRIPT, script);
@@ -101,6 +106,19 @@ fn a_program_finds_its_sockets_and_is_replaced_and_stopped_by_command() {
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains("pid file pid: it does not exist"), "{refused:?}");
     }
+}
+
+#[test]
+fn a_hangup_replaces_the_worker_also_under_nohup() {
+    let setup = setup("");
+    let mut command = Command::new("nohup");
+    command.arg(REMUDA).args(asking(&setup.path(""), &["--interval", "0"]).get_args());
+    let mut manager = start_as(setup, command, "serve");
+    generations(&manager, &[1]);
+    let restarted = ask(&manager, "--restart");
+    assert_eq!(restarted.code, Some(0), "{restarted:?}");
+    generations(&manager, &[2]);
+    assert_eq!(manager.stop(), Some(0));
 }
 
 #[test]

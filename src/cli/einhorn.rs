@@ -350,6 +350,7 @@ impl Given {
             source: None,
             subreaper: false,
             own: OwnProcess {
+                heeds_hangup: true,
                 nice: self.nice.0,
                 title: Some(format!("einhorn: {title}")),
                 reexec: Reexec { command: self.reexec_as, tail: free, drop: self.drop },

@@ -245,7 +245,7 @@ impl Given {
             pidfile: self.pid_file,
             source: None,
             subreaper: false,
-            own: OwnProcess { status_file: self.status_file, ..OwnProcess::default() },
+            own: OwnProcess { status_file: self.status_file, heeds_hangup: true, ..OwnProcess::default() },
         })))
     }
 

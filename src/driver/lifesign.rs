@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::Journal;
 use crate::plan::WatchFile;
 use crate::supervisor::event::ChildId;
-use crate::sys::clock;
 use crate::sys::creds::Credentials;
 use crate::sys::watchfile::{self, Stamp};
+use crate::sys::{clock, reason};
 
 /// How often a file is looked at in the time that a worker has: a sign that comes in time is seen in time.
 const LOOKS: u32 = 4;
@@ -64,11 +65,6 @@ impl LifeSign {
         Ok(LifeSign { path, stamp, every, next: clock::now_ms().saturating_add(every) })
     }
 
-    /// For the worker's environment.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// When to look at it.
     pub(super) fn deadline(&self) -> u64 {
         self.next
@@ -86,8 +82,15 @@ impl LifeSign {
     }
 
     /// Removes the file.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    fn remove(&self) -> io::Result<()> {
         watchfile::remove(&self.path)
+    }
+
+    /// Removes the file of a worker that is gone, or did not come.
+    pub(super) fn clear(&self, journal: &mut Journal) {
+        if let Err(error) = self.remove() {
+            journal.complain(&format!("cannot remove {}: {}", self.path.display(), reason(error)));
+        }
     }
 }
 

@@ -273,7 +273,7 @@ impl Driver {
         let now = Mono(clock::now_ms());
         let core = &mut self.core;
         core.handle(now, Event::Reexeced);
-        self.workers.give_up_lost(|event| core.handle(now, event));
+        self.workers.give_up_lost(&mut self.journal, |event| core.handle(now, event));
         self.workers.reap(&mut self.journal, |event| core.handle(now, event));
         for signal in received {
             core.handle(now, super::received(signal, self.terminal));

@@ -35,8 +35,6 @@ pub(super) struct Order {
 
 /// All that a worker is started with.
 struct Outfit<'a> {
-    child: ChildId,
-    place: Place,
     generation: &'a Generation,
     environment: EnvBlock,
     argv: Cow<'a, [CString]>,
@@ -52,7 +50,12 @@ struct Outfit<'a> {
 
 impl Outfit<'_> {
     /// What stands at 0, 1, 2... in the worker.
-    fn descriptors<'a>(&'a self, workers: &'a Workers, stdin: &'a io::Stdin) -> Vec<BorrowedFd<'a>> {
+    fn descriptors<'a>(
+        &'a self,
+        place: Place,
+        workers: &'a Workers,
+        stdin: &'a io::Stdin,
+    ) -> Vec<BorrowedFd<'a>> {
         let Generation { launch, surroundings, .. } = self.generation;
         let input = match launch.stdin {
             Stdin::Null => workers.null.as_fd(),
@@ -60,7 +63,7 @@ impl Outfit<'_> {
         };
         let [output, errors] = self.streams.descriptors();
         let sockets = surroundings.listeners.iter().map(|listener| listener.as_fd());
-        let kept = workers.kept.of(self.place).map(|(_, descriptor)| descriptor);
+        let kept = workers.kept.of(place).map(|(_, descriptor)| descriptor);
         let connection = self.connection.as_ref().map(|(_, theirs)| theirs.as_fd());
         [input, output, errors].into_iter().chain(sockets).chain(kept).chain(connection).collect()
     }
@@ -97,33 +100,76 @@ impl Workers {
         journal: &mut Journal,
         mut tell: impl FnMut(Event),
     ) {
-        for order in orders {
-            mend(order, groups, journal);
+        for order in self.spawn_together(orders, groups, journal, &mut tell) {
+            // It may have lacked only what those held that were started with it.
+            let alone = std::slice::from_ref(order);
+            self.spawn_together(alone, groups, journal, &mut tell);
         }
-        let mut failed = Vec::new();
+    }
+
+    /// Starts workers and tells how that went, but for those of several for which there were no descriptors left: these are
+    /// returned.
+    fn spawn_together<'a>(
+        &mut self,
+        orders: &'a [Order],
+        groups: &mut BTreeMap<GroupId, Group>,
+        journal: &mut Journal,
+        tell: &mut impl FnMut(Event),
+    ) -> Vec<&'a Order> {
+        let mut lacking = Vec::new();
+        let mut failed = |order: &'a Order, error: &io::Error, tell: &mut dyn FnMut(Event)| {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            if orders.len() > 1 && matches!(errno, libc::EMFILE | libc::ENFILE) {
+                lacking.push(order);
+            } else {
+                tell(Event::SpawnFailed { child: order.child, stage: Stage::Fork, errno });
+            }
+        };
+        // What is kept for a slot is the same from here to the last fork: workers are told how much it is.
+        if let Err(error) = self.kept.refresh() {
+            orders.iter().for_each(|order| failed(order, &error, tell));
+            return lacking;
+        }
+        for order in orders {
+            self.settle(order, groups, journal);
+        }
         let mut outfits = Vec::with_capacity(orders.len());
         for order in orders {
             match self.outfit(order, groups, journal) {
-                Ok(outfit) => outfits.push(outfit),
-                Err(error) => failed.push((order.child, error)),
+                Ok(outfit) => outfits.push((order, outfit)),
+                Err(error) => failed(order, &error, tell),
             }
         }
         let forked = self.fork(&outfits);
-        for (outfit, spawned) in outfits.into_iter().zip(forked) {
-            let child = outfit.child;
+        for ((order, outfit), spawned) in outfits.into_iter().zip(forked) {
             match spawned {
                 Ok(spawned) => {
                     let pid = spawned.pid;
-                    self.admit(outfit, spawned);
-                    tell(Event::Forked { child, pid });
+                    self.admit(order, outfit, spawned);
+                    tell(Event::Forked { child: order.child, pid });
                 }
-                Err(error) => failed.push((child, error)),
+                Err(error) => {
+                    if let Some(sign) = &outfit.life_sign {
+                        sign.clear(journal);
+                    }
+                    failed(order, &error, tell);
+                }
             }
         }
-        for (child, error) in failed {
-            let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            tell(Event::SpawnFailed { child, stage: Stage::Fork, errno });
+        lacking
+    }
+
+    /// Looks up what a generation is made of where that was moved away, and closes what is kept beyond its limit.
+    fn settle(&mut self, order: &Order, groups: &mut BTreeMap<GroupId, Group>, journal: &mut Journal) {
+        let Some(group) = groups.get_mut(&order.place.group) else { return };
+        let mut generations = group.generations.iter_mut();
+        let Some((_, generation)) = generations.find(|(number, _)| *number == order.generation) else {
+            return;
+        };
+        if let Some(sentence) = generation.mend() {
+            journal.line(Level::Warn, &format!("{}: {sentence}", group.spec.name));
         }
+        self.kept.limit(order.place, generation.launch.fd_store);
     }
 
     /// Opens and allocates all that a worker is started with.
@@ -142,21 +188,13 @@ impl Workers {
 
         let listens = around.notify && launch.handoff.conventions.contains(&Convention::Notify);
         let notify = listens.then(NotifySocket::open).transpose()?;
-        let life_sign = match (&launch.watch_file, around.watchdog) {
-            (Some(file), Some(span)) => {
-                let file =
-                    lifesign::place(file, around.control_path.as_deref(), name, (child, self.manager()))?;
-                let shown = file.0.clone();
-                let created = LifeSign::create(file, span, generation.credentials.as_ref());
-                Some(created.inspect_err(|error| {
-                    let why = format!("cannot create {}: {error}", shown.display());
-                    journal.line(Level::Error, &format!("{name}: {why}"));
-                })?)
+        let watch_file = match &launch.watch_file {
+            Some(file) if around.watchdog.is_some() => {
+                let control = around.control_path.as_deref();
+                Some(lifesign::place(file, control, name, (child, self.manager()))?)
             }
-            (_, _) => None,
+            Some(_) | None => None,
         };
-        self.kept.refresh()?;
-        self.kept.limit(place, launch.fd_store);
         let kept: Vec<&str> = self.kept.of(place).map(|(name, _)| name).collect();
         let context = WorkerContext {
             slot: place.slot,
@@ -164,7 +202,7 @@ impl Workers {
             generation: number.0,
             notify: notify.as_ref().map(|socket| OsStr::new(socket.name())),
             watchdog: around.watchdog,
-            watch_file: life_sign.as_ref().map(|sign| sign.path().as_os_str()),
+            watch_file: watch_file.as_ref().map(|(path, _)| path.as_os_str()),
             fd_store: launch.fd_store,
             kept: &kept,
         };
@@ -178,39 +216,38 @@ impl Workers {
         }
         let ready = launch.ready_fd.map(|_| stream::pipe()).transpose()?;
         let limits = self.limits(launch);
-        Ok(Outfit {
-            child,
-            place,
-            generation,
-            environment,
-            argv,
-            limits,
-            streams,
-            notify,
-            connection,
-            ready,
-            life_sign,
-        })
+        // Last, since it would stay where anything else fails.
+        let life_sign = watch_file.zip(around.watchdog).map(|(file, span)| {
+            let shown = file.0.clone();
+            let created = LifeSign::create(file, span, generation.credentials.as_ref());
+            created.inspect_err(|error| {
+                let why = format!("cannot create {}: {error}", shown.display());
+                journal.line(Level::Error, &format!("{name}: {why}"));
+            })
+        });
+        let life_sign = life_sign.transpose()?;
+        Ok(Outfit { generation, environment, argv, limits, streams, notify, connection, ready, life_sign })
     }
 
     /// Forks one after the other and does nothing else meanwhile.
-    fn fork(&self, outfits: &[Outfit<'_>]) -> Vec<io::Result<Spawned>> {
+    fn fork(&self, outfits: &[(&Order, Outfit<'_>)]) -> Vec<io::Result<Spawned>> {
         let stdin = io::stdin();
-        let descriptors: Vec<_> = outfits.iter().map(|outfit| outfit.descriptors(self, &stdin)).collect();
+        let descriptors: Vec<_> =
+            outfits.iter().map(|(order, outfit)| outfit.descriptors(order.place, self, &stdin)).collect();
         let both = outfits.iter().zip(&descriptors);
         let mut prepared: Vec<Prepared<'_>> =
-            both.map(|(outfit, descriptors)| outfit.prepare(self, descriptors)).collect();
+            both.map(|((_, outfit), descriptors)| outfit.prepare(self, descriptors)).collect();
         prepared.iter_mut().map(Prepared::fork).collect()
     }
 
     /// Takes a worker that was forked into account.
-    fn admit(&mut self, outfit: Outfit<'_>, spawned: Spawned) {
+    fn admit(&mut self, order: &Order, outfit: Outfit<'_>, spawned: Spawned) {
         let launch = &outfit.generation.launch;
         let uid = outfit.generation.other_user().unwrap_or_else(creds::our_uid);
-        let store = (launch.fd_store > 0).then_some((outfit.place, launch.fd_store));
+        let store = (launch.fd_store > 0).then_some((order.place, launch.fd_store));
         let hearing = Hearing::new(outfit.notify, outfit.ready.map(|(ours, _)| ours), store);
         let process = Process {
-            child: outfit.child,
+            child: order.child,
             leads_group: launch.own_process_group,
             kill_group: launch.own_process_group && launch.kill_process_group,
             status: Some(spawned.status),
@@ -223,15 +260,5 @@ impl Workers {
             self.connections.push((spawned.pid, uid, ours.into()));
         }
         self.keep(spawned.pid, process);
-    }
-}
-
-/// Looks up what a generation is made of where that was moved away.
-fn mend(order: &Order, groups: &mut BTreeMap<GroupId, Group>, journal: &mut Journal) {
-    let Some(group) = groups.get_mut(&order.place.group) else { return };
-    let mut generations = group.generations.iter_mut();
-    let generation = generations.find(|(number, _)| *number == order.generation);
-    if let Some(sentence) = generation.and_then(|(_, generation)| generation.mend()) {
-        journal.line(Level::Warn, &format!("{}: {sentence}", group.spec.name));
     }
 }

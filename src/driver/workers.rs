@@ -229,11 +229,18 @@ impl Workers {
 
     /// Takes those for dead that are no children of ours: somebody has reaped them while this process ran another
     /// program, such as a shell that executed us.
-    pub(super) fn give_up_lost(&mut self, mut tell: impl FnMut(Event)) {
+    pub(super) fn give_up_lost(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
         let lost: Vec<i32> = self.by_pid.keys().copied().filter(|&pid| !reap::is_child(pid)).collect();
         for pid in lost {
             if let Some(process) = self.by_pid.remove(&pid) {
                 self.pids.remove(&process.child);
+                if let Some(sign) = &process.life_sign {
+                    sign.clear(journal);
+                }
+                let remains = Remains { words: self.outputs.last_words(pid, journal), ..Remains::default() };
+                if remains != Remains::default() {
+                    tell(Event::Remains { child: process.child, remains });
+                }
                 tell(Event::Exited { child: process.child, exit: Exit::Unknown });
             }
         }
@@ -400,8 +407,8 @@ impl Workers {
                 Some(process) => {
                     let child = process.child;
                     self.pids.remove(&child);
-                    if let Some(Err(error)) = process.life_sign.as_ref().map(LifeSign::remove) {
-                        journal.complain(&format!("cannot remove a watch file: {}", reason(error)));
+                    if let Some(sign) = &process.life_sign {
+                        sign.clear(journal);
                     }
                     if exit == Exit::Signal(Signal::KILL) {
                         oom_kills = Some(oom_kills.unwrap_or_else(|| self.new_oom_kills()));

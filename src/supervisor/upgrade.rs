@@ -25,6 +25,9 @@ use crate::error::Code;
 use crate::plan::{Level, Restart, UpgradeMode};
 use crate::process::Stage;
 
+/// Most workers of a group that are asked for before whatever else has happened is looked at.
+const SPAWNS_AT_A_LOOK: usize = 64;
+
 /// The replacement of a group's workers that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Rollout {
@@ -347,6 +350,8 @@ impl Supervisor {
     }
 
     /// Starts the modern workers that are missing, as far as the mode, the limits and the back-off allow.
+    ///
+    /// No more than a number of them at a look: whatever else happens need not wait until a group of thousands is started.
     pub(super) fn replenish(&mut self, id: GroupId, views: &mut [SlotView], now: Mono) {
         let group = &self.groups[id.0];
         let stop_first = group.mode() == UpgradeMode::StopFirst;
@@ -369,6 +374,7 @@ impl Supervisor {
         }
         let wanted = self.workers_of(id).filter(|child| child.slot < group.target()).count();
         let mut places = group.max_workers().saturating_sub(u32::try_from(wanted).unwrap_or(u32::MAX));
+        let mut asked = 0;
         for (slot, view) in (0u32..).zip(views.iter_mut()) {
             let group = &mut self.groups[id.0];
             let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };
@@ -385,6 +391,11 @@ impl Supervisor {
             if blocked || places == 0 || !group.may_try(vacancy, now, in_flight) {
                 continue;
             }
+            if asked == SPAWNS_AT_A_LOOK {
+                group.dirty = true;
+                return;
+            }
+            asked += 1;
             if let Some(slot) = group.slot_mut(slot) {
                 slot.vacancy = Vacancy::Open;
             }

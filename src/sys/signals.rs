@@ -329,6 +329,14 @@ pub(super) fn is_ignored(number: c_int) -> bool {
     }
 }
 
+/// Ends the ignoring of a signal that this process was started with; to be called before [`Signals::install`].
+///
+/// # Errors
+/// What sigaction(2) says.
+pub fn heed(Signal(number): Signal) -> io::Result<()> {
+    set_action(number, &plain_action(SIG_DFL)).map(drop)
+}
+
 fn plain_action(handler: usize) -> libc::sigaction {
     // SAFETY: a structure of numbers and of a pointer that may be null; zero is a value of each.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };

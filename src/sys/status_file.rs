@@ -10,25 +10,36 @@ use super::pidfile;
 #[derive(Debug)]
 pub struct StatusFile {
     path: PathBuf,
-    told: String,
+    /// What it holds, as far as that is known.
+    told: Option<String>,
+    /// That it cannot be written was told.
+    complained: bool,
 }
 
 impl StatusFile {
     /// To be written at this path.
     pub fn at(path: PathBuf) -> StatusFile {
-        StatusFile { path, told: String::new() }
+        StatusFile { path, told: None, complained: false }
     }
 
     /// Tells of these workers, by generation and pid, if that is something new. The new file takes the place of the old one
-    /// at once; what fails is not tried again before there is more to tell.
+    /// at once. What fails is tried again each time, and told once.
     pub fn tell(&mut self, workers: impl Iterator<Item = (u32, i32)>) -> io::Result<()> {
         let lines: String = workers.map(|(generation, pid)| format!("{generation}:{pid}\n")).collect();
-        if lines == self.told {
+        if self.told.as_ref() == Some(&lines) {
             return Ok(());
         }
-        let written = self.write(&lines);
-        self.told = lines;
-        written
+        // One that somebody has left behind tells of workers that are none of ours.
+        let left_behind = self.told.is_none() && lines.is_empty();
+        match if left_behind { self.remove() } else { self.write(&lines) } {
+            Ok(()) => {
+                self.told = Some(lines);
+                self.complained = false;
+                Ok(())
+            }
+            Err(_) if std::mem::replace(&mut self.complained, true) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn write(&self, lines: &str) -> io::Result<()> {
@@ -39,7 +50,7 @@ impl StatusFile {
     }
 
     /// Removes it, if it was ever written.
-    pub fn remove(self) -> io::Result<()> {
+    pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Err(_) | Ok(()) => Ok(()),
@@ -84,11 +95,24 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once() {
+    fn a_failure_is_told_once_and_made_up_for() {
         let directory = scratch("status-file-nowhere");
-        let mut file = StatusFile::at(directory.join("none/status"));
+        let path = directory.join("none/status");
+        let mut file = StatusFile::at(path.clone());
         assert!(file.tell([(1, 17)].into_iter()).is_err());
         assert!(file.tell([(1, 17)].into_iter()).is_ok());
+        fs::create_dir(directory.join("none")).unwrap();
+        file.tell([(1, 17)].into_iter()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1:17\n");
         file.remove().unwrap();
+    }
+
+    #[test]
+    fn one_that_was_left_behind_goes_at_once() {
+        let directory = scratch("status-file-old");
+        let path = directory.join("status");
+        fs::write(&path, "7:123\n").unwrap();
+        StatusFile::at(path.clone()).tell([].into_iter()).unwrap();
+        assert!(!path.exists());
     }
 }

@@ -15,6 +15,21 @@ fn term_stops_gracefully_and_exits_with_zero() {
 }
 
 #[test]
+fn it_does_not_wait_until_thousands_are_started() {
+    let start = GroupStart { name: "web".into(), sockets: Vec::new(), policy: policy(5000) };
+    let identity = Identity { name: "bench".into(), pid: 1 };
+    let mut machine = Supervisor::new(identity, vec![start], Mono(0), 1);
+    machine.handle(Mono(0), Event::Start);
+    let next = |machine: &mut Supervisor| {
+        std::iter::from_fn(|| machine.poll_action()).find(|action| matches!(action, Action::Spawn { .. }))
+    };
+    assert!(next(&mut machine).is_some());
+    machine.handle(Mono(0), Event::Signaled(Signal::TERM));
+    let more = std::iter::from_fn(|| next(&mut machine)).count();
+    assert_eq!(more, 63, "those of the look that was under way");
+}
+
+#[test]
 fn a_worker_that_has_to_be_killed_makes_it_one() {
     let mut bench = Bench::up(policy(1));
     bench.signal(Signal::TERM);
