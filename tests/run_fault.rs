@@ -277,3 +277,21 @@ fn a_long_shortage_of_processes_ends() {
     assert_eq!(manager.pids("ready").len(), 4);
     assert_eq!(manager.stop(), Some(0));
 }
+
+#[test]
+fn a_start_that_fails_leaves_no_watch_file() {
+    let setup = setup("");
+    let groups = setup.path("groups.toml");
+    let group = "[web]\nexec_start = ['sleep', '1000']\nack = 'none'\nlive_check_timeout = '60s'\nbackoff = '20ms:1:20ms'\n";
+    std::fs::write(&groups, group).unwrap();
+    let mut command = std::process::Command::new(support::REMUDA);
+    command.args(["run", "-c"]).arg(&groups).arg("--control").arg(setup.path("c.sock"));
+    command.env("FAULT", "fork:1:EAGAIN,fork:2:EAGAIN");
+    let mut manager = setup.start_as(command);
+    manager.up();
+    manager.log.line("unable to fork: try again");
+    let names = std::fs::read_dir(manager.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    let files = names.filter(|name| name.to_string_lossy().starts_with("firestarter-process-"));
+    assert_eq!(files.count(), 1, "that of the worker");
+    assert_eq!(manager.stop(), Some(0));
+}

@@ -15,7 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use support::process::{descriptors, environment, nofile, status_field};
-use support::{Manager, Setup, http, root, setup, worker};
+use support::{Manager, REMUDA, Setup, http, root, setup, worker};
 
 #[test]
 fn worker_entry() {
@@ -187,6 +187,26 @@ fn the_limit_of_descriptors_is_that_of_the_start() {
     let hard = hard.to_string();
     assert_eq!(nofile(worker), ("123".to_owned(), hard.clone()));
     assert_eq!(nofile(manager.pid()), (hard.clone(), hard), "the manager takes what it can get");
+}
+
+#[test]
+fn workers_that_start_together_are_content_with_what_they_need_one_after_the_other() {
+    let eight = || asleep(setup("")).options("-n 8 --stdout-log prefix --stderr-log prefix");
+    let manager = eight().start();
+    manager.up();
+    let quiet = descriptors(manager.pid()).len();
+    drop(manager);
+    // Until they are listened to again, each has a pipe more by which it tells that its program runs; only the last one
+    // needs the other ends of its two. Together they would need seven times one of these more.
+    let setup = eight();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -n {}; exec \"$0\" \"$@\"", quiet + 13), REMUDA])
+        .args(setup.words());
+    let manager = setup.start_as(command);
+    manager.up();
+    assert_eq!(manager.pids("ready").len(), 8);
+    assert!(!manager.log.text().contains("too many open files"), "{}", manager.log.text());
 }
 
 #[test]

@@ -233,15 +233,7 @@ impl Workers {
         let lost: Vec<i32> = self.by_pid.keys().copied().filter(|&pid| !reap::is_child(pid)).collect();
         for pid in lost {
             if let Some(process) = self.by_pid.remove(&pid) {
-                self.pids.remove(&process.child);
-                if let Some(sign) = &process.life_sign {
-                    sign.clear(journal);
-                }
-                let remains = Remains { words: self.outputs.last_words(pid, journal), ..Remains::default() };
-                if remains != Remains::default() {
-                    tell(Event::Remains { child: process.child, remains });
-                }
-                tell(Event::Exited { child: process.child, exit: Exit::Unknown });
+                self.bury(pid, &process, (Exit::Unknown, Remains::default()), journal, &mut tell);
             }
         }
     }
@@ -360,6 +352,27 @@ impl Workers {
         self.oom_kills.zip(before).map_or(0, |(now, before)| now.saturating_sub(before))
     }
 
+    /// Tells the end of a process that has no pid any more, with its last words, and removes what only it made use of.
+    fn bury(
+        &mut self,
+        pid: i32,
+        process: &Process,
+        (exit, remains): (Exit, Remains),
+        journal: &mut Journal,
+        tell: &mut impl FnMut(Event),
+    ) {
+        let child = process.child;
+        self.pids.remove(&child);
+        if let Some(sign) = &process.life_sign {
+            sign.clear(journal);
+        }
+        let remains = Remains { words: self.outputs.last_words(pid, journal), ..remains };
+        if remains != Remains::default() {
+            tell(Event::Remains { child, remains });
+        }
+        tell(Event::Exited { child, exit });
+    }
+
     /// Takes in every dead child.
     pub(super) fn reap(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
         // Of this pass, as far as they are not explained.
@@ -405,23 +418,15 @@ impl Workers {
             }
             match self.by_pid.remove(&pid) {
                 Some(process) => {
-                    let child = process.child;
-                    self.pids.remove(&child);
-                    if let Some(sign) = &process.life_sign {
-                        sign.clear(journal);
-                    }
                     if exit == Exit::Signal(Signal::KILL) {
                         oom_kills = Some(oom_kills.unwrap_or_else(|| self.new_oom_kills()));
                     }
                     let remains = Remains {
                         core_dumped: death.core_dumped,
                         out_of_memory: exit == Exit::Signal(Signal::KILL) && claim(&mut oom_kills),
-                        words: self.outputs.last_words(pid, journal),
+                        ..Remains::default()
                     };
-                    if remains != Remains::default() {
-                        tell(Event::Remains { child, remains });
-                    }
-                    tell(Event::Exited { child, exit });
+                    self.bury(pid, &process, (exit, remains), journal, &mut tell);
                 }
                 None => {
                     self.strangers += 1;

@@ -49,7 +49,7 @@ impl StatusFile {
         written.map_err(|error| pidfile::discard(&temporary, error))
     }
 
-    /// Removes it, if it was ever written.
+    /// Removes it, if it is there.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -57,7 +57,12 @@ fn an_upgrade_is_told_from_beginning_to_end_across_a_new_image() {
 
 #[test]
 fn hup_upgrades_and_the_signals_that_end_it_have_their_status() {
-    let mut manager = start(POLITE, "-m manual");
+    // nohup(1) has HUP ignored at the start.
+    let setup = setup("");
+    let mut command = Command::new("nohup");
+    command.args([REMUDA, "einhorn"]);
+    let command = command_by(command, &setup, POLITE, "-m manual");
+    let mut manager = setup.start_as(command);
     alive(&manager, 1);
     let (old, _) = workers(&manager)[0];
     manager.signal(Signal::SIGUSR1);
