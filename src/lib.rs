@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use cli::{Outcome, Refusal, Stream};
 use error::{Code, Error, Result};
+use sys::signals;
 
 pub mod addr;
 pub mod ask;
@@ -73,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None if args.iter().skip(1).eq([driver::CAN_RESUME]) => {
             driver::can_resume().and_then(|()| print(Stream::Output, driver::RESUMABLE))
         }
-        None => cli::parse(args).and_then(perform),
+        None => cli::parse(args).inspect_err(|_| signals::release()).and_then(perform),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),
@@ -86,12 +87,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn perform(outcome: Outcome) -> Result<u8> {
+    // Those who run programs let signals in when they know what they mean.
+    let runs =
+        matches!(outcome, Outcome::Run(_) | Outcome::RunFile(_) | Outcome::Init(_) | Outcome::Decline(..));
+    if !runs {
+        signals::release();
+    }
     match outcome {
         Outcome::Run(plan) => driver::run(*plan),
         Outcome::Init(spec) => init::run(*spec),
         Outcome::RunFile(source) => match check::load(&source) {
             Ok(reading) => driver::run_file(reading, check::load),
-            Err(complaints) => Ok(complain(&complaints, true)),
+            Err(complaints) => {
+                signals::release();
+                Ok(complain(&complaints, true))
+            }
         },
         Outcome::Check(source) => {
             let found = check::check(&source);

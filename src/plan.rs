@@ -113,6 +113,16 @@ impl ManagerPolicy {
     pub fn native() -> Self {
         ManagerPolicy { tell_awaited: true, ..ManagerPolicy::default() }
     }
+
+    /// What a signal means. By PWR and RTMIN+3 those who run containers ask PID 1 to stop, whatever it is; any other one
+    /// without a meaning is to end nobody.
+    pub fn meaning(&self, signal: Signal) -> Meaning {
+        let unasked = || match signal {
+            signal if signal == Signal::PWR || signal == Signal::halt() => Meaning::Stop,
+            _ => Meaning::Nothing,
+        };
+        self.signals.get(&signal).copied().unwrap_or_else(unasked)
+    }
 }
 
 impl Default for ManagerPolicy {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Family, Level, LogFormat, LogTarget, Plan};
+use crate::plan::{Family, Level, LogFormat, LogTarget, Meaning, Plan};
+use crate::signame::Signal;
 
 /// What of the manager's own affairs was said, in the file or, with more weight, on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub struct Overrides {
     pub subreaper: Option<bool>,
     /// How long workers serve on after TERM.
     pub drain_delay: Option<Duration>,
+    /// What signals mean. The last word on a signal holds.
+    pub on_signal: Vec<(Signal, Meaning)>,
     /// Whose defaults hold for the groups.
     pub defaults: Option<Defaults>,
 }
@@ -48,6 +51,7 @@ impl Overrides {
             target: self.target.or(other.target),
             subreaper: self.subreaper.or(other.subreaper),
             drain_delay: self.drain_delay.or(other.drain_delay),
+            on_signal: [other.on_signal, self.on_signal].concat(),
             defaults: self.defaults.or(other.defaults),
         }
     }

@@ -43,6 +43,22 @@ impl Signal {
     pub const CHLD: Signal = Signal(libc::SIGCHLD);
     /// Lets a stopped process go on.
     pub const CONT: Signal = Signal(libc::SIGCONT);
+    /// Power fails. Managers of containers ask PID 1 to stop by it.
+    pub const PWR: Signal = Signal(libc::SIGPWR);
+
+    /// By which systemd is asked to halt, and so any PID 1 that is taken for it.
+    pub fn halt() -> Signal {
+        Signal(libc::SIGRTMIN() + 3)
+    }
+
+    /// Whether a process can be made to do something of its choice at it: not at KILL and STOP; CHLD has its meaning; and
+    /// after a fault of the program itself there is no way back.
+    pub fn can_be_given_a_meaning(self) -> bool {
+        let fixed = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD];
+        let faults = [libc::SIGILL, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV];
+        let of_c_library = 32..libc::SIGRTMIN();
+        !fixed.contains(&self.0) && !faults.contains(&self.0) && !of_c_library.contains(&self.0)
+    }
 }
 
 /// Other names for signals that `kill -l` and old manuals know.

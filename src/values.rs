@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::nearest::nearest;
 use crate::output::Overflow;
 use crate::plan::{
-    Backoff, Convention, Level, LogFormat, Meanwhile, Policy, Readiness, Restart, Share, Stdin, Success,
-    UpgradeMode,
+    Backoff, Convention, Level, LogFormat, Meaning, Meanwhile, Policy, Readiness, Restart, Share, Stdin,
+    Success, UpgradeMode,
 };
 use crate::probe::{self, Probe};
 use crate::signame::Signal;
@@ -56,6 +56,16 @@ pub const UPGRADES: [(&str, UpgradeMode); 3] = [
 pub const MEANWHILES: [(&str, Meanwhile); 3] =
     [("supersede", Meanwhile::Supersede), ("queue", Meanwhile::Queue), ("refuse", Meanwhile::Refuse)];
 
+/// What a signal to the manager may be made to mean by `--on-signal`.
+pub const MEANINGS: [(&str, Meaning); 6] = [
+    ("stop", Meaning::Stop),
+    ("stop-now", Meaning::StopNow),
+    ("upgrade", Meaning::Upgrade),
+    ("reload", Meaning::Reload),
+    ("reopen", Meaning::ReopenLogs),
+    ("none", Meaning::Nothing),
+];
+
 /// Values of `--stdin`.
 pub const STDINS: [(&str, Stdin); 2] = [("null", Stdin::Null), ("inherit", Stdin::Inherit)];
 
@@ -68,6 +78,18 @@ pub const OVERFLOWS: [(&str, Overflow); 2] = [("drop", Overflow::Drop), ("block"
 /// Levels of the log.
 pub const LEVELS: [(&str, Level); 4] =
     [("debug", Level::Debug), ("info", Level::Info), ("warn", Level::Warn), ("error", Level::Error)];
+
+/// `SIG=WHAT`: what a signal to the manager means.
+pub fn on_signal(text: &str) -> Result<(Signal, Meaning)> {
+    let Some((signal, what)) = text.split_once('=') else {
+        return Err(Error::usage(format!("'{text}' is not SIG=WHAT, as in QUIT=stop")));
+    };
+    let signal: Signal = signal.parse()?;
+    if !signal.can_be_given_a_meaning() {
+        return Err(Error::usage(format!("the manager cannot give {signal} a meaning")));
+    }
+    Ok((signal, choice(what, &MEANINGS)?))
+}
 
 /// The value as text.
 pub fn text(value: &OsStr) -> Result<&str> {

@@ -16,7 +16,7 @@ use remuda::cli::options::{self, COMMANDS, Id, Kind, Opt, RUN};
 use remuda::cli::{Outcome, help};
 use remuda::config::{Overrides, Source};
 use remuda::error::Code;
-use remuda::plan::{Level, LogFormat, Plan, Readiness};
+use remuda::plan::{Level, LogFormat, Meaning, Plan, Readiness};
 use remuda::signame::Signal;
 
 fn words(line: &str) -> Vec<OsString> {
@@ -106,6 +106,7 @@ fn good_value(option: &Opt) -> Option<&'static str> {
         Id::ParentDeathSignal => "KILL",
         Id::Rewrite => "TERM:QUIT",
         Id::ExitZero => "3,143",
+        Id::OnSignal => "QUIT=stop",
         _ => panic!("--{} has a value that this test does not know", option.long),
     })
 }
@@ -564,6 +565,41 @@ fn a_ready_descriptor_means_that_an_ack_is_waited_for() {
 }
 
 #[test]
+fn a_signal_is_given_one_of_six_meanings() {
+    let meanings = |line: &str| match parse(words(line)) {
+        Ok(Outcome::Run(plan)) => plan.manager,
+        other => panic!("{line}: {other:?}"),
+    };
+    let given =
+        meanings("run --on-signal QUIT=stop --on-signal sigalrm=reopen --on-signal RTMIN+3=none -- web");
+    assert_eq!(given.meaning(Signal::QUIT), Meaning::Stop);
+    assert_eq!(given.meaning("ALRM".parse().unwrap()), Meaning::ReopenLogs);
+    assert_eq!(given.meaning("RTMIN+3".parse().unwrap()), Meaning::Nothing);
+    assert_eq!(given.meaning(Signal::TERM), Meaning::Stop, "the others stay");
+    let usual = meanings("run -- web");
+    for (signal, meaning) in [
+        ("PWR", Meaning::Stop),
+        ("RTMIN+3", Meaning::Stop),
+        ("QUIT", Meaning::StopNow),
+        ("ALRM", Meaning::Nothing),
+        ("RTMAX", Meaning::Nothing),
+    ] {
+        assert_eq!(usual.meaning(signal.parse().unwrap()), meaning, "{signal}");
+    }
+    for signal in ["KILL", "STOP", "CHLD", "SEGV", "9"] {
+        let told = refused(&format!("run --on-signal {signal}=stop -- web"));
+        assert!(told.starts_with("--on-signal: the manager cannot give "), "{told}");
+    }
+    for (value, told) in [
+        ("QUIT", "--on-signal: 'QUIT' is not SIG=WHAT, as in QUIT=stop"),
+        ("QIUT=stop", "--on-signal: no signal 'QIUT' (did you mean QUIT?)"),
+    ] {
+        assert_eq!(refused(&format!("run --on-signal {value} -- web")), told);
+    }
+    assert!(refused("run --on-signal QUIT=stpo -- web").contains("stop"), "the nearest word is named");
+}
+
+#[test]
 fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
     let line = "run -c web.toml --name front --control /run/c --pidfile /run/p -qq --log-format json";
     let overrides = Overrides {
@@ -595,6 +631,7 @@ fn a_file_takes_the_place_of_a_program_and_of_what_it_says_itself() {
         "syslog",
         "subreaper",
         "drain-delay",
+        "on-signal",
         "keep-going",
         "help",
         "version",

@@ -16,9 +16,10 @@ use crate::output::{self, Output};
 use crate::plan::init::Init;
 use crate::plan::{
     ControlSpec, Convention, Dialect, EnvSpec, GroupSpec, Handoff, Hook, Launch, Level, LogFormat, LogSpec,
-    LogTarget, ManagerPolicy, OwnProcess, Plan, Policy, Readiness, SocketSpec, Stdin,
+    LogTarget, ManagerPolicy, Meaning, OwnProcess, Plan, Policy, Readiness, SocketSpec, Stdin,
 };
 use crate::probe;
+use crate::signame::Signal;
 use crate::values;
 
 /// Every option with its default. Which of them a command can set says the table.
@@ -62,6 +63,7 @@ pub(super) struct Given {
     init: init::Said,
     now: bool,
     drain_delay: Duration,
+    on_signal: Vec<(Signal, Meaning)>,
     delay: Option<Duration>,
     all: bool,
 }
@@ -109,6 +111,7 @@ impl Default for Given {
             init: init::Said::default(),
             now: false,
             drain_delay: Duration::ZERO,
+            on_signal: Vec::new(),
             delay: None,
             all: false,
         }
@@ -147,6 +150,7 @@ impl Given {
                 self.policy.stop_timeout_as_first = None;
             }
             Id::DrainDelay => self.drain_delay = duration::parse(text()?)?,
+            Id::OnSignal => self.on_signal.push(values::on_signal(text()?)?),
             Id::All => self.all = true,
             Id::Delay => self.delay = Some(values::positive(text()?)?),
             Id::AutoUpgrade => self.policy.auto_upgrade = true,
@@ -264,13 +268,15 @@ impl Given {
             kill_process_group: self.kill_process_group,
             ..Launch::new(program)
         };
+        let mut manager = ManagerPolicy { drain_delay: self.drain_delay, ..ManagerPolicy::native() };
+        manager.signals.extend(self.on_signal);
         Ok(Plan {
             activation: true,
             name: name.clone(),
             groups: vec![GroupSpec { name, launch, sockets: self.sockets, policy, control: None }],
             control: Some(self.control.map_or(ControlSpec::Default, ControlSpec::Path)),
             dialect: Dialect::Native,
-            manager: ManagerPolicy { drain_delay: self.drain_delay, ..ManagerPolicy::native() },
+            manager,
             log: LogSpec {
                 target,
                 ..LogSpec::stderr(level.unwrap_or(Level::Info), self.format.unwrap_or(LogFormat::Plain))
@@ -306,6 +312,7 @@ impl Given {
             format: self.format,
             subreaper: self.init.subreaper.then_some(true),
             drain_delay: self.seen.contains(&Id::DrainDelay).then_some(self.drain_delay),
+            on_signal: std::mem::take(&mut self.on_signal),
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };
@@ -463,6 +470,7 @@ fn contradiction(id: Id) -> Option<&'static Opt> {
         Id::Syslog,
         Id::Subreaper,
         Id::DrainDelay,
+        Id::OnSignal,
         Id::KeepGoing,
     ];
     RUN.options.iter().find(|option| option.id == id && !beside.contains(&id))

@@ -168,6 +168,8 @@ pub enum Id {
     Now,
     /// `--drain-delay`
     DrainDelay,
+    /// `--on-signal`
+    OnSignal,
     /// `--delay`
     Delay,
     /// `--all`

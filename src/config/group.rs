@@ -264,7 +264,8 @@ impl Draft {
             | Id::LogFormat
             | Id::Syslog
             | Id::Subreaper
-            | Id::DrainDelay => {}
+            | Id::DrainDelay
+            | Id::OnSignal => {}
         }
         Ok(())
     }

@@ -160,6 +160,8 @@ pub enum Id {
     Subreaper,
     /// `drain_delay` of the manager
     DrainDelay,
+    /// `on_signal` of the manager
+    OnSignal,
 }
 
 /// In which tables of the file a key stands.
@@ -406,6 +408,15 @@ pub const KEYS: &[Key] = &[
     )
     .of_manager()
     .option("drain-delay"),
+    row(
+        Id::OnSignal,
+        "on_signal",
+        Kind::List,
+        Usual::Absent("[\"QUIT=stop\"]"),
+        "what signals to the manager mean: stop, stop-now, upgrade, reload, reopen, none",
+    )
+    .of_manager()
+    .option("on-signal"),
     row(
         Id::ExecStart,
         "exec_start",

@@ -2,14 +2,14 @@
 
 use super::Overrides;
 use super::fault::Wrong;
-use super::keys::{DEFAULTS, Id};
+use super::keys::{DEFAULTS, Id, Kind};
 use super::value::Value;
 use crate::duration;
 use crate::plan::LogTarget;
 use crate::values;
 
 /// Takes one key. What the command line says as well is read and checked all the same.
-pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(), Wrong> {
+pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(), Vec<Wrong>> {
     match id {
         Id::Defaults => said.defaults = Some(value.read(|text| values::choice(text, &DEFAULTS))?),
         Id::Name => said.name = Some(value.read(values::name)?),
@@ -21,6 +21,9 @@ pub(super) fn set(said: &mut Overrides, id: Id, value: &Value<'_>) -> Result<(),
         Id::LogFormat => said.format = Some(value.read(|text| values::choice(text, &values::FORMATS))?),
         Id::Syslog => said.target = value.flag()?.then(LogTarget::syslog),
         Id::DrainDelay => said.drain_delay = Some(value.amount(duration::parse)?),
+        Id::OnSignal => {
+            return value.list_into(&mut said.on_signal, Kind::Text, |value| value.read(values::on_signal));
+        }
         Id::Subreaper => said.subreaper = Some(value.flag()?),
         // The table has all others under groups only.
         _ => {}

@@ -157,6 +157,7 @@ pub fn read(
     };
     manager.signals.insert(Signal::HUP, Meaning::Reload);
     manager.drain_delay = said.drain_delay.unwrap_or_default();
+    manager.signals.extend(said.on_signal);
     let told = said.defaults.is_some() || source.manner == Manner::Firestarter;
     let unlike = if told { Vec::new() } else { reader.unlike };
     let plan = Plan {
@@ -212,9 +213,7 @@ impl<'a> Reader<'a> {
     fn manager(&mut self, root: &'a DeTable<'a>) -> Overrides {
         let mut said = Overrides::default();
         if let Some((_, table)) = tables(root).find(|(name, _)| name.get_ref() == MANAGER) {
-            self.keys(MANAGER, Table::Manager, table, |key, value, _| {
-                Ok(manager::set(&mut said, key.id, value)?)
-            });
+            self.keys(MANAGER, Table::Manager, table, |key, value, _| manager::set(&mut said, key.id, value));
         }
         said
     }

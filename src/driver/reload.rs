@@ -174,6 +174,7 @@ impl Driver {
             ("pidfile", old.pidfile != new.pidfile),
             ("subreaper", old.subreaper != new.subreaper),
             ("drain_delay", old.manager.drain_delay != new.manager.drain_delay),
+            ("on_signal", old.manager.signals != new.manager.signals),
         ];
         for (key, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
             let line =

@@ -48,7 +48,7 @@ impl Supervisor {
     pub(super) fn signaled(&mut self, signal: Signal) {
         self.touch_all();
         let stopping = self.shutdown.is_some();
-        match self.policy.signals.get(&signal).copied().unwrap_or(Meaning::Nothing) {
+        match self.policy.meaning(signal) {
             Meaning::Stop => self.stop_after_drain(signal),
             Meaning::Interrupt => {
                 if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.interrupted) {

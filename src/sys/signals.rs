@@ -13,12 +13,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use libc::{
-    O_CLOEXEC, O_NONBLOCK, SA_NOCLDSTOP, SA_RESTART, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIGCHLD,
-    SIGPIPE, c_int, sigset_t,
+    O_CLOEXEC, O_NONBLOCK, SA_NOCLDSTOP, SA_RESTART, SA_SIGINFO, SIG_DFL, SIG_IGN, SIGCHLD, SIGPIPE, SIGXFSZ,
+    c_int, c_void, siginfo_t,
 };
 use nix::unistd;
 use serde::{Deserialize, Serialize};
 
+use super::sigwait::Mask;
 use super::{cvt, fault, start};
 use crate::signame::Signal;
 
@@ -28,9 +29,37 @@ const LAST: c_int = 64;
 /// Those that the C library keeps for itself: two in glibc, three in musl.
 const OF_C_LIBRARY: std::ops::RangeInclusive<c_int> = 32..=34;
 
-/// Signals that may have another disposition than the default one, as a [`SignalSet`]: all until [`Signals::install`] has
-/// looked. It spares every worker some fifty system calls between fork and exec.
-static NOT_DEFAULT: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Those which the manager leaves as they are unless somebody gives them a meaning: they stop it and let it go on, tell of
+/// faults in the program itself, or do nothing. All others would end it and leave its workers behind.
+const LEFT_ALONE: [c_int; 16] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    SIGCHLD,
+    libc::SIGCONT,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGURG,
+    libc::SIGWINCH,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+];
+
+/// Signals that may be ignored, as a [`SignalSet`]: all until [`Signals::install`] has looked. Handlers end with execve(2),
+/// which is why whatever is of no interest has a handler: a worker then needs no system call to be rid of it.
+static MAY_BE_IGNORED: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// This process is a copy of the manager: handlers do what the signal does by default.
+static IS_COPY: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`hold`] was called, and the mask that was in force before.
+static HELD: AtomicBool = AtomicBool::new(false);
+static MASK_BEFORE: AtomicU64 = AtomicU64::new(0);
 
 /// No pipe: no handler is in place.
 const NOWHERE: c_int = -1;
@@ -63,18 +92,12 @@ impl SignalSet {
         self.0 == 0
     }
 
-    fn to_mask(self) -> sigset_t {
-        let mut mask = empty_mask();
-        for signal in self {
-            // SAFETY: the set is initialised. The C library refuses the numbers that it keeps for itself: rightly.
-            unsafe { libc::sigaddset(&raw mut mask, signal.0) };
-        }
-        mask
+    fn to_mask(self) -> Mask {
+        Mask::of(self.0)
     }
 
-    fn from_mask(mask: &sigset_t) -> SignalSet {
-        // SAFETY: the set is initialised.
-        (1..=LAST).filter(|&number| unsafe { libc::sigismember(mask, number) } == 1).map(Signal).collect()
+    fn from_mask(mask: Mask) -> SignalSet {
+        SignalSet(mask.signals())
     }
 }
 
@@ -136,13 +159,19 @@ impl Saved {
         if start::sigpipe_was_ignored() {
             ignored.insert(Signal(SIGPIPE));
         }
-        Ok(Saved { blocked: SignalSet::from_mask(&change_mask(SIG_BLOCK, &empty_mask())?), ignored })
+        let blocked = match held() {
+            Some(mask) => mask,
+            None => change_mask(None)?,
+        };
+        Ok(Saved { blocked: SignalSet::from_mask(blocked), ignored })
     }
 
-    /// Puts them in force: dispositions first, since a signal that waits is delivered once it is no longer blocked, and
-    /// no handler of ours may then run. For the forked child: no allocation, no lock.
+    /// Puts them in force: dispositions first, since a signal that waits is delivered once it is no longer blocked. What
+    /// has a handler keeps it until execve(2), and the handler does what the signal does by default. For the forked child:
+    /// no allocation, no lock.
     pub(super) fn put_in_force(&self) -> io::Result<()> {
-        let changed = SignalSet(NOT_DEFAULT.load(Ordering::Relaxed) | self.ignored.0);
+        IS_COPY.store(true, Ordering::Relaxed);
+        let changed = SignalSet(MAY_BE_IGNORED.load(Ordering::Relaxed) | self.ignored.0);
         for Signal(number) in changed {
             let action = if self.ignored.contains(Signal(number)) { SIG_IGN } else { SIG_DFL };
             match set_action(number, &plain_action(action)) {
@@ -151,8 +180,53 @@ impl Saved {
                 other => drop(other?),
             }
         }
-        change_mask(SIG_SETMASK, &self.blocked.to_mask()).map(drop)
+        change_mask(Some(self.blocked.to_mask())).map(drop)
     }
+}
+
+/// Has a program call [`hold`] among the initialisers that the C library calls: half of the system calls before `main`
+/// come after these. For programs only: the library is part of test programs too, whose signals are their own.
+#[macro_export]
+macro_rules! hold_signals_before_main {
+    () => {
+        #[used]
+        // SAFETY: the section holds pointers to functions that take what they like and return nothing.
+        #[unsafe(link_section = ".init_array")]
+        static HOLD_SIGNALS: extern "C" fn() = $crate::sys::signals::hold;
+    };
+}
+
+/// Blocks all signals, so that none is lost or ends us before it is known what they mean. What comes meanwhile waits for
+/// [`Signals::unblock`] or [`release`].
+pub extern "C" fn hold() {
+    // Without it a signal that comes early does what it does by default, which is no reason not to start.
+    if let Ok(before) = Mask::exchange(Some(Mask::ALL)) {
+        MASK_BEFORE.store(before.signals(), Ordering::Relaxed);
+        HELD.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets signals do what they do to a program that handles none.
+pub fn release() {
+    if let Some(mask) = held() {
+        HELD.store(false, Ordering::Relaxed);
+        // It was in force before, so it cannot be refused.
+        let _ = Mask::exchange(Some(mask));
+    }
+}
+
+/// The mask that was in force before [`hold`].
+pub(super) fn held() -> Option<Mask> {
+    HELD.load(Ordering::Relaxed).then(|| Mask::of(MASK_BEFORE.load(Ordering::Relaxed)))
+}
+
+/// All that would end a process that does not handle them, and are not for the C library.
+fn deadly() -> SignalSet {
+    let real_time = libc::SIGRTMIN();
+    (1..=LAST)
+        .filter(|number| !LEFT_ALONE.contains(number) && !(32..real_time).contains(number))
+        .map(Signal)
+        .collect()
 }
 
 /// Gives all signals their default disposition and blocks none. For the forked child: no allocation, no lock.
@@ -176,8 +250,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Handles CHLD and these (HUP not if it was ignored, as nohup(1) does), ignores PIPE, and unblocks what is handled,
-    /// whatever mask the process was started with.
+    /// Handles CHLD, these (HUP not if it was ignored, as nohup(1) does) and all that would end the process otherwise, and
+    /// unblocks what is handled, whatever mask the process was started with.
     ///
     /// # Errors
     /// No descriptors for the pipe; or handlers are in place already, as there is one set in a process.
@@ -199,27 +273,26 @@ impl Signals {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "signal handlers are in place already"));
         }
         let mut signals = Signals { saved, handled, before: Vec::new(), reader, _writer: writer };
-        signals.set(SIGPIPE, &plain_action(SIG_IGN))?;
         let ignored = |&signal: &Signal| signal == Signal::HUP && saved.ignored.contains(signal);
-        signals.handled =
-            handled.into_iter().filter(|signal| !ignored(signal)).chain([Signal(SIGCHLD)]).collect();
+        let wanted = handled.into_iter().chain(deadly());
+        signals.handled = wanted.filter(|signal| !ignored(signal)).chain([Signal(SIGCHLD)]).collect();
         for signal in signals.handled {
             let mut action = plain_action(on_signal as *const () as usize);
-            action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
+            action.sa_flags = SA_RESTART | SA_NOCLDSTOP | SA_SIGINFO;
             // SAFETY: the set is valid for writing. With all signals blocked, handlers do not interrupt each other.
             unsafe { libc::sigfillset(&raw mut action.sa_mask) };
             signals.set(signal.0, &action)?;
         }
-        let not_default = [signals.handled, saved.ignored, SignalSet::from_iter([Signal(SIGPIPE)])];
-        NOT_DEFAULT.store(not_default.iter().fold(0, |all, set| all | set.0), Ordering::Relaxed);
+        MAY_BE_IGNORED.store(saved.ignored.0 & !signals.handled.0, Ordering::Relaxed);
         Ok(signals)
     }
 
-    /// Lets in what is handled; what else was blocked at the first start stays so.
+    /// Lets in what is handled; what else was blocked at the first start stays so, and those of the C library, for which it
+    /// gives us no handler, are never let in.
     pub fn unblock(&self) -> io::Result<()> {
-        let blocked: SignalSet =
-            self.saved.blocked.into_iter().filter(|&signal| !self.handled.contains(signal)).collect();
-        change_mask(SIG_SETMASK, &blocked.to_mask()).map(drop)
+        let before = self.saved.blocked.into_iter().filter(|&signal| !self.handled.contains(signal));
+        let blocked: SignalSet = before.chain((32..libc::SIGRTMIN()).map(Signal)).collect();
+        change_mask(Some(blocked.to_mask())).map(drop)
     }
 
     /// What is handled, CHLD among it.
@@ -257,7 +330,7 @@ impl Signals {
 impl Drop for Signals {
     /// Handlers go before the pipe does, or a byte would land in whatever gets its number next.
     fn drop(&mut self) {
-        NOT_DEFAULT.store(u64::MAX, Ordering::Relaxed);
+        MAY_BE_IGNORED.store(u64::MAX, Ordering::Relaxed);
         for (number, action) in self.before.drain(..).rev() {
             // It was in force before, so it cannot be refused.
             let _ = set_action(number, &action.0);
@@ -276,7 +349,21 @@ impl fmt::Debug for Action {
 }
 
 /// Interrupts anything anywhere: leaves its mark, wakes the loop, and leaves `errno` as it was.
-extern "C" fn on_signal(number: c_int) {
+extern "C" fn on_signal(number: c_int, info: *mut siginfo_t, _context: *mut c_void) {
+    if IS_COPY.load(Ordering::Relaxed) {
+        // SAFETY: both may be called in a handler. The signal is blocked until this function has returned, and then does
+        // what it does by default.
+        unsafe {
+            libc::signal(number, SIG_DFL);
+            libc::raise(number);
+        }
+        return;
+    }
+    // What we brought on ourselves by writing is told by write(2): EPIPE, EFBIG. Nobody has sent us anything.
+    // SAFETY: with SA_SIGINFO there is such a structure; getpid(2) may be called in a handler.
+    if matches!(number, SIGPIPE | SIGXFSZ) && unsafe { (*info).si_pid() == libc::getpid() } {
+        return;
+    }
     // SAFETY: the address of this thread's errno is valid as long as the thread runs.
     let errno = unsafe { &mut *libc::__errno_location() };
     let before = *errno;
@@ -293,24 +380,20 @@ extern "C" fn on_signal(number: c_int) {
 #[derive(Debug)]
 #[must_use = "signals are unblocked when it is dropped"]
 pub struct Blocked {
-    before: sigset_t,
+    before: Mask,
     /// A mask belongs to a thread.
     _not_send: PhantomData<*const ()>,
 }
 
 /// Blocks all signals, so that a forked child cannot run a handler of ours, which would write into our pipe.
 pub fn block_all() -> io::Result<Blocked> {
-    let mut all = empty_mask();
-    // SAFETY: the set is valid for writing.
-    unsafe { libc::sigfillset(&raw mut all) };
-    Ok(Blocked { before: change_mask(SIG_SETMASK, &all)?, _not_send: PhantomData })
+    Ok(Blocked { before: change_mask(Some(Mask::ALL))?, _not_send: PhantomData })
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: the mask was read from the system; nothing to write the old one to is given. It was in force before,
-        // so it cannot be refused.
-        unsafe { libc::sigprocmask(SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+        // It was in force before, so it cannot be refused.
+        let _ = Mask::exchange(Some(self.before));
     }
 }
 
@@ -364,21 +447,10 @@ fn set_default_by_kernel(number: c_int) -> io::Result<()> {
         .map(drop)
 }
 
-fn change_mask(how: c_int, mask: &sigset_t) -> io::Result<sigset_t> {
-    let mut before = empty_mask();
+/// Puts a mask in force, if there is one, and returns that of before.
+fn change_mask(mask: Option<Mask>) -> io::Result<Mask> {
     fault::hit("sigprocmask")?;
-    // SAFETY: both sets are initialised.
-    cvt(unsafe { libc::sigprocmask(how, mask, &raw mut before) })?;
-    Ok(before)
-}
-
-fn empty_mask() -> sigset_t {
-    let mut mask = MaybeUninit::uninit();
-    // SAFETY: the call initialises the whole set and cannot fail.
-    unsafe {
-        libc::sigemptyset(mask.as_mut_ptr());
-        mask.assume_init()
-    }
+    Mask::exchange(mask)
 }
 
 #[cfg(test)]
@@ -394,7 +466,7 @@ mod tests {
         set.insert(Signal(-1));
         assert_eq!(set.into_iter().collect::<Vec<_>>(), [Signal::HUP, Signal(64)]);
         assert!(set.contains(Signal::HUP) && !set.contains(Signal::INT) && !set.contains(Signal(0)));
-        assert_eq!(SignalSet::from_mask(&set.to_mask()), set);
+        assert_eq!(SignalSet::from_mask(set.to_mask()), set);
         assert!(SignalSet::default().is_empty());
     }
 
@@ -422,7 +494,7 @@ mod tests {
 
     #[test]
     fn blocking_all_ends_with_its_guard() {
-        let mask = || SignalSet::from_mask(&change_mask(SIG_BLOCK, &empty_mask()).unwrap());
+        let mask = || SignalSet::from_mask(change_mask(None).unwrap());
         let before = mask();
         let blocked = block_all().unwrap();
         assert!(mask().contains(Signal::TERM) && mask().contains(Signal(LAST)));

@@ -23,24 +23,40 @@ pub struct Mask([c_ulong; 16 / size_of::<c_ulong>()]);
 
 impl Mask {
     /// Every signal.
-    const ALL: Mask = Mask([c_ulong::MAX; 16 / size_of::<c_ulong>()]);
+    pub(super) const ALL: Mask = Mask([c_ulong::MAX; 16 / size_of::<c_ulong>()]);
 
     /// No signal.
     const NONE: Mask = Mask([0; 16 / size_of::<c_ulong>()]);
 
+    /// These of the first 64 signals: bit 0 is signal 1.
+    pub(super) fn of(signals: u64) -> Mask {
+        let mut mask = Mask::NONE;
+        for (word, at) in mask.0.iter_mut().zip(0_u32..) {
+            // Words beyond the first 64 signals stay empty.
+            *word = signals.checked_shr(at * c_ulong::BITS).unwrap_or(0) as c_ulong;
+        }
+        mask
+    }
+
+    /// The first 64 signals of it: bit 0 is signal 1.
+    pub(super) fn signals(self) -> u64 {
+        let words = self.0.iter().zip(0_u32..);
+        words.fold(0, |all, (&word, at)| all | wide(word).checked_shl(at * c_ulong::BITS).unwrap_or(0))
+    }
+
     /// Puts the mask in force and returns the one of before. For the child of a vfork: no allocation, no lock.
     pub(super) fn put_in_force(&self) -> io::Result<Mask> {
-        let mut before = Mask::NONE;
         fault::hit("rt_sigprocmask")?;
-        // SAFETY: both masks have room for a set of that size.
+        Mask::exchange(Some(*self))
+    }
+
+    /// The same; without a mask it only asks.
+    pub(super) fn exchange(mask: Option<Mask>) -> io::Result<Mask> {
+        let mut before = Mask::NONE;
+        let new = mask.as_ref().map_or(std::ptr::null(), |mask| mask.0.as_ptr());
+        // SAFETY: both masks have room for a set of that size; none is put in force where there is none.
         cvt(unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigprocmask,
-                SIG_SETMASK,
-                self.0.as_ptr(),
-                before.0.as_mut_ptr(),
-                SET_SIZE,
-            )
+            libc::syscall(libc::SYS_rt_sigprocmask, SIG_SETMASK, new, before.0.as_mut_ptr(), SET_SIZE)
         })?;
         Ok(before)
     }
@@ -74,6 +90,7 @@ pub enum Sender {
 /// nobody and tell nothing. SIGPIPE gets back the one that Rust's runtime has changed, since a program inherits it.
 pub fn block() -> io::Result<Mask> {
     let before = Mask::ALL.put_in_force()?;
+    let before = signals::held().unwrap_or(before);
     signals::set_plain(libc::SIGCHLD, SIG_DFL)?;
     signals::set_plain(libc::SIGPIPE, if start::sigpipe_was_ignored() { SIG_IGN } else { SIG_DFL })?;
     Ok(before)
@@ -116,6 +133,11 @@ pub fn queue(process: i32, signal: Signal, value: usize) -> io::Result<()> {
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// A word of a set has 32 bits or 64.
+fn wide(word: impl Into<u64>) -> u64 {
+    word.into()
 }
 
 /// What the C library takes; it hands it to the kernel as it is.

@@ -10,8 +10,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         Section::Workers,
         "groups of a file, instead of one PROGRAM",
         "See remuda.toml(5), 'remuda sample-config' and 'remuda check FILE'. Beside it stand --name, --control, \
-         --pidfile, --verbose, --quiet, --log-format, --syslog, --subreaper, --drain-delay and --keep-going only; what they say goes before the \
-         file, also when it is reloaded.",
+         --pidfile, --verbose, --quiet, --log-format, --syslog, --subreaper, --drain-delay, --on-signal \
+         and --keep-going only; what they say goes before the file, also when it is reloaded.",
     )
     .letter('c')
     .takes("FILE"),
@@ -196,6 +196,16 @@ pub(super) const OPTIONS: &[Opt] = &[
     )
     .takes("DUR")
     .defaults("0s")
+    .rare(),
+    flag(
+        Id::OnSignal,
+        "on-signal",
+        Section::Workers,
+        "what a signal to the manager means; repeatable",
+        "stop, stop-now, upgrade, reload, reopen or none, as in QUIT=stop for an image whose STOPSIGNAL is QUIT. Any but \
+         KILL, STOP, CHLD and those that tell of a fault (SEGV, BUS, ILL, FPE).",
+    )
+    .takes("SIG=WHAT")
     .rare(),
     flag(
         Id::StopCommand,
