@@ -524,7 +524,7 @@ fn two_workers_are_upgraded_as_a_fleet() {
         once: false,
         faults: 1,
         codes: vec![1],
-        at_least: 150_000,
+        at_least: 120_000,
     }
     .run();
 }

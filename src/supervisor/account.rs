@@ -216,8 +216,8 @@ impl Supervisor {
         let views = group.views(&self.children);
         let view = usize::try_from(slot).ok().and_then(|slot| views.get(slot));
         let old = view.filter(|view| view.modern_ready()).and_then(|view| view.old.first());
-        if let Some(&(old, _)) = old.filter(|_| upgrade && group.mode() == UpgradeMode::Rolling) {
-            self.retire_child_by(old, Reason::Replaced, Some(signal));
+        if let Some(old) = old.filter(|_| upgrade && group.mode() == UpgradeMode::Rolling) {
+            self.retire_child_by(old.id, Reason::Replaced, Some(signal));
         }
     }
 }

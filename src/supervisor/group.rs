@@ -194,14 +194,23 @@ pub(super) struct Group {
     pub(super) dirty: bool,
 }
 
+/// A worker that is to be replaced, and that nobody has asked to go yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldWorker {
+    pub(super) id: ChildId,
+    pub(super) ready: bool,
+    /// Of the committed generation.
+    pub(super) committed: bool,
+}
+
 /// One slot as the table shows it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SlotView {
     /// The wanted worker that is here, in any phase: also one on its way out, or a program that ignores the signal
     /// would breed without bound.
     pub(super) modern: Option<(ChildId, Phase)>,
-    /// Serving workers that are to be replaced, oldest first, with whether they are ready.
-    pub(super) old: Vec<(ChildId, bool)>,
+    /// Workers that are to be replaced and were not asked to go, oldest first.
+    pub(super) old: Vec<OldWorker>,
     /// Other workers that are on their way out.
     pub(super) leaving: u32,
 }
@@ -221,8 +230,15 @@ impl SlotView {
         u32::try_from(serving.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn any_ready(&self) -> bool {
-        self.modern_ready() || self.old.iter().any(|&(_, ready)| ready)
+    /// Somebody takes requests here: the modern worker once it is ready, or one that is to be replaced.
+    pub(super) fn is_served(&self) -> bool {
+        self.modern_ready() || self.old.iter().any(|old| self.serves(old))
+    }
+
+    /// A worker of the committed generation takes requests from its start, ready or not, unless it was to take the place
+    /// of one that is ready; any other once it is ready.
+    pub(super) fn serves(&self, old: &OldWorker) -> bool {
+        old.ready || (old.committed && !self.old.iter().any(|other| other.ready))
     }
 }
 
@@ -518,7 +534,8 @@ impl Group {
             } else if self.is_in_place(child) {
                 view.modern = Some((child.id, child.phase));
             } else if child.phase.is_serving() {
-                view.old.push((child.id, child.phase == Phase::Ready));
+                let (ready, committed) = (child.phase == Phase::Ready, child.generation == self.committed);
+                view.old.push(OldWorker { id: child.id, ready, committed });
             } else {
                 view.leaving += 1;
             }

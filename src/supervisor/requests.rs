@@ -372,8 +372,8 @@ impl Supervisor {
         }
     }
 
-    /// Changes the places of workers so that those who are to go first stand in the slots from `target` on: who is not
-    /// ready, then who is oldest.
+    /// Changes the places of workers so that those who are to go first stand in the slots from `target` on: who does not
+    /// serve, then who is oldest.
     fn move_oldest_last(&mut self, id: GroupId, target: u32) {
         let group = &self.groups[id.0];
         let views = group.views(&self.children);
@@ -381,8 +381,8 @@ impl Supervisor {
             .zip(&views)
             .map(|(slot, view)| {
                 let modern = view.modern.map(|(child, _)| child);
-                let oldest = modern.or_else(|| view.old.first().map(|&(child, _)| child));
-                (view.any_ready(), oldest, slot)
+                let oldest = modern.or_else(|| view.old.first().map(|old| old.id));
+                (view.is_served(), oldest, slot)
             })
             .collect();
         order.sort_unstable();

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
 use super::child::{Child, Phase};
-use super::event::{Action, ChildId, GenerationId, GroupId, Mono};
-use super::group::{SlotView, Vacancy};
+use super::event::{Action, GenerationId, GroupId, Mono};
+use super::group::{OldWorker, Slot, SlotView, Vacancy};
 use super::note::{Happening, Reason};
 use super::trial::CANARY;
 use super::waiter::Outcome;
@@ -252,7 +252,9 @@ impl Supervisor {
         for (slot, _) in group.slots.iter_mut().zip(ended).filter(|(_, ended)| *ended) {
             slot.vacancy = Vacancy::Finished;
         }
-        let replaced = group.slots.iter().zip(&views).any(|(slot, view)| !slot.is_content(view));
+        // A worker that was starting when the upgrade began, and is there still, was not touched.
+        let lacking = |(slot, view): (&Slot, &SlotView)| !slot.is_content(view) && view.modern.is_none();
+        let replaced = group.slots.iter().zip(&views).any(lacking);
         if let Some(mut rollout) = group.rollout.take() {
             if replaced {
                 rollout.purpose = Purpose::RollBack(failed, reason.clone());
@@ -307,7 +309,7 @@ impl Supervisor {
         let mut room = group.max_draining().saturating_sub(self.draining(id));
         let content: Vec<bool> =
             group.slots.iter().zip(&*views).map(|(slot, view)| slot.is_content(view)).collect();
-        let lacking = |(content, view): (&bool, &SlotView)| u32::from(!content && !view.any_ready());
+        let lacking = |(content, view): (&bool, &SlotView)| u32::from(!content && !view.is_served());
         let canary = group.has_canary();
         // Slots that have to wait for a canary do not hold it up.
         let tried = if canary { 1 } else { views.len() };
@@ -315,14 +317,14 @@ impl Supervisor {
         let mut empty_room = group.surge().saturating_sub(empty);
         let fleet_content = content.iter().all(|&content| content);
         for (slot, (view, content)) in (0u32..).zip(views.iter_mut().zip(content)) {
-            // An unready worker of an upgrade that was given up serves nobody.
-            let unready: Vec<ChildId> =
-                view.old.iter().filter(|(_, ready)| !ready).map(|&(old, _)| old).collect();
-            for old in unready {
-                self.retire_child(old, if restart { Reason::Restart } else { Reason::Abandoned });
-                view.old.retain(|&(other, _)| other != old);
+            // An unready worker of an upgrade, or of a roll-back, that was given up or superseded serves nobody.
+            let (serving, abandoned): (Vec<OldWorker>, Vec<OldWorker>) =
+                view.old.iter().partition(|old| view.serves(old));
+            for old in abandoned {
+                self.retire_child(old.id, Reason::Abandoned);
                 (view.leaving, room) = (view.leaving + 1, room.saturating_sub(1));
             }
+            view.old = serving;
             let replaced = match mode {
                 // The one that a canary is to replace is there as long as the canary may fail.
                 _ if canary => false,
@@ -332,8 +334,8 @@ impl Supervisor {
             // Of two that an abandoned upgrade left in one slot the older one had been replaced by the younger.
             let keep = usize::from(!replaced);
             while view.old.len() > keep && room > 0 {
-                let (old, _) = view.old.remove(0);
-                self.retire_child(old, Reason::Replaced);
+                let old = view.old.remove(0);
+                self.retire_child(old.id, Reason::Replaced);
                 (view.leaving, room) = (view.leaving + 1, room - 1);
             }
             if mode == UpgradeMode::StopFirst
@@ -342,8 +344,8 @@ impl Supervisor {
                 && empty_room > 0
                 && (room > 0 || restart)
             {
-                let (old, _) = view.old.remove(0);
-                self.retire_child(old, if restart { Reason::Restart } else { Reason::Replaced });
+                let old = view.old.remove(0);
+                self.retire_child(old.id, if restart { Reason::Restart } else { Reason::Replaced });
                 (view.leaving, room, empty_room) = (view.leaving + 1, room.saturating_sub(1), empty_room - 1);
             }
         }

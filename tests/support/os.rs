@@ -71,15 +71,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// A worker that takes requests and may go on doing so.
-    fn is_up(&self) -> bool {
-        self.hook.is_none() && self.ready.is_some() && self.asked.is_none()
+    /// A worker that takes requests and may go on doing so: one that is ready, or whose program runs where that is what
+    /// was there before any upgrade.
+    fn is_up(&self, committed: GenerationId) -> bool {
+        let serves = self.ready.is_some() || (self.stride == Stride::Running && self.generation == committed);
+        self.hook.is_none() && serves && self.asked.is_none()
     }
 }
 
 /// What one group may do next, as its notes promise it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Watch {
+    /// The generation whose upgrade was done last.
+    committed: GenerationId,
     /// No spawn before this moment but in slots whose worker died healthy.
     not_before: Option<Mono>,
     /// Until one of the spawns from this id on is ready: one at a time.
@@ -95,6 +99,18 @@ struct Watch {
 }
 
 impl Watch {
+    fn new() -> Self {
+        Watch {
+            committed: GenerationId(1),
+            not_before: None,
+            probation: None,
+            urgent: BTreeSet::new(),
+            up: BTreeSet::new(),
+            gave_up: false,
+            stopping: false,
+        }
+    }
+
     /// What comes now has nothing to do with what failed.
     fn forgive(&mut self) {
         (self.not_before, self.probation, self.gave_up) = (None, None, false);
@@ -199,7 +215,7 @@ impl World {
             free: Vec::new(),
             next_pid: 100,
             next_client: 0,
-            watches: vec![Watch::default(); policies.len()],
+            watches: vec![Watch::new(); policies.len()],
             policies: std::rc::Rc::new(policies),
         };
         world.feed(Event::Start)?;
@@ -259,8 +275,8 @@ impl World {
                     other.hook.is_none() && Some(other.generation) == wanted && other.asked.is_none();
                 (other.group, other.slot) == (process.group, process.slot) && successor
             });
-            let Watch { urgent, up, .. } = &mut self.watches[process.group.0];
-            if process.is_up() {
+            let Watch { urgent, up, committed, .. } = &mut self.watches[process.group.0];
+            if process.is_up(*committed) {
                 up.remove(&process.slot);
             }
             match (process.asked, healthy) {
@@ -719,6 +735,7 @@ impl World {
                 watch.probation = Some(ChildId(next));
             }
             Happening::UpgradeStarted(..) | Happening::RestartStarted => watch.forgive(),
+            Happening::UpgradeDone(generation) => watch.committed = GenerationId(*generation),
             // Perhaps it did not even begin, and the group that had given up still has.
             Happening::UpgradeFailed(..) => (watch.not_before, watch.probation) = (None, None),
             Happening::GaveUp(_) => watch.gave_up = true,
@@ -729,7 +746,7 @@ impl World {
                 watch.stopping = false;
             }
             Happening::GroupStopping | Happening::GroupRemoved => watch.stopping = true,
-            Happening::GroupAdded => *watch = Watch::default(),
+            Happening::GroupAdded => *watch = Watch::new(),
             Happening::Ready(_) => {
                 let child = child.ok_or("an unknown worker is ready")?;
                 if watch.probation.is_some_and(|mark| child >= mark) {
@@ -783,8 +800,8 @@ impl World {
         let less = match reason {
             Reason::Replaced => policy.upgrade == UpgradeMode::StopFirst || successful,
             Reason::Stop | Reason::Scale | Reason::Removed | Reason::Restart => true,
-            Reason::Silent | Reason::Unwell => true,
-            Reason::Abandoned | Reason::NotReady | Reason::Stubborn => false,
+            Reason::Silent | Reason::Unwell | Reason::NotReady => true,
+            Reason::Abandoned | Reason::Stubborn => false,
         };
         let healthy = process.ready.is_some_and(|ready| self.now.since(ready) >= policy.healthy_after);
         match reason {
@@ -858,6 +875,14 @@ impl World {
             }
             Reason::Abandoned | Reason::NotReady => {
                 demand!(process.ready.is_none(), "{child:?} is ready and goes as {reason:?}");
+                // Whoever was there before the upgrade serves also while it is not ready.
+                let serves = process.is_up(self.watches[process.group.0].committed);
+                let beside = self.processes.values().any(|other| {
+                    let same_place = (other.group, other.slot) == (process.group, process.slot);
+                    same_place && other.ready.is_some() && other.asked.is_none()
+                });
+                let missed = reason == Reason::NotReady;
+                demand!(missed || !serves || beside, "{child:?} serves alone, and goes as {reason:?}");
             }
             Reason::Scale => {
                 demand!(process.slot >= wish.target, "{child:?} goes as surplus from a wanted slot");
@@ -928,14 +953,16 @@ impl World {
             let own = || table.iter().filter(|record| record.group.0 == at && record.hook.is_none());
             let indices: BTreeSet<u32> = own().map(|record| record.index).collect();
             demand!(indices.len() == own().count(), "two workers of g{at} have one index: {table:?}");
-            let is_up =
-                |process: &&Process| process.group.0 == at && process.is_up() && process.slot < wish.target;
+            let is_up = |process: &&Process| {
+                let serves = process.is_up(self.watches[at].committed);
+                process.group.0 == at && serves && process.slot < wish.target
+            };
             let up = self.processes.values().filter(is_up).map(|process| process.slot).collect();
             let before = std::mem::replace(&mut self.watches[at].up, up);
             let mut lost = before.difference(&self.watches[at].up).filter(|&&slot| slot < wish.target);
             demand!(
                 lost.next().is_none(),
-                "by our doing g{at} has {} workers that are ready, and {} were",
+                "by our doing {} workers of g{at} serve, and {} did",
                 self.watches[at].up.len(),
                 before.len()
             );

@@ -205,6 +205,7 @@ fn an_upgrade_during_the_roll_back_takes_its_place() {
     let (mut bench, request) = half_failed();
     let back = bench.spawn();
     bench.fork(back);
+    // It is of the committed generation, but beside it stands one that is ready.
     let next = bench.upgrade();
     assert_eq!(bench.verdict(request), Some(Code::UpgradeFailed));
     assert_eq!(bench.signalled(), [(back, Signal::TERM)]);

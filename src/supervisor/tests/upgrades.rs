@@ -186,11 +186,55 @@ fn a_slot_that_has_finished_is_no_empty_one_in_a_stop_first_upgrade() {
 }
 
 #[test]
-fn workers_that_were_not_ready_yet_are_culled_at_once() {
-    let mut bench = Bench::new(rolling(2, 1));
-    bench.spawns();
+fn workers_that_are_not_ready_yet_serve_until_their_place_is_taken() {
+    for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet] {
+        let mut bench = Bench::new(Policy { upgrade, ..rolling(2, 1) });
+        for child in bench.spawns() {
+            bench.fork(child);
+            bench.exec(child);
+        }
+        bench.upgrade();
+        assert_eq!(bench.signalled(), [], "{upgrade:?}");
+        let first = bench.take_spawn().expect("a new worker");
+        bench.ready(first);
+        assert_eq!(gone_to(&mut bench), if upgrade == UpgradeMode::Rolling { vec![0] } else { vec![] });
+        bench.calm();
+        assert_eq!(bench.serving(), [(0, 2), (1, 2)]);
+    }
+}
+
+#[test]
+fn a_failed_upgrade_leaves_workers_alone_that_were_not_ready_when_it_began() {
+    let mut bench = Bench::new(Policy { ready: Readiness::Timer(secs(5)), ..rolling(2, 1) });
+    for child in bench.spawns() {
+        bench.fork(child);
+        bench.exec(child);
+    }
+    bench.pass(secs(3));
+    let request = bench.upgrade();
+    let new = bench.spawn();
+    bench.fork(new);
+    bench.fail(new, Stage::Exec, libc::ENOENT);
+    assert_eq!((gone_to(&mut bench), bench.spawns()), (vec![], vec![]));
+    bench.pass(secs(2));
+    assert_eq!((bench.verdict(request), bench.state()), (Some(Code::UpgradeFailed), GroupState::Up));
+    assert_eq!(bench.serving(), [(0, 1), (1, 1)]);
+}
+
+#[test]
+fn a_stop_first_upgrade_of_a_starting_fleet_empties_no_more_than_its_share() {
+    let mut bench = Bench::new(Policy { upgrade: UpgradeMode::StopFirst, ..rolling(4, 1) });
+    for child in bench.spawns() {
+        bench.fork(child);
+        bench.exec(child);
+    }
     bench.upgrade();
-    assert_eq!(gone_to(&mut bench), [0, 1]);
+    assert_eq!(gone_to(&mut bench), [0], "the surge is one");
+    bench.die(ChildId(0), TERMED);
+    let first = bench.spawn();
+    assert_eq!(bench.signalled(), []);
+    bench.ready(first);
+    assert_eq!(gone_to(&mut bench), [1]);
 }
 
 #[test]
