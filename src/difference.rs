@@ -116,6 +116,7 @@ impl Difference {
         let Policy {
             workers,
             workers_min,
+            dec_min,
             shrink,
             ready,
             ready_at_first,
@@ -152,6 +153,7 @@ impl Difference {
             give_up_spawns_only,
             give_up_roll_back,
             healthy_after,
+            crash_window,
             stable_after,
             stop_hook,
             watchdog,
@@ -163,7 +165,8 @@ impl Difference {
             auto_upgrade,
         } = new;
         self.workers = (old.workers != *workers).then_some((old.workers, *workers));
-        self.holds_at_once("numprocesses", (old.workers_min, old.shrink) != (*workers_min, *shrink));
+        let before = (old.workers_min, old.dec_min, old.shrink);
+        self.holds_at_once("numprocesses", before != (*workers_min, *dec_min, *shrink));
         let readiness = (old.ready, old.ready_at_first) != (*ready, *ready_at_first);
         self.replaces("ack", readiness || old.ready_probe != *ready_probe);
         self.holds_at_once("probe_interval", old.probe_interval != *probe_interval);
@@ -195,8 +198,9 @@ impl Difference {
         self.holds_at_once("restart", old.restart != *restart);
         self.holds_at_once("success_exit", old.success != *success);
         self.holds_at_once("on_exit", old.exit_after != *exit_after);
-        let before = (old.backoff, old.spacing, old.healthy_after, old.stable_after);
-        self.holds_at_once("backoff", before != (*backoff, *spacing, *healthy_after, *stable_after));
+        let before = (old.backoff, old.spacing, old.healthy_after, old.crash_window, old.stable_after);
+        let now = (*backoff, *spacing, *healthy_after, *crash_window, *stable_after);
+        self.holds_at_once("backoff", before != now);
         let before = (old.give_up, old.give_up_spawns_only, old.give_up_roll_back);
         self.holds_at_once("giveup", before != (*give_up, *give_up_spawns_only, *give_up_roll_back));
     }
@@ -241,7 +245,7 @@ mod tests {
         let mut new = web();
         new.launch.env.set.push(("PASSWORD".into(), "secret".into()));
         new.policy.ready = Readiness::Manual;
-        new.policy.stop_timeout = Duration::from_secs(1);
+        new.policy.stop_timeout = Some(Duration::from_secs(1));
         new.policy.workers = 4;
         let found = Difference::between(&web(), &new);
         assert!(found.replaces_workers());
@@ -252,7 +256,7 @@ mod tests {
         new.sockets.clear();
         assert!(Difference::between(&web(), &new).replaces_workers());
         let mut new = web();
-        (new.policy.workers, new.policy.drain_timeout) = (2, Duration::ZERO);
+        (new.policy.workers, new.policy.drain_timeout) = (2, Some(Duration::ZERO));
         assert!(!Difference::between(&web(), &new).replaces_workers());
     }
 }

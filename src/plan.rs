@@ -492,14 +492,16 @@ pub struct Policy {
     pub workers: u32,
     /// Fewer cannot be asked for at run time.
     pub workers_min: u32,
+    /// One fewer can be asked for, by `dec`, down to this number.
+    pub dec_min: u32,
     /// Whom fewer workers are taken from.
     pub shrink: Shrink,
     /// When a worker is ready.
     pub ready: Readiness,
     /// That is asked of those only that replace another in an upgrade; every other is ready as soon as its program runs.
     pub ready_at_first: bool,
-    /// How long a worker may take to ack when `ready` is manual.
-    pub ack_deadline: Duration,
+    /// How long a worker may take to ack when `ready` is manual; for ever if absent.
+    pub ack_deadline: Option<Duration>,
     /// What makes a worker ready, beside its own word, when `ready` is manual.
     pub ready_probe: Option<Probe>,
     /// How long after a probe that says that a worker is not ready the next one begins. The first ones follow sooner.
@@ -518,13 +520,13 @@ pub struct Policy {
     pub graceful_signal: Signal,
     /// The same for one that did not ack in time; `graceful_signal` if absent.
     pub overdue_signal: Option<Signal>,
-    /// Time from the graceful signal to the first of `stop_steps`, or to SIGKILL.
-    pub stop_timeout: Duration,
+    /// Time from the graceful signal to the first of `stop_steps`, or to SIGKILL; if absent neither comes.
+    pub stop_timeout: Option<Duration>,
     /// What takes the place of `stop_timeout` where the manager is PID 1 and nobody has said how long it is: whoever runs a
     /// container kills all of it after 10 s.
     pub stop_timeout_as_first: Option<Duration>,
     /// The same for old workers of an upgrade.
-    pub drain_timeout: Duration,
+    pub drain_timeout: Option<Duration>,
     /// Signal that asks an old worker of an upgrade to finish and go; `graceful_signal` if absent.
     pub drain_signal: Option<Signal>,
     /// Signals to try before SIGKILL on a worker that did not go, each with the time it is given.
@@ -569,8 +571,12 @@ pub struct Policy {
     pub give_up_spawns_only: bool,
     /// That holds in a roll-back too. Otherwise a roll-back never ends in vain: there is nothing else to go back to.
     pub give_up_roll_back: bool,
-    /// A worker that was ready this long died healthy: its slot is filled again at once.
+    /// A worker that is ready as soon as its program runs is healthy after this time; one that had to show that it is
+    /// ready, by its age, its word or a probe, is so from then on. The slot of one that died healthy is filled again at
+    /// once.
     pub healthy_after: Duration,
+    /// Unless another worker of its slot has died this long before, or less. Ends with success do not count.
+    pub crash_window: Duration,
     /// A worker that was ready this long ends a streak of failures.
     pub stable_after: Duration,
     /// Asks a worker to finish and go, in place of `graceful_signal`.
@@ -596,7 +602,22 @@ impl Policy {
 
     /// Becomes the policy of a manager that is PID 1.
     pub fn be_first(&mut self) {
-        self.stop_timeout = self.stop_timeout_as_first.take().unwrap_or(self.stop_timeout);
+        self.stop_timeout = self.stop_timeout_as_first.take().or(self.stop_timeout);
+    }
+
+    /// Least time from the end of a worker to the start of the one after the next in the same slot, whatever they ended
+    /// with. Where workers keep a pace that is enough.
+    pub fn floor(&self) -> Duration {
+        match (self.spacing, self.backoff.base) {
+            (Duration::ZERO, Duration::ZERO) => Duration::from_secs(1),
+            (Duration::ZERO, base) => base,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether a worker is ready, at its first start at least, without having shown anything but that its program runs.
+    pub fn is_ready_at_exec(&self) -> bool {
+        self.ready == Readiness::Exec || self.ready_at_first
     }
 
     /// Every command that is run beside the workers.
@@ -624,10 +645,11 @@ impl Default for Policy {
         Policy {
             workers: 1,
             workers_min: 0,
+            dec_min: 1,
             shrink: Shrink::LastSlots,
             ready: Readiness::Timer(Duration::from_secs(1)),
             ready_at_first: false,
-            ack_deadline: Duration::from_secs(60),
+            ack_deadline: Some(Duration::from_secs(60)),
             ready_probe: None,
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(2),
@@ -637,9 +659,9 @@ impl Default for Policy {
             watchdog: None,
             graceful_signal: Signal::TERM,
             overdue_signal: None,
-            stop_timeout: Duration::from_secs(10),
+            stop_timeout: Some(Duration::from_secs(10)),
             stop_timeout_as_first: None,
-            drain_timeout: Duration::from_secs(60),
+            drain_timeout: Some(Duration::from_secs(60)),
             drain_signal: None,
             stop_steps: Vec::new(),
             upgrade: UpgradeMode::Rolling,
@@ -665,6 +687,7 @@ impl Default for Policy {
             give_up_spawns_only: false,
             give_up_roll_back: false,
             healthy_after: Duration::from_secs(1),
+            crash_window: Duration::from_secs(10),
             stable_after: Duration::from_secs(60),
             stop_hook: None,
             preflight: None,

@@ -152,7 +152,7 @@ fn every_key_comes_to_what_it_says() {
     assert_eq!(addresses, ["127.0.0.1:8080", "unix:/run/web.sock"]);
     assert_eq!((web.sockets[1].name.as_deref(), web.sockets[1].mode), (Some("admin"), Some(0o660)));
     let policy = &web.policy;
-    assert_eq!((policy.workers, policy.ready, policy.ack_deadline), (4, Readiness::Manual, secs(120)));
+    assert_eq!((policy.workers, policy.ready, policy.ack_deadline), (4, Readiness::Manual, Some(secs(120))));
     assert_eq!((policy.graceful_signal, policy.drain_signal), (Signal::QUIT, Some(Signal::USR2)));
     assert_eq!((policy.stop_timeout, policy.drain_timeout), (Duration::from_millis(2500), secs(300)));
     assert_eq!((policy.restart, policy.give_up), (Restart::OnFailure, Some(5)));

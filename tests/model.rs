@@ -367,12 +367,13 @@ fn policy(workers: u32, ready: Readiness, upgrade: UpgradeMode) -> Policy {
         ready,
         upgrade,
         surge: Share::Count(1),
-        ack_deadline: SECOND,
-        stop_timeout: SECOND,
-        drain_timeout: 2 * SECOND,
+        ack_deadline: Some(SECOND),
+        stop_timeout: Some(SECOND),
+        drain_timeout: Some(2 * SECOND),
         upgrade_failures: 2,
         backoff: Backoff { base: SECOND, factor_milli: 2000, max: 2 * SECOND, jitter_percent: 0 },
         healthy_after: SECOND,
+        crash_window: 2 * SECOND,
         stable_after: 2 * SECOND,
         ..Policy::default()
     }
@@ -617,6 +618,29 @@ fn a_group_waits_for_its_time_and_then_for_a_connection() {
 }
 
 #[test]
+fn tasks_that_are_done_before_they_are_ready() {
+    let all = [Wish::Upgrade, Wish::Restart, Wish::Start, Wish::RollBack, Wish::Scale(2)];
+    for (restart, wishes, asks, faults) in [
+        (Restart::Never, &all[..], 1, 2),
+        (Restart::OnFailure, &all[..], 1, 2),
+        (Restart::OnFailure, &all[..1], 2, 2),
+        (Restart::Never, &[Wish::Upgrade, Wish::RollBack], 2, 1),
+    ] {
+        Search {
+            name: "tasks, manual acks",
+            policy: Policy { restart, ..policy(1, Readiness::Manual, UpgradeMode::Rolling) },
+            wishes: wishes.to_vec(),
+            asks,
+            once: false,
+            faults,
+            codes: vec![0, 1],
+            at_least: 5_000,
+        }
+        .run();
+    }
+}
+
+#[test]
 fn workers_that_finish() {
     for upgrade in [UpgradeMode::Rolling, UpgradeMode::Fleet] {
         Search {
@@ -683,7 +707,7 @@ fn an_upgrade_a_reload_a_scale_a_death_and_a_stop_in_any_order() {
     let wishes = vec![Wish::Upgrade, reload, Wish::Scale(0), Wish::Signal(Signal::TERM)];
     Search {
         name: "one worker, ready at exec, an upgrade, a reload, a scale, a death and a stop",
-        policy: Policy { max_draining: Some(1), drain_timeout: SECOND, ..rolling() },
+        policy: Policy { max_draining: Some(1), drain_timeout: Some(SECOND), ..rolling() },
         asks: wishes.len() as u8,
         wishes,
         once: true,

@@ -35,9 +35,6 @@ const FACTOR_MILLI: u32 = 1500;
 /// Longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Without an end: nobody is killed for being slow to go, and nobody for being slow to ack.
-const NEVER: Duration = Duration::MAX;
-
 const USAGE: &str = "\
 ## Usage
 
@@ -379,13 +376,14 @@ impl Given {
     }
 
     fn policy(&self, workers: u32, processors: u32) -> Policy {
-        let patience = self.signal_timeout.map_or(NEVER, Duration::from_secs);
+        let patience = self.signal_timeout.map(Duration::from_secs);
         Policy {
             workers,
             workers_min: 1,
             shrink: Shrink::Oldest,
             ready: self.ready,
-            ack_deadline: NEVER,
+            // Nobody is killed for being slow to ack, and without -t nobody for being slow to go.
+            ack_deadline: None,
             graceful_signal: Signal::USR2,
             stop_timeout: patience,
             drain_timeout: patience,
@@ -399,6 +397,7 @@ impl Given {
             // An upgrade that does not succeed yet may do so as soon as the program is mended: the old ones live on.
             upgrade_failures: u32::MAX,
             healthy_after: Duration::ZERO,
+            crash_window: Duration::ZERO,
             stable_after: Duration::ZERO,
             backoff: Backoff {
                 base: self.seconds.mul_f64(f64::from(FACTOR_MILLI) / 1000.0).min(PAUSE_MAX),

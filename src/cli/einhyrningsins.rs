@@ -258,12 +258,13 @@ impl Given {
         let standard = Policy::default();
         Policy {
             workers: self.number,
+            dec_min: 0,
             ready: if self.manual { Readiness::Manual } else { Readiness::Timer(CHILDHOOD) },
-            ack_deadline: if self.manual { CHILDHOOD } else { standard.ack_deadline },
+            ack_deadline: if self.manual { Some(CHILDHOOD) } else { standard.ack_deadline },
             graceful_signal: Signal::USR2,
             overdue_signal: Some(Signal::TERM),
-            stop_timeout: GRACE,
-            drain_timeout: GRACE,
+            stop_timeout: Some(GRACE),
+            drain_timeout: Some(GRACE),
             stop_steps: vec![(Signal::TERM, GRACE)],
             // All successors at once; each old worker goes when its own successor is up.
             surge: Share::Percent(100),
@@ -272,6 +273,7 @@ impl Given {
             give_up_roll_back: true,
             // No worker that was up once is held back, and no other is waited for.
             healthy_after: Duration::ZERO,
+            crash_window: Duration::ZERO,
             stable_after: Duration::ZERO,
             backoff: Backoff {
                 base: Duration::ZERO,
@@ -369,7 +371,10 @@ mod tests {
         assert_eq!(policy("prog").give_up, Some(1));
         assert_eq!(policy("-n 3 prog").workers, 3);
         assert_eq!(policy("--number=0 prog").workers, 0);
-        assert_eq!((policy("-m prog").ready, policy("-m prog").ack_deadline), (Readiness::Manual, CHILDHOOD));
+        assert_eq!(
+            (policy("-m prog").ready, policy("-m prog").ack_deadline),
+            (Readiness::Manual, Some(CHILDHOOD))
+        );
         assert_eq!((policy("-r 4 prog").give_up, policy("-r 4 prog").upgrade_failures), (Some(4), 4));
         assert_eq!(policy("-r 0 prog").give_up, Some(1));
         assert_eq!(plan("-v prog").log.level, Level::Debug);

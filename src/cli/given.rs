@@ -140,13 +140,13 @@ impl Given {
             Id::LiveInterval => self.policy.live_interval = values::positive(text()?)?,
             Id::LiveFailures => self.policy.live_failures = values::count(text()?)?,
             Id::ProbeTimeout => self.policy.probe_timeout = values::positive(text()?)?,
-            Id::AckDeadline => self.policy.ack_deadline = values::positive(text()?)?,
+            Id::AckDeadline => self.policy.ack_deadline = Some(values::positive(text()?)?),
             Id::FdStore => self.fd_store = values::fd_store(text()?)?,
             Id::ReadyFd => self.ready_fd = Some(values::descriptor(text()?)?),
             Id::Watchdog => self.policy.watchdog = Some(values::positive(text()?)?),
             Id::GracefulSignal => self.policy.graceful_signal = text()?.parse()?,
             Id::StopTimeout => {
-                self.policy.stop_timeout = duration::parse(text()?)?;
+                self.policy.stop_timeout = Some(duration::parse(text()?)?);
                 self.policy.stop_timeout_as_first = None;
             }
             Id::DrainDelay => self.drain_delay = duration::parse(text()?)?,
@@ -173,7 +173,7 @@ impl Given {
             Id::UpgradeAttempts => self.policy.upgrade_failures = values::count(text()?)?,
             Id::WhenUpgrading => self.policy.meanwhile = values::choice(text()?, &values::MEANWHILES)?,
             Id::UpgradeTimeout => self.policy.upgrade_timeout = Some(values::positive(text()?)?),
-            Id::DrainTimeout => self.policy.drain_timeout = duration::parse(text()?)?,
+            Id::DrainTimeout => self.policy.drain_timeout = Some(duration::parse(text()?)?),
             Id::Directory => self.directory = Some(values::path(value)?),
             Id::User => {
                 let (user, group) = match text()?.split_once(':') {
@@ -291,7 +291,7 @@ impl Given {
     /// What `init` does, in the manner of one of its doors.
     pub(super) fn init(self, manner: &init::Manner, argv: Vec<OsString>) -> Result<Init> {
         let level = manner.level(self.louder, self.quieter);
-        let stop_timeout = self.seen.contains(&Id::StopTimeout).then_some(self.policy.stop_timeout);
+        let stop_timeout = self.policy.stop_timeout.filter(|_| self.seen.contains(&Id::StopTimeout));
         self.init.meant(manner, argv, level, stop_timeout)
     }
 

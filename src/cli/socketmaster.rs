@@ -42,9 +42,6 @@ Usage of socketmaster:
     \trun the command as this user
 ";
 
-/// Without an end: nobody is killed for being slow to go.
-const NEVER: Duration = Duration::MAX;
-
 /// What was said by flags.
 #[derive(Debug, PartialEq)]
 struct Flags {
@@ -256,8 +253,9 @@ fn policy(start: i64, hup: Signal) -> Policy {
         ready,
         ready_at_first: true,
         graceful_signal: hup,
-        stop_timeout: NEVER,
-        drain_timeout: NEVER,
+        // Nobody is killed for being slow to go.
+        stop_timeout: None,
+        drain_timeout: None,
         upgrade: UpgradeMode::Rolling,
         surge: Share::Count(1),
         // However many old ones still finish their work.

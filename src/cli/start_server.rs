@@ -27,9 +27,6 @@ use crate::values;
 /// What the program exits with if it does not understand its command line.
 const REFUSED: u8 = 1;
 
-/// Without an end: nobody is killed for being slow to go.
-const NEVER: Duration = Duration::MAX;
-
 const USAGE: &str = "\
 usage: start_server [options] -- program [args]
 
@@ -297,8 +294,9 @@ impl Given {
             },
             graceful_signal: self.on_term,
             drain_signal: Some(self.on_hup),
-            stop_timeout: NEVER,
-            drain_timeout: NEVER,
+            // Nobody is killed for being slow to go.
+            stop_timeout: None,
+            drain_timeout: None,
             surge: Share::Count(1),
             // However many old ones still finish their work.
             max_draining: Some(u32::MAX),
@@ -306,6 +304,7 @@ impl Given {
             upgrade_failures: u32::MAX,
             meanwhile: Meanwhile::Queue,
             healthy_after: Duration::ZERO,
+            crash_window: Duration::ZERO,
             stable_after: Duration::ZERO,
             backoff: Backoff {
                 base: self.interval,

@@ -144,7 +144,7 @@ impl Draft {
             Id::LiveFailures => policy.live_failures = value.number(values::count)?,
             Id::ProbeTimeout => policy.probe_timeout = value.amount(values::positive)?,
             Id::AckTimeout => self.ack_timeout = value.amount(duration::parse)?,
-            Id::AckDeadline => policy.ack_deadline = value.amount(values::positive)?,
+            Id::AckDeadline => policy.ack_deadline = Some(value.amount(values::positive)?),
             Id::FdStore => launch.fd_store = value.number(values::fd_store)?,
             Id::ReadyFd => launch.ready_fd = Some(value.number(values::descriptor)?),
             Id::Watchdog | Id::LiveCheck => {
@@ -163,7 +163,7 @@ impl Draft {
             }
             Id::GracefulSignal => policy.graceful_signal = value.read(str::parse)?,
             Id::StopTimeout => {
-                policy.stop_timeout = value.amount(duration::parse)?;
+                policy.stop_timeout = Some(value.amount(duration::parse)?);
                 policy.stop_timeout_as_first = None;
             }
             Id::AutoUpgrade => policy.auto_upgrade = value.flag()?,
@@ -204,7 +204,7 @@ impl Draft {
                 policy.meanwhile = value.read(|text| values::choice(text, &values::MEANWHILES))?;
             }
             Id::UpgradeTimeout => policy.upgrade_timeout = Some(value.amount(values::positive)?),
-            Id::DrainTimeout => policy.drain_timeout = value.amount(duration::parse)?,
+            Id::DrainTimeout => policy.drain_timeout = Some(value.amount(duration::parse)?),
             Id::AckSignal => policy.drain_signal = Some(value.read(str::parse)?),
             Id::Environment => {
                 let lenient = around.manner == Manner::Firestarter;

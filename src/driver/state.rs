@@ -202,7 +202,10 @@ mod tests {
         let document = Document::read(EINHORN.as_bytes()).unwrap_or_else(|why| panic!("{why}"));
         let spec = &document.groups[0].spec;
         assert!(spec.launch.handoff.control_descriptor && spec.launch.argv0 == Argv0::Found);
-        assert_eq!((spec.policy.max_extra, spec.policy.stop_timeout), (Some(1), Duration::from_secs(20)));
+        assert_eq!(
+            (spec.policy.max_extra, spec.policy.stop_timeout),
+            (Some(1), Some(Duration::from_secs(20)))
+        );
         assert_eq!(document.own.reexec.command, ["/run/web/wrapper", "a b"]);
         assert_eq!((document.own.nice, document.workers.pids().len()), (Some(1), 3));
         let clients = serde_json::to_value(&document.clients).unwrap();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Supervisor;
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Wait};
 use super::event::{Action, ChildId, GroupId};
+use super::group::Named;
 use super::note::Reason;
 use super::upgrade::Purpose;
 use super::waiter::{Outcome, Waiter};
@@ -116,6 +117,8 @@ impl Supervisor {
                 for child in all.map(|child| child.id).collect::<Vec<ChildId>>() {
                     self.kill_child(child);
                 }
+                // Nobody was given the time to go by itself.
+                self.groups[id.0].killed = Named::default();
             }
             for &(child, _) in children {
                 let surplus = self.child(child).is_some_and(|child| child.slot >= target);
@@ -166,7 +169,7 @@ impl Supervisor {
                 signal: inquiry.signal.unwrap_or(self.groups[id.0].policy.graceful_signal),
                 failure: match outcome {
                     Some(Outcome::Failed(_, why)) => Some(why.clone()),
-                    Some(Outcome::Done(_)) | None => None,
+                    Some(Outcome::Done(_) | Outcome::Forced(_)) | None => None,
                 },
                 new: now.iter().filter(|(child, _)| *child >= inquiry.mark).map(pid).collect(),
                 old: before.iter().filter(|child| !stays(child)).map(pid).collect(),

@@ -109,7 +109,8 @@ impl Supervisor {
         if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed, code, next_word }) =
             shutdown
         {
-            let longest = groups.iter().map(|group| group.policy.stop_timeout).max().unwrap_or_default();
+            let longest =
+                groups.iter().filter_map(|group| group.policy.stop_timeout).max().unwrap_or_default();
             form.age(*since, longest);
             form.count(signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
             form.flag(*interrupted);
@@ -164,7 +165,8 @@ impl Supervisor {
                 form.count(match outcome {
                     None => 0,
                     Some(Outcome::Done(_)) => 1,
-                    Some(Outcome::Failed(code, _)) => 2 + usize::from(code.status()),
+                    Some(Outcome::Forced(_)) => 2,
+                    Some(Outcome::Failed(code, _)) => 3 + usize::from(code.status()),
                 });
             }
         }
@@ -262,6 +264,7 @@ impl Form {
             streak,
             gave_up,
             deaths,
+            killed,
             policies,
             // It only tells in which order.
             rank: _,
@@ -291,10 +294,17 @@ impl Form {
             last_failure: _,
             last: _,
             taken,
+            was_finished,
+            last_end,
+            rests_until,
         } in slots
         {
             self.count(*vacancy as usize);
             self.flag(*taken);
+            self.flag(*was_finished);
+            let matters = policy.crash_window.max(policy.floor());
+            self.age(last_end.unwrap_or(Mono(0)), matters);
+            self.ahead(rests_until.filter(|at| *at > self.now));
         }
         self.count(rank(&generations, generation));
         self.count(rank(&generations, committed));
@@ -341,8 +351,9 @@ impl Form {
         }
         self.count(drain_signal.map_or(0, |signal| signal.0.unsigned_abs() as usize));
         self.flag(stopped.is_some());
+        self.flag(killed.is_empty());
         if let Some(since) = stopped {
-            self.age(*since, policy.stop_timeout);
+            self.age(*since, policy.stop_timeout.unwrap_or_default());
         }
         let Streak { length, hopeless, not_before, mark, probation } = streak;
         let ceiling = (1..=64).find(|&n| pause(&policy.backoff, n, 0) >= policy.backoff.max).unwrap_or(64);

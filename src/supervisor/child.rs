@@ -9,6 +9,7 @@ use super::foreign::Heartbeat;
 use super::note::Worker;
 use super::probe::Probing;
 use super::snapshot::WorkerPhase;
+use crate::plan::Policy;
 use crate::process::Stage;
 
 /// Where a worker is in its life. Only forward, and only the reaper takes a record out of the table.
@@ -117,6 +118,18 @@ impl Child {
         if phase == Phase::Ready {
             self.ready_at = Some(now);
         }
+    }
+
+    /// Brings its deadline forward to `latest`, or to the present where that has passed.
+    pub(super) fn hasten(&mut self, latest: Option<Mono>, now: Mono) {
+        let latest = latest.map(|latest| latest.max(now));
+        self.deadline = self.deadline.into_iter().chain(latest).min();
+    }
+
+    /// Ready, and for long enough where readiness says no more than that the program runs; or it goes of its own accord.
+    pub(super) fn is_healthy(&self, policy: &Policy, now: Mono) -> bool {
+        let lasts = !policy.is_ready_at_exec() || self.ready_for(now) >= policy.healthy_after;
+        self.ready_at.is_some() && (lasts || self.finishing)
     }
 
     /// How long it was ready without being asked to go; zero if it never was.

@@ -25,6 +25,11 @@ impl Mono {
         Mono(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The moment that a limit allows from this one on; never, if there is no limit.
+    pub fn within(self, limit: Option<Duration>) -> Option<Mono> {
+        limit.map(|span| self.after(span))
+    }
+
     /// How long ago `earlier` was; zero if it lies ahead.
     pub fn since(self, earlier: Mono) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -46,7 +46,7 @@ pub struct Changes {
     /// [`Policy::ready`].
     pub ready: Option<Readiness>,
     /// [`Policy::stop_timeout`] and [`Policy::drain_timeout`].
-    pub stop_timeout: Option<Duration>,
+    pub stop_timeout: Option<Option<Duration>>,
     /// [`Policy::max_unacked`].
     pub max_unacked: Option<u32>,
     /// [`Policy::max_extra`].

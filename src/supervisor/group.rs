@@ -1,5 +1,8 @@
 //! One group: what is wanted of it, what it remembers, and a view of its slots as the table of children shows them.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Streak;
@@ -69,6 +72,47 @@ pub(super) struct Failure {
     pub(super) words: Vec<String>,
 }
 
+/// So many are told of by name.
+const NAMED_MAX: usize = 8;
+
+/// Whom a sentence is about: the first of them by name, the rest by their number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Named {
+    first: Vec<String>,
+    more: usize,
+}
+
+impl Named {
+    pub(super) fn push(&mut self, name: String) {
+        match self.first.len() {
+            NAMED_MAX => self.more += 1,
+            _ => self.first.push(name),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first.join(", "))?;
+        if self.more > 0 {
+            write!(f, " and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<String> for Named {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
+        let mut named = Named::default();
+        names.into_iter().for_each(|name| named.push(name));
+        named
+    }
+}
+
 /// A logical place for one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slot {
@@ -86,6 +130,30 @@ pub(super) struct Slot {
     pub(super) last: Option<Exit>,
     /// A worker of the rollout under way has been ready here.
     pub(super) taken: bool,
+    /// It had finished when the rollout under way began.
+    #[serde(default)]
+    pub(super) was_finished: bool,
+    /// When the last worker ended that nobody had asked to go.
+    #[serde(default)]
+    pub(super) last_end: Option<Mono>,
+    /// No worker before this moment: the last two ended in too short a time.
+    #[serde(default)]
+    pub(super) rests_until: Option<Mono>,
+}
+
+/// What lies between two ends in one slot at least.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// [`Policy::crash_window`]
+    window: Duration,
+    /// [`Policy::floor`]
+    floor: Duration,
+}
+
+impl Pace {
+    pub(super) fn of(policy: &Policy) -> Self {
+        Pace { window: policy.crash_window, floor: policy.floor() }
+    }
 }
 
 impl Slot {
@@ -98,7 +166,28 @@ impl Slot {
             last_failure: None,
             last: None,
             taken: false,
+            was_finished: false,
+            last_end: None,
+            rests_until: None,
         }
+    }
+
+    /// Notes an end that nobody asked for. Returns whether the one before came within the window; has the slot rest where
+    /// not even the floor lies between them.
+    pub(super) fn note_end(&mut self, now: Mono, pace: Pace) -> bool {
+        let before = self.last_end.replace(now);
+        self.rests_until = before.filter(|&at| now.since(at) < pace.floor).map(|at| at.after(pace.floor));
+        before.is_some_and(|at| now.since(at) < pace.window)
+    }
+
+    /// Its worker, which is the `modern` one or not, has left it or is to, and this comes next. What a worker that is to be
+    /// replaced leaves does not call back one that has finished after it.
+    pub(super) fn vacate(&mut self, modern: bool, next: Vacancy) -> bool {
+        let vacates = modern || self.vacancy != Vacancy::Finished;
+        if vacates {
+            self.vacancy = next;
+        }
+        vacates
     }
 
     /// Has its ready modern worker, or wants none.
@@ -171,6 +260,9 @@ pub(super) struct Group {
     /// Ends that nobody asked for, as far as [`Policy::exit_after`] counts them.
     #[serde(default)]
     pub(super) deaths: u32,
+    /// Workers that had to be killed since its stop was asked for.
+    #[serde(default)]
+    pub(super) killed: Named,
     /// Policies of the plans so far, each with the first generation that it holds for; empty while there is only one.
     #[serde(default)]
     pub(super) policies: Vec<(GenerationId, Policy)>,
@@ -275,6 +367,7 @@ impl Group {
             streak: Streak::none(ChildId(0)),
             gave_up: false,
             deaths: 0,
+            killed: Named::default(),
             policies: Vec::new(),
             rank: id.0,
             sockets_since: GenerationId::default(),
@@ -447,8 +540,9 @@ impl Group {
     }
 
     /// Whether a slot may get a worker now as far as the history of failures goes.
-    pub(super) fn may_try(&self, vacancy: Vacancy, now: Mono, in_flight: u32) -> bool {
-        match vacancy {
+    pub(super) fn may_try(&self, slot: &Slot, now: Mono, in_flight: u32) -> bool {
+        match slot.vacancy {
+            _ if slot.rests_until.is_some_and(|until| until > now) => false,
             Vacancy::Urgent => true,
             Vacancy::Finished => false,
             Vacancy::Open => {
@@ -471,6 +565,7 @@ impl Group {
         for slot in &mut self.slots {
             slot.vacancy = Vacancy::Open;
             slot.taken = false;
+            (slot.last_end, slot.rests_until) = (None, None);
         }
     }
 
@@ -498,6 +593,23 @@ impl Group {
             })
     }
 
+    /// The slots in numbers: `3 of 4 ready, 1 finished`.
+    pub(super) fn tally(&self, views: &[SlotView]) -> String {
+        let ready = views.iter().filter(|view| view.modern_ready()).count();
+        let finished = self.slots.iter().filter(|slot| slot.vacancy == Vacancy::Finished).count();
+        match (self.slots.len(), finished) {
+            (0, _) => "no workers are wanted".to_owned(),
+            (all, 0) => format!("{ready} of {all} ready"),
+            (all, finished) if finished == all => format!("{finished} of {all} finished"),
+            (all, finished) => format!("{ready} of {all} ready, {finished} finished"),
+        }
+    }
+
+    /// Every worker has finished as the restart policy wants it.
+    pub(super) fn is_finished(&self) -> bool {
+        !self.slots.is_empty() && self.slots.iter().all(|slot| slot.vacancy == Vacancy::Finished)
+    }
+
     /// Every slot has its ready modern worker, or wants none, and nothing else serves.
     pub(super) fn is_filled(&self, views: &[SlotView]) -> bool {
         let content = |slot: &Slot, view| self.waits.is_some() || slot.is_content(view);
@@ -516,8 +628,7 @@ impl Group {
             return GroupState::Waiting;
         }
         if self.slots.iter().zip(views).all(|(slot, view)| slot.is_content(view)) {
-            let finished = self.slots.iter().all(|slot| slot.vacancy == Vacancy::Finished);
-            return if finished && empty { GroupState::Stopped } else { GroupState::Up };
+            return if self.is_finished() && empty { GroupState::Stopped } else { GroupState::Up };
         }
         if self.gave_up || self.streak.probation { GroupState::Failing } else { GroupState::Starting }
     }

@@ -59,7 +59,7 @@ impl History {
         let Some(at) = self.open.iter().position(|attempt| attempt.serial == serial) else { return };
         let attempt = self.open.remove(at);
         let (result, sentence) = match outcome {
-            Outcome::Done(sentence) => (UpgradeResult::Done, sentence),
+            Outcome::Done(sentence) | Outcome::Forced(sentence) => (UpgradeResult::Done, sentence),
             Outcome::Failed(Code::RolledBack, sentence) => (UpgradeResult::RolledBack, sentence),
             Outcome::Failed(Code::Superseded, sentence) => (UpgradeResult::Superseded, sentence),
             Outcome::Failed(Code::UpgradeFailed, sentence) => (UpgradeResult::Failed, sentence),

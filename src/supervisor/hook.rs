@@ -77,7 +77,7 @@ impl Supervisor {
         hook: HookKind,
         generation: GenerationId,
         (slot, index): (u32, u32),
-        deadline: Mono,
+        deadline: Option<Mono>,
         command: Hook,
     ) -> ChildId {
         let child = self.enlist(id, generation, (slot, index), Some(hook), deadline);
@@ -89,7 +89,7 @@ impl Supervisor {
     pub(super) fn run_stop_hook(&mut self, worker: ChildId) {
         let Some(child) = self.child(worker) else { return };
         let (group, generation, place) = (child.group, child.generation, (child.slot, child.index));
-        let deadline = child.deadline.unwrap_or(self.now);
+        let deadline = child.deadline;
         let Some(command) = self.groups[group.0].policy_of(generation).stop_hook.clone() else { return };
         self.run_hook(group, HookKind::Stop(worker), generation, place, deadline, command);
     }
@@ -113,7 +113,7 @@ impl Supervisor {
             _ => return,
         };
         let policy = group.planned_policy();
-        let deadline = now.after(policy.preflight_timeout);
+        let deadline = Some(now.after(policy.preflight_timeout));
         let Some(command) = policy.preflight.clone() else { return };
         let child = self.run_hook(id, HookKind::Preflight, generation, (0, 0), deadline, command);
         let group = &mut self.groups[id.0];
@@ -158,11 +158,11 @@ impl Supervisor {
     }
 
     /// Lets no hook outlast the stop of its group.
-    pub(super) fn hasten_hooks(&mut self, id: GroupId, latest: Mono, at_once: bool) {
+    pub(super) fn hasten_hooks(&mut self, id: GroupId, latest: Option<Mono>, at_once: bool) {
         let now = self.now;
         let lives = |child: &Child| child.group == id && child.hook.is_some() && child.phase != Phase::Killed;
         for child in self.children.iter_mut().filter(|child| lives(child)) {
-            child.deadline = child.deadline.map(|deadline| deadline.min(latest.max(now)));
+            child.hasten(latest, now);
         }
         if at_once {
             let all: Vec<ChildId> =
@@ -178,9 +178,9 @@ impl Supervisor {
         let now = self.now;
         let Some(child) = self.child(id).filter(|child| child.phase.is_serving()) else { return };
         let policy = &self.groups[child.group.0].policy;
-        let (signal, deadline) = (Signal::TERM, now.after(policy.stop_timeout));
+        let (signal, deadline) = (Signal::TERM, now.within(policy.stop_timeout));
         if let Some(child) = self.child_mut(id) {
-            child.enter(Phase::Stopping, now, Some(deadline));
+            child.enter(Phase::Stopping, now, deadline);
         }
         self.act(Action::Signal { child: id, signal, to_group: true });
     }

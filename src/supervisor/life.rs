@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::backoff;
 use super::child::{Child, Phase};
 use super::event::{Action, ChildId, GenerationId, GroupId, HookKind, Mono, Remains};
-use super::group::{Failure, Vacancy};
+use super::group::{Failure, Pace, Vacancy};
 use super::note::{Happening, Reason};
 use super::probe::Probing;
 use super::snapshot::{ExitDetail, LastExit};
@@ -60,11 +60,11 @@ impl Supervisor {
         let deadline = match policy.ready {
             _ if at_first => return self.mark_ready(id),
             Readiness::Exec => return self.mark_ready(id),
-            Readiness::Timer(span) => now.after(span),
-            Readiness::Manual => now.after(policy.ack_deadline),
+            Readiness::Timer(span) => Some(now.after(span)),
+            Readiness::Manual => now.within(policy.ack_deadline),
         };
         if let Some(child) = self.child_mut(id) {
-            child.enter(Phase::Starting, now, Some(deadline));
+            child.enter(Phase::Starting, now, deadline);
         }
     }
 
@@ -127,7 +127,7 @@ impl Supervisor {
         let in_rollout = group.rollout.is_some();
         let asked = !child.phase.is_serving();
         let ready_for = child.ready_for(now);
-        let healthy = child.ready_at.is_some() && (ready_for >= policy.healthy_after || child.finishing);
+        let settled = child.is_healthy(policy, now);
         let stable = child.ready_at.is_some() && ready_for >= policy.stable_after;
         let canary = group.is_canary(child);
         let detail = match &child.remains {
@@ -143,7 +143,16 @@ impl Supervisor {
             Restart::OnFailure => !success,
             Restart::Never => false,
         };
-        let again = kept || (in_rollout && child.ready_at.is_none()) || (canary && !success) || !modern;
+        // A new worker whose end was none that the policy is content with is a failed attempt, also where no other would
+        // follow it.
+        let failed = in_rollout && (child.ready_at.is_none() || canary) && !success;
+        let again = kept || failed || !modern;
+        let pace = Pace::of(policy);
+        let soon = match group.slot_mut(child.slot) {
+            Some(slot) if !asked => slot.note_end(now, pace),
+            Some(_) | None => false,
+        };
+        let healthy = settled && (success || !soon);
         // What ends beside a canary is followed by its like only where it would be without any upgrade.
         let at_once = healthy && (kept || !group.has_canary());
         if let Some(slot) = group.slot_mut(child.slot) {
@@ -152,14 +161,13 @@ impl Supervisor {
                 None => last_exit(ended),
             });
             slot.last_exit_detail = detail;
-            // What a worker that is to be replaced leaves does not call back one that has finished after it.
-            if !asked && (modern || slot.vacancy != Vacancy::Finished) {
+            let next = match (again, at_once) {
+                (false, _) => Vacancy::Finished,
+                (true, true) => Vacancy::Urgent,
+                (true, false) => Vacancy::Open,
+            };
+            if !asked && slot.vacate(modern, next) {
                 slot.last = Some(ended);
-                slot.vacancy = match (again, at_once) {
-                    (false, _) => Vacancy::Finished,
-                    (true, true) => Vacancy::Urgent,
-                    (true, false) => Vacancy::Open,
-                };
                 slot.restarts = slot.restarts.saturating_add(u32::from(again));
             }
         }
@@ -275,9 +283,10 @@ impl Supervisor {
     pub(super) fn miss_deadline(&mut self, id: ChildId) {
         let Some(child) = self.child(id).cloned() else { return };
         self.forget_streak(child.group);
+        let modern = self.groups[child.group.0].is_modern(&child);
         if let Some(slot) = self.groups[child.group.0].slot_mut(child.slot) {
             slot.restarts = slot.restarts.saturating_add(1);
-            slot.vacancy = Vacancy::Open;
+            slot.vacate(modern, Vacancy::Open);
         }
         let sentence = match &child.probing.last {
             Some(last) => format!("not ready in time: {}", last.why),
@@ -293,7 +302,7 @@ impl Supervisor {
     /// Asks for a new worker of the wanted generation.
     pub(super) fn spawn(&mut self, id: GroupId, slot: u32, now: Mono) -> ChildId {
         let group = &self.groups[id.0];
-        let (generation, deadline) = (group.generation_for(slot), now.after(group.policy.ack_deadline));
+        let (generation, deadline) = (group.generation_for(slot), now.within(group.policy.ack_deadline));
         let index = self.free_index(id);
         let child = self.enlist(id, generation, (slot, index), None, deadline);
         self.groups[id.0].began.get_or_insert(now);
@@ -309,7 +318,7 @@ impl Supervisor {
         generation: GenerationId,
         (slot, index): (u32, u32),
         hook: Option<HookKind>,
-        deadline: Mono,
+        deadline: Option<Mono>,
     ) -> ChildId {
         let (id, now) = (self.next_child, self.now);
         self.next_child = ChildId(id.0 + 1);
@@ -324,7 +333,7 @@ impl Supervisor {
             since: now,
             born: now,
             ready_at: None,
-            deadline: Some(deadline),
+            deadline,
             steps: 0,
             retired: false,
             asked: None,
@@ -351,7 +360,7 @@ impl Supervisor {
             .map_or_else(|| u32::try_from(taken.len()).unwrap_or(u32::MAX), |(index, _)| index)
     }
 
-    /// Asks a serving worker to go, by signal or by the stop command, and sets the moment of SIGKILL.
+    /// Asks a serving worker to go, by signal or by the stop command, and sets the moment of SIGKILL if there is one.
     pub(super) fn stop_child(&mut self, id: ChildId, reason: Reason) {
         self.stop_child_by(id, reason, None);
     }
@@ -388,7 +397,7 @@ impl Supervisor {
             | Reason::Unwell => policy.stop_timeout,
         };
         let Some(child) = self.child_mut(id) else { return };
-        child.enter(Phase::Stopping, now, Some(now.after(timeout)));
+        child.enter(Phase::Stopping, now, now.within(timeout));
         let worker = child.worker();
         if by_hook {
             self.run_stop_hook(id);
@@ -437,6 +446,11 @@ impl Supervisor {
         let Some(child) = self.child_mut(id) else { return };
         let (group, worker, waited) = (child.group, child.worker(), now.since(child.since));
         let again = child.phase == Phase::Killed;
+        let name = format!("{}[{}] pid {}", self.groups[group.0].name, worker.slot, worker.pid);
+        if !again {
+            self.groups[group.0].killed.push(name);
+        }
+        let Some(child) = self.child_mut(id) else { return };
         child.enter(Phase::Killed, now, Some(now.after(KILL_AGAIN)));
         self.act(Action::Signal { child: id, signal: Signal::KILL, to_group: true });
         let level = if again { Level::Debug } else { Level::Warn };

@@ -7,7 +7,7 @@
 use super::Supervisor;
 use super::child::Phase;
 use super::event::{ChildId, Mono, Word};
-use super::group::Vacancy;
+use super::group::{Pace, Vacancy};
 use super::note::Reason;
 use crate::plan::Readiness;
 
@@ -75,11 +75,13 @@ impl Supervisor {
         let group = &mut self.groups[child.group.0];
         let (modern, canary) = (group.is_modern(&child), group.is_canary(&child));
         let policy = group.policy_of(child.generation);
-        let ready_for = child.ready_for(now);
-        let (healthy, stable) = (ready_for >= policy.healthy_after, ready_for >= policy.stable_after);
+        let stable = child.ready_for(now) >= policy.stable_after;
+        let mut healthy = child.is_healthy(policy, now);
+        let pace = Pace::of(policy);
         if let Some(slot) = group.slot_mut(child.slot) {
+            healthy &= !slot.note_end(now, pace);
             slot.restarts = slot.restarts.saturating_add(1);
-            slot.vacancy = if healthy { Vacancy::Urgent } else { Vacancy::Open };
+            slot.vacate(modern, if healthy { Vacancy::Urgent } else { Vacancy::Open });
         }
         self.remember_failure(&child, sentence);
         self.stop_child(id, reason);

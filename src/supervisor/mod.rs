@@ -59,6 +59,7 @@ mod backoff;
 mod canonical;
 mod child;
 pub mod command;
+mod deadlines;
 mod drain;
 pub mod event;
 pub mod foreign;
@@ -103,7 +104,7 @@ use child::{Child, Phase};
 use command::{ClientId, Reply, Selector, Ticket};
 use drain::Drain;
 use event::{Action, ChildId, Event, GroupId, Mono};
-use group::{Group, Presence, Vacancy, Waits};
+use group::{Group, Presence};
 use note::{Counts, Happening, Note, Reason, Worker};
 use reexec::Reexec;
 use reload::Reloads;
@@ -223,13 +224,14 @@ impl Supervisor {
 
     /// Takes an event into account. `now` never goes back; events of one pass carry the same moment.
     pub fn handle(&mut self, now: Mono, event: Event) {
-        self.advance(now);
+        self.advance(now, event == Event::Timeout);
         match event {
             Event::Start => {
                 self.note_manager(Level::Info, Happening::Started);
                 self.touch_all();
             }
-            Event::Timeout => self.touch_due(),
+            // To move the time on was all.
+            Event::Timeout => {}
             Event::Prepared { group, generation, outcome } => {
                 if group.0 < self.groups.len() {
                     self.prepared(group, generation, outcome);
@@ -282,81 +284,9 @@ impl Supervisor {
         self.actions.0.pop_front().or_else(|| self.due_reexec())
     }
 
-    /// When to send [`Event::Timeout`]; never, if nothing is waited for.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Mono> {
-        let children = self.children.iter().filter_map(|child| child.deadline);
-        let probes = self.children.iter().filter_map(|child| self.next_probe(child));
-        let attempts = self.groups.iter().filter_map(|group| self.next_attempt(group));
-        let trials = self.groups.iter().filter_map(|group| self.trial_deadline(group));
-        let preflights = self.groups.iter().filter_map(|group| self.next_preflight(group));
-        let looks = self.groups.iter().filter_map(|group| self.next_look(group));
-        let warmups = self.groups.iter().filter_map(|group| self.warm_at(group));
-        children
-            .chain(probes)
-            .chain(attempts)
-            .chain(trials)
-            .chain(preflights)
-            .chain(warmups)
-            .chain(looks)
-            .chain(self.reexec_deadline())
-            .chain(self.reading_deadline())
-            .chain(self.drain_deadline())
-            .chain(self.next_word())
-            .min()
-    }
-
-    /// When a slot that waits for the end of the back-off may be filled.
-    fn next_attempt(&self, group: &Group) -> Option<Mono> {
-        let held = [group.streak.not_before, group.paced_until()];
-        let waits = self.shutdown.is_none()
-            && !self.is_settling()
-            && group.stopped.is_none()
-            && !group.gave_up
-            && held.iter().any(|&until| until > self.now);
-        if !waits {
-            return None;
-        }
-        let views = group.views(&self.children);
-        let lacking = |vacancies: &[Vacancy]| {
-            let mut slots = group.slots.iter().zip(&views);
-            slots.any(|(slot, view)| vacancies.contains(&slot.vacancy) && view.modern.is_none())
-        };
-        let failing = lacking(&[Vacancy::Open]).then_some(held[0]);
-        let paced = lacking(&[Vacancy::Open, Vacancy::Urgent]).then_some(held[1]);
-        failing.into_iter().chain(paced).filter(|&until| until > self.now).max()
-    }
-
-    /// Moves the time on. The end of a back-off is no deadline once it has passed, so the groups that wait for it are
-    /// looked at whatever the event is; and so are those of which an upgrade is on trial.
-    fn advance(&mut self, now: Mono) {
-        let before = self.now;
-        self.now = before.max(now);
-        for group in &mut self.groups {
-            for until in [group.streak.not_before, group.paced_until()] {
-                group.dirty |= before < until && until <= self.now;
-            }
-            group.dirty |= group.rollout.is_some();
-        }
-    }
-
     fn touch_all(&mut self) {
         for group in &mut self.groups {
             group.dirty = true;
-        }
-    }
-
-    fn touch_due(&mut self) {
-        let now = self.now;
-        for child in &self.children {
-            let due = child.deadline.into_iter().chain(self.next_probe(child)).any(|at| at <= now);
-            self.groups[child.group.0].dirty |= due;
-        }
-        for group in &mut self.groups {
-            group.dirty |= group.streak.length > 0
-                || group.next_preflight.is_some_and(|at| at <= now)
-                || group.watch.next.is_some_and(|at| at <= now)
-                || matches!(group.waits, Some(Waits::Until(at)) if at <= now);
         }
     }
 
@@ -443,7 +373,7 @@ impl Supervisor {
 
     /// Asks every serving child to go, and lets no drain outlast the stop.
     fn stop_group(&mut self, id: GroupId, since: Mono, at_once: bool, now: Mono) {
-        let latest = since.after(self.groups[id.0].policy.stop_timeout);
+        let latest = since.within(self.groups[id.0].policy.stop_timeout);
         self.give_up_preflight(id);
         self.hasten_hooks(id, latest, at_once);
         let all: Vec<(ChildId, Phase)> = self.workers_of(id).map(|child| (child.id, child.phase)).collect();
@@ -455,8 +385,7 @@ impl Supervisor {
                 Phase::Spawning | Phase::Starting | Phase::Ready => self.stop_child(child, Reason::Stop),
                 Phase::Stopping => {
                     if let Some(child) = self.child_mut(child).filter(|child| child.steps == 0) {
-                        child.deadline =
-                            Some(child.deadline.map_or(latest, |deadline| deadline.min(latest.max(now))));
+                        child.hasten(latest, now);
                     }
                 }
                 Phase::Killed => {}

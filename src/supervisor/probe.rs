@@ -186,7 +186,7 @@ impl Supervisor {
         let under_way = match probe {
             Probe::Exec(command) => {
                 let hook = HookKind::Probe(worker);
-                UnderWay::Hook(self.run_hook(group, hook, generation, (slot, index), deadline, command))
+                UnderWay::Hook(self.run_hook(group, hook, generation, (slot, index), Some(deadline), command))
             }
             Probe::Contact(contact) => {
                 self.act(Action::Probe { child: worker, group, generation, slot, index, contact });

@@ -7,7 +7,7 @@ use super::backoff::Streak;
 use super::child::{Child, Phase};
 use super::command::{Origin, Reply, Scale, Selector, Ticket, Verb, Wait};
 use super::event::{Action, ChildId, GroupId};
-use super::group::{Group, Presence, Slot};
+use super::group::{Group, Named, Presence, Slot};
 use super::note::Happening;
 use super::probe::Looking;
 use super::snapshot::{FailureStatus, GroupStatus, ProbeStatus, Status, VacantSlot, WorkerStatus};
@@ -237,6 +237,7 @@ impl Supervisor {
             return;
         }
         group.stopped = Some(self.now);
+        group.killed = Named::default();
         group.want(group.committed);
         let rollout = group.rollout.take().map(|rollout| rollout.serial);
         let preparing = group.preparing.take().map(|(_, serial)| serial);
@@ -326,12 +327,21 @@ impl Supervisor {
             Err(refusal) => return self.refuse(ticket, refusal),
         };
         let mut targets = Vec::with_capacity(groups.len());
+        // Who has reached the least that `dec` goes down to, though fewer may be asked for.
+        let mut stay = Vec::new();
         for &id in &groups {
-            let (now, least) = (self.groups[id.0].target(), self.groups[id.0].policy.workers_min);
+            let policy = &self.groups[id.0].policy;
+            let (now, least) = (self.groups[id.0].target(), policy.workers_min);
             let target = match scale {
                 Scale::To(count) => count,
                 Scale::Up(count) => now.saturating_add(count),
-                Scale::Down(count) => now.saturating_sub(count).max(least.min(now)),
+                Scale::Down(count) => {
+                    let floor = policy.dec_min.max(least);
+                    if now.saturating_sub(count) < floor && floor > least {
+                        stay.push((id, floor.min(now)));
+                    }
+                    now.saturating_sub(count).max(floor.min(now))
+                }
             };
             if target < least && target < now {
                 let reason = format!("{target} workers are fewer than {least}");
@@ -343,13 +353,21 @@ impl Supervisor {
             }
             targets.push((id, now, target));
         }
+        let stays: String = stay
+            .iter()
+            .map(|&(id, count)| format!("; {} stays at {count}", self.groups[id.0].name))
+            .collect();
+        if !stay.is_empty() && targets.iter().all(|(_, now, target)| now == target) {
+            let reason = format!("'dec' goes no further{stays}; 'scale 0' asks for none");
+            return self.refuse(ticket, Reply::Failed(Code::Refused, reason));
+        }
         let (mut from, mut to) = (0, 0);
         for (id, before, target) in targets {
             // A few groups of at most MAX_WORKERS.
             (from, to) = (from + before, to + target);
             self.resize(id, target);
         }
-        let message = format!("scaling {}", self.names(&groups));
+        let message = format!("scaling {}{stays}", self.names(&groups));
         let goals = groups.into_iter().map(|id| (id, Goal::Filled)).collect();
         self.promise(ticket, wait, goals, Reply::Scaled { from, to, message });
     }

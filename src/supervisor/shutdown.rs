@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::child::{Child, Phase};
 use super::command::{Reload, Wait};
 use super::event::{Action, ChildId, GroupId, Mono};
-use super::group::{Group, Slot, Vacancy};
+use super::group::{Group, Named, Slot, Vacancy};
 use super::note::Happening;
 use super::{Supervisor, is_success};
 use crate::plan::{ExitPolicy, Level, Meaning, UpgradeMode};
@@ -18,9 +18,6 @@ use crate::signame::Signal;
 
 /// How often it is told whom the end of everything waits for.
 const WORD_EVERY: Duration = Duration::from_secs(1);
-
-/// So many are told of by name.
-const NAMED_MAX: usize = 8;
 
 /// The end of everything, once it has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -162,6 +159,9 @@ impl Supervisor {
     pub(super) fn begin_shutdown(&mut self, signal: Option<Signal>) {
         if self.shutdown.is_none() {
             self.end_drain();
+            for group in &mut self.groups {
+                group.killed = Named::default();
+            }
             self.shutdown = Some(Shutdown {
                 since: self.now,
                 signal: None,
@@ -189,18 +189,18 @@ impl Supervisor {
             return;
         }
         shutdown.next_word = Some(now.after(WORD_EVERY));
-        let named = self.children.iter().take(NAMED_MAX).map(|child| {
-            let what = child.hook.map_or(String::new(), |hook| format!("{hook} of "));
-            format!("{what}{}[{}] pid {}", self.groups[child.group.0].name, child.slot, child.pid)
-        });
-        let mut whom = named.collect::<Vec<_>>().join(", ");
-        if let Some(more) = self.children.len().checked_sub(NAMED_MAX).filter(|&more| more > 0) {
-            whom.push_str(&format!(" and {more} more"));
-        }
+        let whom: Named = self.children.iter().map(|child| self.name_of(child)).collect();
+        let whom = whom.to_string();
         let asked = self.children.iter().filter(|child| child.phase != Phase::Killed);
         let left = asked.filter_map(|child| child.deadline).max().map(|at| at.since(now));
         let left = left.map(|left| Duration::from_secs(left.as_millis().div_ceil(1000) as u64));
         self.note_manager(Level::Info, Happening::Awaiting(whom, left));
+    }
+
+    /// A child, by its place and its pid: `web[0] pid 4711`.
+    pub(super) fn name_of(&self, child: &Child) -> String {
+        let what = child.hook.map_or(String::new(), |hook| format!("{hook} of "));
+        format!("{what}{}[{}] pid {}", self.groups[child.group.0].name, child.slot, child.pid)
     }
 
     /// Stops everything with a signal of its own; those who are stopping already get it too, each time.

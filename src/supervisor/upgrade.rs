@@ -160,7 +160,13 @@ impl Supervisor {
     }
 
     fn begin(&mut self, id: GroupId, rollout: Rollout, generation: GenerationId) {
-        let given_up = self.groups[id.0].generation;
+        let group = &mut self.groups[id.0];
+        let given_up = group.generation;
+        if group.rollout.is_none() {
+            for slot in &mut group.slots {
+                slot.was_finished = slot.vacancy == Vacancy::Finished;
+            }
+        }
         match self.groups[id.0].rollout.replace(rollout) {
             None => {}
             Some(Rollout { serial, purpose: Purpose::RollBack(failed, reason), .. }) => {
@@ -238,14 +244,16 @@ impl Supervisor {
         let stop_first = group.mode() == UpgradeMode::StopFirst;
         group.want(committed);
         let views = group.views(&self.children);
-        // Where no upgrade has emptied a slot, its worker has ended by itself, which may have been the end of it.
+        // A task that was done is not done again. And where no upgrade has emptied a slot, its worker has ended by itself,
+        // which may have been the end of it.
         let ended: Vec<bool> = group
             .slots
             .iter()
             .zip(&views)
             .map(|(slot, view)| {
                 let empty = view.modern.is_none() && view.old.is_empty();
-                group.policy.restart == Restart::Never && empty && !slot.taken && !stop_first
+                let by_itself = group.policy.restart == Restart::Never && !slot.taken && !stop_first;
+                slot.was_finished || (empty && by_itself)
             })
             .collect();
         group.forgive(self.next_child);
@@ -282,7 +290,11 @@ impl Supervisor {
         let (outcome, happening) = match rollout.purpose {
             Purpose::Upgrade => {
                 group.commit(generation);
-                let comes = if group.waits.is_some() { "is what will start" } else { "is up" };
+                let comes = match group.is_finished() {
+                    _ if group.waits.is_some() => "is what will start",
+                    true => "has run and finished",
+                    false => "is up",
+                };
                 (
                     Outcome::Done(format!("generation {} {comes}", generation.0)),
                     Happening::UpgradeDone(generation.0),
@@ -295,7 +307,10 @@ impl Supervisor {
                 );
                 (Outcome::Failed(Code::RolledBack, sentence), Happening::RolledBack(generation.0))
             }
-            Purpose::Restart => (Outcome::Done("restarted".into()), Happening::RestartDone),
+            Purpose::Restart => {
+                let how = if group.is_finished() { "ran again and finished" } else { "restarted" };
+                (Outcome::Done(how.into()), Happening::RestartDone)
+            }
         };
         self.conclude(id, rollout.serial, outcome);
         self.note(id, Level::Info, happening);
@@ -379,7 +394,7 @@ impl Supervisor {
         let mut asked = 0;
         for (slot, view) in (0u32..).zip(views.iter_mut()) {
             let group = &mut self.groups[id.0];
-            let Some(vacancy) = group.slot_mut(slot).map(|slot| slot.vacancy) else { continue };
+            let Some(place) = group.slots.get(slot as usize) else { continue };
             let beside_old = !view.old.is_empty();
             let limited = hold
                 || in_flight >= max_unready
@@ -387,10 +402,10 @@ impl Supervisor {
                 || (beside_old && (extra >= surge || room == 0 || view.old.len() > 1));
             let blocked = match canary && slot != CANARY {
                 // Beside a canary only who has died healthy is followed, by one of its own kind.
-                true => view.modern.is_some() || beside_old || vacancy != Vacancy::Urgent,
+                true => view.modern.is_some() || beside_old || place.vacancy != Vacancy::Urgent,
                 false => view.modern.is_some() || limited,
             };
-            if blocked || places == 0 || !group.may_try(vacancy, now, in_flight) {
+            if blocked || places == 0 || !group.may_try(place, now, in_flight) {
                 continue;
             }
             if asked == SPAWNS_AT_A_LOOK {

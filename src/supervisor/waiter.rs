@@ -12,6 +12,8 @@ use crate::error::Code;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Outcome {
     Done(String),
+    /// It is so, and workers had to be killed for it.
+    Forced(String),
     Failed(Code, String),
 }
 
@@ -78,7 +80,8 @@ impl Supervisor {
         }
     }
 
-    /// Looks whether what is waited for in a group is so.
+    /// Looks whether what is waited for in a group is so at this moment. Only the end of a rollout is remembered: what has
+    /// become of the rest meanwhile counts.
     pub(super) fn settle(&mut self, id: GroupId, views: &[SlotView], now: Mono) {
         let group = &self.groups[id.0];
         let deserted = self.is_deserted(id);
@@ -86,14 +89,19 @@ impl Supervisor {
         let filled = group.rollout.is_none()
             && group.is_filled(views)
             && !self.workers_of(id).any(|child| child.slot >= group.target());
-        let failing =
-            group.gave_up || (group.streak.probation && group.streak.length >= group.policy.upgrade_failures);
+        // Whoever has all the workers that are wanted does not wait for attempts of any kind.
+        let lacks = group.slots.iter().zip(views).any(|(slot, view)| !slot.is_content(view));
+        let repeated = group.streak.probation && group.streak.length >= group.policy.upgrade_failures;
+        let failing = lacks && (group.gave_up || repeated);
         let leaving = self.workers_of(id).filter(|child| !child.phase.is_serving());
         let draining: Vec<GenerationId> = leaving.map(|child| child.generation).collect();
         let outcome = |goal: Goal| match goal {
             Goal::Gone(generation) if draining.contains(&generation) => None,
             Goal::Gone(generation) => Some(Outcome::Done(format!("generation {} is gone", generation.0))),
-            Goal::Stopped if deserted => Some(Outcome::Done("stopped".into())),
+            Goal::Stopped if deserted => Some(match group.killed.is_empty() {
+                true => Outcome::Done("stopped".into()),
+                false => Outcome::Forced(format!("stopped; killed {}", group.killed)),
+            }),
             Goal::Stopped if !stopping => {
                 Some(Outcome::Failed(Code::Failed, "started again meanwhile".into()))
             }
@@ -101,10 +109,10 @@ impl Supervisor {
             Goal::Rollout(_) | Goal::Filled if stopping => {
                 Some(Outcome::Failed(Code::Failed, "stopped meanwhile".into()))
             }
-            Goal::Filled if filled && group.waits.is_some() => {
-                Some(Outcome::Done(format!("{} are to start", views.len())))
-            }
-            Goal::Filled if filled => Some(Outcome::Done(format!("{} of {0} ready", views.len()))),
+            Goal::Filled if filled => Some(Outcome::Done(match group.waits {
+                Some(_) => format!("{} are to start", views.len()),
+                None => group.tally(views),
+            })),
             Goal::Filled if failing && group.gave_up => {
                 Some(Outcome::Failed(Code::Failed, "workers keep failing; gave up".into()))
             }
@@ -116,7 +124,8 @@ impl Supervisor {
             Goal::Rollout(_) | Goal::Filled => None,
         };
         for part in self.waiters.iter_mut().flat_map(|waiter| &mut waiter.parts) {
-            if part.group == id && part.outcome.is_none() {
+            let remembered = matches!(part.goal, Goal::Rollout(_)) && part.outcome.is_some();
+            if part.group == id && !remembered {
                 part.outcome = outcome(part.goal);
             }
         }
@@ -144,6 +153,10 @@ impl Supervisor {
         for part in &waiter.parts {
             let sentence = match part.outcome.as_ref()? {
                 Outcome::Done(sentence) => sentence,
+                Outcome::Forced(sentence) => {
+                    code.get_or_insert(Code::Failed);
+                    sentence
+                }
                 Outcome::Failed(failure, sentence) => {
                     code.get_or_insert(*failure);
                     words.extend_from_slice(&part.words);

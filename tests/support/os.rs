@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use remuda::plan::{
-    Dialect, Level, LogFormat, LogSpec, ManagerPolicy, OwnProcess, Plan, Policy, Readiness, Restart,
+    Dialect, Level, LogFormat, LogSpec, ManagerPolicy, OwnProcess, Plan, Policy, Readiness, Restart, Success,
     UpgradeMode,
 };
 use remuda::process::{Exit, Stage};
@@ -84,12 +84,23 @@ impl Process {
 struct Watch {
     /// The generation whose upgrade was done last.
     committed: GenerationId,
+    /// The one of the last upgrade that began.
+    wanted: GenerationId,
     /// No spawn before this moment but in slots whose worker died healthy.
     not_before: Option<Mono>,
     /// Until one of the spawns from this id on is ready: one at a time.
     probation: Option<ChildId>,
     /// Slots whose last worker died healthy.
     urgent: BTreeSet<u32>,
+    /// When the last worker of a slot ended unasked, and until when the slot rests since two did so in too short a time.
+    ends: BTreeMap<u32, Mono>,
+    rests: BTreeMap<u32, Mono>,
+    /// Slots in which a worker has ended as the restart policy wants it, and those in which that was so before the rollout
+    /// under way.
+    done: BTreeSet<u32>,
+    done_before: Option<BTreeSet<u32>>,
+    /// When a slot last lost a worker to a failure that falls under the back-off.
+    failed: BTreeMap<u32, Mono>,
     /// Slots in which a worker is up, and stays so unless it dies or somebody asks for less.
     up: BTreeSet<u32>,
     /// It said that it makes no more attempts.
@@ -102,9 +113,15 @@ impl Watch {
     fn new() -> Self {
         Watch {
             committed: GenerationId(1),
+            wanted: GenerationId(1),
             not_before: None,
             probation: None,
             urgent: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            rests: BTreeMap::new(),
+            done: BTreeSet::new(),
+            done_before: None,
+            failed: BTreeMap::new(),
             up: BTreeSet::new(),
             gave_up: false,
             stopping: false,
@@ -114,6 +131,24 @@ impl Watch {
     /// What comes now has nothing to do with what failed.
     fn forgive(&mut self) {
         (self.not_before, self.probation, self.gave_up) = (None, None, false);
+        self.forget_ends();
+    }
+
+    fn forget_ends(&mut self) {
+        self.ends.clear();
+        self.rests.clear();
+        self.failed.clear();
+        self.done.clear();
+    }
+
+    /// A worker has ended unasked. Returns whether the one before it in its slot had done so a short time ago.
+    fn end(&mut self, slot: u32, now: Mono, policy: &Policy) -> bool {
+        let Some(before) = self.ends.insert(slot, now) else { return false };
+        let apart = now.since(before);
+        if apart < policy.floor() {
+            self.rests.insert(slot, before.after(policy.floor()));
+        }
+        apart < policy.crash_window
     }
 }
 
@@ -267,15 +302,18 @@ impl World {
     pub(crate) fn die(&mut self, child: ChildId, exit: Exit) -> Result<(), Violation> {
         if let Some(process) = self.processes.remove(&child) {
             self.free.push(process.pid);
-            let healthy_after = self.policies[process.group.0].healthy_after;
-            let healthy = process.ready.is_some_and(|ready| self.now.since(ready) >= healthy_after);
+            let policy = &self.policies[process.group.0];
+            let unasked = process.hook.is_none() && process.asked.is_none();
+            let soon = unasked && self.watches[process.group.0].end(process.slot, self.now, policy);
+            let healthy = is_healthy(&process, policy, self.now) && (is_success(policy, exit) || !soon);
             let wanted = self.machine.wishes().nth(process.group.0).map(|wish| wish.generation);
             let shared = self.processes.values().any(|other| {
                 let successor =
                     other.hook.is_none() && Some(other.generation) == wanted && other.asked.is_none();
                 (other.group, other.slot) == (process.group, process.slot) && successor
             });
-            let Watch { urgent, up, committed, .. } = &mut self.watches[process.group.0];
+            let Watch { urgent, up, committed, done, failed, not_before, .. } =
+                &mut self.watches[process.group.0];
             if process.is_up(*committed) {
                 up.remove(&process.slot);
             }
@@ -284,7 +322,17 @@ impl World {
                 (Some(_), _) => {}
                 (None, true) if shared => {}
                 (None, true) => _ = urgent.insert(process.slot),
-                (None, false) => _ = urgent.remove(&process.slot),
+                (None, false) => {
+                    urgent.remove(&process.slot);
+                    // Failures of one batch count as one, also those that come late.
+                    if Some(process.generation) == wanted && not_before.is_none() {
+                        failed.insert(process.slot, self.now);
+                    }
+                }
+            }
+            let content = policy.restart != Restart::Always && is_success(policy, exit);
+            if unasked && content && Some(process.generation) == wanted && process.stride == Stride::Running {
+                done.insert(process.slot);
             }
         }
         self.feed(Event::Exited { child, exit })
@@ -505,7 +553,12 @@ impl World {
         let of_watch = |watch: &Watch| {
             let probation = watch.probation.map(|mark| self.processes.range(..mark).count());
             let wait = watch.not_before.map_or(Duration::ZERO, |moment| moment.since(self.now));
-            (wait, probation, watch.urgent.clone(), watch.gave_up, watch.stopping)
+            let rests: Vec<u32> =
+                watch.rests.iter().filter(|(_, at)| **at > self.now).map(|(&slot, _)| slot).collect();
+            let failed: Vec<u32> =
+                watch.failed.iter().filter(|(_, at)| **at == self.now).map(|(&slot, _)| slot).collect();
+            let done = (watch.done.clone(), watch.done_before.clone());
+            (wait, probation, watch.urgent.clone(), rests, (failed, done), watch.gave_up, watch.stopping)
         };
         (
             self.machine.canonical(),
@@ -695,9 +748,15 @@ impl World {
         demand!(!waits, "{child:?} is spawned while {group:?} waits");
         let watch = &mut self.watches[group.0];
         demand!(!self.shutdown && !watch.stopping, "{child:?} is spawned while {group:?} stops");
+        if let Some(until) = watch.rests.get(&slot) {
+            demand!(self.now >= *until, "{child:?} is spawned in slot {slot}, which rests until {until:?}");
+        }
+        demand!(!watch.done.contains(&slot), "{child:?} is spawned in slot {slot}, whose work is done");
         if watch.urgent.remove(&slot) {
             return Ok(());
         }
+        let failed = watch.failed.get(&slot) == Some(&self.now);
+        demand!(!failed, "{child:?} is spawned in slot {slot} in the moment of a failure");
         demand!(!watch.gave_up, "{child:?} is spawned after {group:?} gave up");
         if let Some(not_before) = watch.not_before {
             demand!(
@@ -734,14 +793,41 @@ impl World {
                 let next = self.processes.keys().next_back().map_or(0, |child| child.0 + 1);
                 watch.probation = Some(ChildId(next));
             }
-            Happening::UpgradeStarted(..) | Happening::RestartStarted => watch.forgive(),
-            Happening::UpgradeDone(generation) => watch.committed = GenerationId(*generation),
+            Happening::UpgradeStarted(..) | Happening::RestartStarted => {
+                if let Happening::UpgradeStarted(_, generation, _) = note.what {
+                    watch.wanted = GenerationId(generation);
+                }
+                let done = watch.done.clone();
+                watch.done_before.get_or_insert(done);
+                watch.forgive();
+            }
+            Happening::UpgradeDone(generation) => {
+                watch.committed = GenerationId(*generation);
+                watch.done_before = None;
+            }
+            Happening::RolledBack(_) | Happening::RestartDone => watch.done_before = None,
             // Perhaps it did not even begin, and the group that had given up still has.
-            Happening::UpgradeFailed(..) => (watch.not_before, watch.probation) = (None, None),
+            Happening::UpgradeFailed(generation, ..) => {
+                (watch.not_before, watch.probation) = (None, None);
+                if watch.wanted == GenerationId(*generation) {
+                    watch.forget_ends();
+                    // What was done before is not done again.
+                    watch.done = watch.done_before.take().unwrap_or_default();
+                }
+            }
             Happening::GaveUp(_) => watch.gave_up = true,
-            // Who wants more workers wants them tried.
-            Happening::Scaled(from, to) if to > from && watch.gave_up => watch.forgive(),
+            Happening::Scaled(from, to) => {
+                watch.ends.retain(|slot, _| slot < to);
+                watch.rests.retain(|slot, _| slot < to);
+                watch.failed.retain(|slot, _| slot < to);
+                watch.done.retain(|slot| slot < to);
+                // Who wants more workers wants them tried.
+                if to > from && watch.gave_up {
+                    (watch.not_before, watch.probation, watch.gave_up) = (None, None, false);
+                }
+            }
             Happening::GroupStarted => {
+                watch.done_before = None;
                 watch.forgive();
                 watch.stopping = false;
             }
@@ -803,7 +889,9 @@ impl World {
             Reason::Silent | Reason::Unwell | Reason::NotReady => true,
             Reason::Abandoned | Reason::Stubborn => false,
         };
-        let healthy = process.ready.is_some_and(|ready| self.now.since(ready) >= policy.healthy_after);
+        let unwell = matches!(reason, Reason::Silent | Reason::Unwell);
+        let soon = unwell && self.watches[process.group.0].end(process.slot, self.now, policy);
+        let healthy = is_healthy(process, policy, self.now) && !soon;
         match reason {
             // As if it had died.
             Reason::Silent | Reason::Unwell if healthy => {
@@ -924,16 +1012,17 @@ impl World {
                     Some(policy.probe_timeout)
                 }
                 WorkerPhase::Starting if record.hook.is_some() => {
-                    Some(policy.stop_timeout.max(policy.drain_timeout))
+                    policy.stop_timeout.max(policy.drain_timeout)
                 }
                 WorkerPhase::Ready => None,
-                WorkerPhase::Starting => Some(match policy.ready {
-                    Readiness::Timer(span) => span.max(policy.ack_deadline),
+                WorkerPhase::Starting => match policy.ready {
+                    Readiness::Timer(span) => Some(span).max(policy.ack_deadline),
                     Readiness::Exec | Readiness::Manual => policy.ack_deadline,
-                }),
+                },
                 WorkerPhase::Stopping => {
                     let steps = policy.stop_steps.iter().map(|&(_, wait)| wait);
-                    steps.chain([policy.stop_timeout, policy.drain_timeout]).max()
+                    let own = [policy.stop_timeout, policy.drain_timeout];
+                    steps.chain(own.into_iter().flatten()).max()
                 }
                 WorkerPhase::Killed => Some(KILL_AGAIN),
             };
@@ -976,6 +1065,19 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A worker that is ready, and for long enough where that says no more than that its program runs.
+fn is_healthy(process: &Process, policy: &Policy, now: Mono) -> bool {
+    let at_exec = policy.ready == Readiness::Exec || policy.ready_at_first;
+    process.ready.is_some_and(|ready| !at_exec || now.since(ready) >= policy.healthy_after)
+}
+
+fn is_success(policy: &Policy, exit: Exit) -> bool {
+    policy.success.iter().any(|success| match *success {
+        Success::Exit(code) => exit == Exit::Code(code),
+        Success::Signal(signal) => exit == Exit::Signal(signal),
+    })
 }
 
 fn socket() -> SocketStatus {

@@ -58,14 +58,14 @@ fn each_option_sets_its_part_of_the_plan() {
     let usual = policy("prog");
     assert_eq!((usual.workers, usual.ready), (1, Readiness::Timer(Duration::from_secs(1))));
     assert_eq!((usual.spacing, usual.max_unacked), (Duration::from_secs(1), Some(4)));
-    assert_eq!((usual.graceful_signal, usual.stop_timeout), (Signal::USR2, Duration::MAX));
+    assert_eq!((usual.graceful_signal, usual.stop_timeout), (Signal::USR2, None));
     assert_eq!(usual.backoff.base, Duration::from_millis(1500));
     assert_eq!(policy("-n3 prog").workers, 3);
     assert_eq!(policy("--number=3x prog").workers, 3);
     assert_eq!(policy("-m manual prog").ready, Readiness::Manual);
     assert_eq!(policy("-m0.5 prog").ready, Readiness::Timer(Duration::from_millis(500)));
     assert_eq!(policy("-s 0.2 prog").spacing, Duration::from_millis(200));
-    assert_eq!(policy("-t 0x10 prog").drain_timeout, Duration::from_secs(16));
+    assert_eq!(policy("-t 0x10 prog").drain_timeout, Some(Duration::from_secs(16)));
     assert_eq!(policy("--max-un 7 prog").max_unacked, Some(7));
     let limited = policy("--max-upgrade-additional 2 prog");
     assert_eq!((limited.max_extra, limited.upgrade), (Some(2), UpgradeMode::Rolling));

@@ -364,7 +364,8 @@ fn a_heartbeat_is_for_a_worker_that_lives() {
 fn a_policy_changes_at_run_time() {
     let mut bench = Bench::up(policy(1));
     let ready = Some(Readiness::Timer(secs(7)));
-    let changes = Changes { workers: Some(2), ready, stop_timeout: Some(secs(3)), ..Changes::default() };
+    let changes =
+        Changes { workers: Some(2), ready, stop_timeout: Some(Some(secs(3))), ..Changes::default() };
     bench.ask(Verb::Foreign(Foreign::Configure(changes)));
     let child = bench.spawn();
     bench.fork(child);

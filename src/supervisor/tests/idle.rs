@@ -15,7 +15,7 @@ fn awaits(bench: &Bench) -> bool {
 
 #[test]
 fn a_lazy_group_starts_with_the_first_connection_and_waits_but_once() {
-    let mut bench = Bench::new(lazy());
+    let mut bench = Bench::new(Policy { ready: Readiness::Exec, ..lazy() });
     assert_eq!((bench.spawns(), bench.wait(), bench.state()), (vec![], None, GroupState::Waiting));
     assert!(awaits(&bench));
     bench.feed(CONNECTION);

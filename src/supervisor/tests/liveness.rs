@@ -110,7 +110,7 @@ fn more_time_is_given_to_what_has_a_deadline() {
 #[test]
 fn a_worker_that_says_it_goes_has_not_failed() {
     for (says, spawned) in [(true, 1), (false, 0)] {
-        let mut bench = Bench::up(policy(1));
+        let mut bench = Bench::up(Policy { ready: Readiness::Exec, ..policy(1) });
         let child = bench.ids()[0];
         if says {
             say(&mut bench, child, Word::Stopping);

@@ -22,7 +22,7 @@ fn meaning(signal: Signal, meaning: Meaning) -> ManagerPolicy {
 fn a_stubborn_worker_gets_each_step_its_time_before_sigkill() {
     let mut bench = Bench::up(Policy {
         graceful_signal: Signal::USR2,
-        stop_timeout: secs(3),
+        stop_timeout: Some(secs(3)),
         stop_steps: vec![(Signal::TERM, secs(2)), (Signal::INT, secs(1))],
         ..policy(1)
     });
@@ -100,7 +100,7 @@ fn an_overdue_worker_may_get_a_signal_of_its_own() {
     let policy = Policy {
         graceful_signal: Signal::USR2,
         overdue_signal: Some(Signal::TERM),
-        ack_deadline: secs(3),
+        ack_deadline: Some(secs(3)),
         give_up: Some(1),
         ..policy(1)
     };
@@ -122,30 +122,59 @@ fn a_manager_that_is_to_end_when_empty_does_so_once_it_had_a_worker() {
     assert_eq!(bench.exit, None);
     bench.ask(Verb::Scale(None, Scale::Up(1), Wait::No));
     bench.calm();
-    bench.ask(Verb::Scale(None, Scale::Down(1), Wait::No));
+    bench.ask(Verb::Scale(None, Scale::To(0), Wait::No));
     assert_eq!(bench.exit, None);
     bench.calm();
     assert_eq!(bench.exit, Some(0));
     // By default it waits for more.
     let mut bench = Bench::up(policy(1));
-    bench.ask(Verb::Scale(None, Scale::Down(1), Wait::No));
+    bench.ask(Verb::Scale(None, Scale::To(0), Wait::No));
     bench.calm();
-    assert_eq!((bench.exit, bench.ids()), (None, vec![]));
+    assert_eq!((bench.exit, bench.ids(), bench.state()), (None, vec![], GroupState::Up));
 }
 
 #[test]
 fn a_change_of_scale_is_told_in_numbers() {
     let mut bench = Bench::up(policy(2));
-    for (scale, from, to) in [(Scale::Up(3), 2, 5), (Scale::Down(9), 5, 0), (Scale::Down(1), 0, 0)] {
+    for (scale, from, to, more) in [
+        (Scale::Up(3), 2, 5, ""),
+        (Scale::Down(2), 5, 3, ""),
+        (Scale::Down(9), 3, 1, "; web stays at 1"),
+        (Scale::To(0), 1, 0, ""),
+    ] {
         let request = bench.ask(Verb::Scale(None, scale, Wait::No));
-        let message = "scaling web".to_owned();
+        let message = format!("scaling web{more}");
         assert_eq!(bench.answer(request), Some(Reply::Scaled { from, to, message }));
     }
 }
 
 #[test]
+fn one_fewer_goes_down_to_one_and_none_is_asked_for_by_its_number() {
+    for (target, stays) in [(1, "web stays at 1"), (0, "web stays at 0")] {
+        let mut bench = Bench::up(policy(target));
+        let request = bench.ask(Verb::Scale(None, Scale::Down(1), Wait::Done));
+        let Some(Reply::Failed(Code::Refused, why)) = bench.answer(request) else { panic!("not refused") };
+        assert!(why.contains(stays) && why.contains("scale 0"), "{why}");
+    }
+    // Where nobody may ask for none, or `dec` goes on down to it, that there is no difference is all there is to say.
+    for (workers_min, dec_min) in [(1, 1), (0, 0)] {
+        let policy = Policy { workers_min, dec_min, ..policy(dec_min) };
+        let mut bench = Bench::up(policy);
+        let request = bench.ask(Verb::Scale(None, Scale::Down(1), Wait::No));
+        let (from, to, message) = (dec_min, dec_min, "scaling web".to_owned());
+        assert_eq!(bench.answer(request), Some(Reply::Scaled { from, to, message }));
+    }
+    // One group that goes down is enough.
+    let mut bench = Bench::of(vec![("web", policy(2)), ("api", policy(1))]);
+    bench.calm();
+    let request = bench.ask(Verb::Scale(None, Scale::Down(1), Wait::No));
+    let message = "scaling web, api; api stays at 1".to_owned();
+    assert_eq!(bench.answer(request), Some(Reply::Scaled { from: 3, to: 2, message }));
+}
+
+#[test]
 fn a_group_that_gave_up_tries_again_when_more_workers_are_wanted() {
-    let mut bench = Bench::up(Policy { give_up: Some(1), healthy_after: secs(5), ..policy(2) });
+    let mut bench = Bench::up(Policy { give_up: Some(1), ready: Readiness::Exec, ..policy(2) });
     bench.code(ChildId(0), 1);
     bench.pass(secs(60));
     assert_eq!(bench.spawns(), []);
@@ -157,11 +186,15 @@ fn a_group_that_gave_up_tries_again_when_more_workers_are_wanted() {
 fn without_delays_a_failing_worker_is_started_again_at_once_and_given_up_in_the_end() {
     let none = Backoff { base: Duration::ZERO, factor_milli: 1000, max: Duration::ZERO, jitter_percent: 0 };
     let mut bench = Bench::new(Policy { give_up: Some(3), backoff: none, ..policy(1) });
-    for _ in 0..3 {
+    for pause in [Duration::ZERO, secs(1), Duration::ZERO] {
         let child = bench.spawn();
         bench.fork(child);
         bench.exec(child);
         bench.code(child, 1);
+        if !pause.is_zero() {
+            assert_eq!((bench.spawned.len(), bench.wait()), (0, Some(pause)), "not twice in a second");
+        }
+        bench.pass(pause);
     }
     assert_eq!((bench.spawns(), bench.exit), (vec![], Some(1)));
 }

@@ -105,7 +105,7 @@ fn a_spawn_that_hangs_is_asked_to_go_at_the_ack_deadline() {
 
 #[test]
 fn a_missed_ack_deadline_is_a_failure() {
-    let (mut bench, child) = worker_in(Phase::Starting, Policy { ack_deadline: secs(7), ..policy(1) });
+    let (mut bench, child) = worker_in(Phase::Starting, Policy { ack_deadline: Some(secs(7)), ..policy(1) });
     assert_eq!(bench.wait(), Some(secs(7)));
     bench.pass(secs(7));
     assert_eq!((bench.phase(child), bench.signalled()), (Some(Phase::Stopping), vec![(child, Signal::TERM)]));
@@ -183,15 +183,19 @@ fn an_exit_takes_the_record_out_in_every_phase() {
         let (mut bench, child) = worker_in(phase, policy(1));
         bench.code(child, 1);
         assert_eq!(bench.phase(child), None);
-        let failed = u32::from(phase <= Phase::Ready);
+        let failed = u32::from(phase < Phase::Ready);
         assert_eq!(bench.machine.groups[0].streak.length, failed, "{phase:?}");
     }
 }
 
 #[test]
-fn only_a_worker_that_was_ready_for_a_second_died_healthy() {
-    for (lived, failures) in [(999, 1), (1000, 0)] {
-        let (mut bench, child) = worker_in(Phase::Ready, policy(1));
+fn a_worker_that_is_ready_as_soon_as_it_runs_is_healthy_after_a_second_any_other_at_once() {
+    let (exec, timer) = (Readiness::Exec, Readiness::Timer(secs(1)));
+    let cases = [(exec, 999, 1), (exec, 1000, 0), (timer, 1000, 0), (Readiness::Manual, 0, 0)];
+    for (ready, lived, failures) in cases {
+        let mut bench = Bench::new(Policy { ready, ..policy(1) });
+        let child = bench.spawn();
+        bench.ready(child);
         bench.pass(Duration::from_millis(lived));
         bench.code(child, 1);
         assert_eq!(bench.machine.groups[0].streak.length, failures);

@@ -174,14 +174,17 @@ fn that_nobody_could_look_is_no_fault_of_the_worker() {
 }
 
 #[test]
-fn who_fails_soon_after_it_was_ready_is_followed_after_a_pause() {
+fn who_fails_twice_soon_after_it_was_ready_is_followed_after_a_pause() {
     let hasty = Policy { live_interval: millis(100), live_failures: 1, ..checked(contact()) };
     let mut bench = Bench::up(hasty);
-    bench.pass(millis(100));
-    refuse(&mut bench);
-    let child = bench.ids()[0];
-    bench.die(child, TERMED);
-    assert!(bench.spawned.is_empty());
+    for spawned in [1, 0] {
+        bench.pass(millis(100));
+        refuse(&mut bench);
+        let child = bench.ids()[0];
+        bench.die(child, TERMED);
+        assert_eq!(bench.spawned.len(), spawned);
+        bench.calm();
+    }
     assert_eq!(bench.wait(), Some(secs(1)));
 }
 

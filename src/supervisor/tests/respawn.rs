@@ -38,6 +38,68 @@ fn a_healthy_death_is_answered_at_once_even_while_another_slot_backs_off() {
 }
 
 #[test]
+fn many_that_die_together_soon_after_they_were_ready_are_all_back_at_once() {
+    let mut bench = Bench::new(Policy { ready: Readiness::Timer(secs(1)), ..policy(100) });
+    let first = bench.spawns();
+    for &child in &first {
+        bench.fork(child);
+        bench.exec(child);
+    }
+    bench.pass(Duration::from_millis(1300));
+    for child in first {
+        bench.die(child, KILLED);
+    }
+    let second = bench.spawns();
+    assert_eq!((second.len(), bench.noted("back-off")), (100, 0));
+    // Again within ten seconds: that is a fault that comes back.
+    for &child in &second {
+        bench.fork(child);
+        bench.exec(child);
+    }
+    bench.pass(secs(5));
+    for child in second {
+        bench.die(child, KILLED);
+    }
+    assert_eq!((bench.spawns(), bench.noted("back-off"), bench.wait()), (vec![], 1, Some(secs(1))));
+}
+
+#[test]
+fn deaths_of_a_slot_that_lie_ten_seconds_apart_are_answered_at_once_each_time() {
+    for (apart, at_once) in [(secs(10), true), (secs(9), false)] {
+        let mut bench = Bench::up(policy(2));
+        for answered in [true, at_once] {
+            let oldest = bench.machine.children.iter().find(|child| child.slot == 0).map(|child| child.id);
+            bench.code(oldest.expect("a worker"), 1);
+            assert_eq!(bench.spawned.len() == 1, answered, "{apart:?}");
+            bench.calm();
+            bench.pass(apart);
+        }
+        bench.calm();
+        // Another slot has nothing to do with it.
+        let other = bench.machine.children.iter().find(|child| child.slot == 1).map(|child| child.id);
+        bench.code(other.expect("a worker"), 1);
+        assert_eq!(bench.spawns().len(), 1);
+    }
+}
+
+#[test]
+fn ends_with_success_after_readiness_are_no_failures_but_a_slot_is_not_filled_without_pause() {
+    let mut bench = Bench::up(policy(1));
+    for _ in 0..5 {
+        bench.pass(secs(2));
+        let child = bench.ids()[0];
+        bench.code(child, 0);
+        assert_eq!(bench.spawned.len(), 1, "its work was done, and there is more of it");
+        bench.calm();
+    }
+    let child = bench.ids()[0];
+    bench.code(child, 0);
+    assert_eq!((bench.spawned.len(), bench.wait()), (0, Some(secs(1))));
+    bench.pass(secs(1));
+    assert_eq!((bench.spawns().len(), bench.noted("back-off")), (1, 0));
+}
+
+#[test]
 fn the_delay_grows_by_half_up_to_its_ceiling() {
     let mut bench = Bench::new(policy(1));
     let mut delays = Vec::new();
@@ -363,7 +425,7 @@ fn the_status_of_a_slot_tells_restarts_and_the_last_exit() {
 
 #[test]
 fn status_tells_of_a_slot_that_waits_and_until_when() {
-    let mut bench = Bench::new(policy(1));
+    let mut bench = Bench::new(Policy { ready: Readiness::Exec, ..policy(1) });
     let child = bench.spawn();
     bench.ready(child);
     assert_eq!((bench.web().vacant, bench.web().next_attempt_ms), (vec![], None));
@@ -384,7 +446,7 @@ fn status_tells_of_a_slot_that_waits_and_until_when() {
 
 #[test]
 fn what_a_worker_leaves_behind_is_told_with_its_end() {
-    let mut bench = Bench::new(policy(1));
+    let mut bench = Bench::new(Policy { ready: Readiness::Exec, ..policy(1) });
     let mut die = |remains: Remains, exit| {
         let child = bench.spawn();
         bench.ready(child);
@@ -421,7 +483,7 @@ fn whom_we_kill_ourselves_was_not_out_of_memory() {
 
 #[test]
 fn who_waits_for_an_upgrade_reads_what_the_worker_that_failed_wrote_last() {
-    let mut bench = Bench::up(Policy { upgrade_failures: 2, ack_deadline: secs(1), ..policy(1) });
+    let mut bench = Bench::up(Policy { upgrade_failures: 2, ack_deadline: Some(secs(1)), ..policy(1) });
     let upgrade = bench.upgrade();
     let words = |line: &str| Remains { words: vec![line.to_owned()], ..Remains::default() };
     // One that was not ready in time and says why when it is gone, and one that dies in silence.

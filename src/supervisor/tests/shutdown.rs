@@ -273,7 +273,7 @@ fn each_second_of_a_stop_says_whom_it_waits_for() {
 
 /// Workers whose second unasked end is the manager's.
 fn ending_with_two(count: u32) -> Bench {
-    Bench::up(Policy { exit_after: Some(2), ..policy(count) })
+    Bench::up(Policy { exit_after: Some(2), ready: Readiness::Exec, ..policy(count) })
 }
 
 #[test]

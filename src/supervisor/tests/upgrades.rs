@@ -124,7 +124,7 @@ fn max_draining_holds_back_the_next_old_one() {
 
 #[test]
 fn a_worker_that_missed_its_deadline_counts_as_draining_in_the_next_upgrade() {
-    let mut bench = Bench::up(Policy { ack_deadline: secs(1), upgrade_failures: 1, ..rolling(1, 1) });
+    let mut bench = Bench::up(Policy { ack_deadline: Some(secs(1)), upgrade_failures: 1, ..rolling(1, 1) });
     for _ in 0..10 {
         bench.upgrade();
         for child in bench.spawns() {

@@ -261,7 +261,8 @@ fn workers_of_another_user_may_only_ack_and_ping() {
 
 #[test]
 fn events_begin_with_the_status_and_tell_of_the_groups_asked_for() {
-    let mut bench = Bench::of(vec![("web", policy(1)), ("api", policy(1))]);
+    let at_exec = || Policy { ready: Readiness::Exec, ..policy(1) };
+    let mut bench = Bench::of(vec![("web", at_exec()), ("api", at_exec())]);
     bench.calm();
     bench.forget();
     let all = bench.ask(Verb::Events(None));

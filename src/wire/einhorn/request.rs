@@ -229,9 +229,9 @@ fn change(changes: &mut Changes, within: &str, key: &Yaml, value: &Yaml) -> Resu
         ("config.max_upgrade_additional", _) => {
             changes.max_extra = Some(count(0).ok_or_else(|| wrong("a number from 0 to 1000"))?);
         }
-        ("signal_timeout", never) if never.is_nothing() => changes.stop_timeout = Some(Duration::MAX),
+        ("signal_timeout", never) if never.is_nothing() => changes.stop_timeout = Some(None),
         ("signal_timeout", _) => {
-            changes.stop_timeout = Some(seconds(value).ok_or_else(|| wrong("seconds, or nothing"))?);
+            changes.stop_timeout = Some(Some(seconds(value).ok_or_else(|| wrong("seconds, or nothing"))?));
         }
         ("ack_mode", mode @ Yaml::Map(_)) => {
             let kind = mode.get("type").and_then(Yaml::as_text).unwrap_or_default();

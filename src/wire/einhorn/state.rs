@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::verbosity;
 use crate::plan::{EinhornManner, Readiness, UpgradeMode};
@@ -117,8 +116,7 @@ pub(super) fn text(inspection: &Inspection, manner: &EinhornManner) -> String {
         page.strings(1, ":reexec_commandline", words.iter().map(String::as_str));
     }
     page.strings(1, ":drop_environment_variables", manner.drop.iter().map(String::as_str));
-    let patience =
-        (policy.stop_timeout < Duration::MAX).then(|| policy.stop_timeout.as_secs_f64().to_string());
+    let patience = policy.stop_timeout.map(|timeout| timeout.as_secs_f64().to_string());
     page.line(1, ":signal_timeout", patience.unwrap_or_default());
     page.line(1, ":preloaded", false);
     page.0

@@ -350,7 +350,7 @@ fn the_state_is_what_ruby_would_write() {
         policy: Policy {
             workers: 2,
             spacing: Duration::from_secs(1),
-            stop_timeout: Duration::MAX,
+            stop_timeout: None,
             ..Policy::default()
         },
         level: Level::Info,
@@ -381,7 +381,7 @@ fn the_state_is_what_ruby_would_write() {
     let mut asked = inspection;
     asked.workers[0].signals = vec![Signal::USR2, Signal::KILL];
     asked.workers[0].heartbeat = Some((0, "r: 1".into()));
-    asked.policy.stop_timeout = Duration::from_millis(2500);
+    asked.policy.stop_timeout = Some(Duration::from_millis(2500));
     asked.policy.max_extra = Some(0);
     codec.manner.bind =
         vec![("127.0.0.1".into(), 0, vec!["r".into(), "n".into()]), ("localhost".into(), 80, Vec::new())];
