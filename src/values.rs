@@ -115,6 +115,13 @@ pub fn count(word: &str) -> Result<u32> {
         .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 1 to {WORKERS_MAX}")))
 }
 
+/// A number of workers, from 0: none is wanted for now.
+pub fn workers(word: &str) -> Result<u32> {
+    whole(word)
+        .filter(|&count| count <= WORKERS_MAX)
+        .ok_or_else(|| Error::usage(format!("'{word}' is not a number from 0 to {WORKERS_MAX}")))
+}
+
 /// How many descriptors are kept for a slot, from 0: no more than one message can bring.
 pub fn fd_store(word: &str) -> Result<u32> {
     whole(word)

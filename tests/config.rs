@@ -154,7 +154,10 @@ fn every_key_comes_to_what_it_says() {
     let policy = &web.policy;
     assert_eq!((policy.workers, policy.ready, policy.ack_deadline), (4, Readiness::Manual, Some(secs(120))));
     assert_eq!((policy.graceful_signal, policy.drain_signal), (Signal::QUIT, Some(Signal::USR2)));
-    assert_eq!((policy.stop_timeout, policy.drain_timeout), (Duration::from_millis(2500), secs(300)));
+    assert_eq!(
+        (policy.stop_timeout, policy.drain_timeout),
+        (Some(Duration::from_millis(2500)), Some(secs(300)))
+    );
     assert_eq!((policy.restart, policy.give_up), (Restart::OnFailure, Some(5)));
     assert_eq!(policy.success, [Success::Exit(0), Success::Exit(2), Success::Signal(Signal::TERM)]);
     assert_eq!((policy.backoff.base, policy.backoff.factor_milli), (Duration::from_millis(100), 2000));
@@ -380,10 +383,9 @@ fn every_fault_is_told_with_its_line_and_column() {
             "[web]\nexec_start='a'\n[remuda]\nuser='x'",
             &["4:1: remuda.user: unknown key (it belongs to a group)"],
         ),
-        ("[web]\nexec_start='a'\nnumprocesses=0", &["3:14: web.numprocesses: '0' is not a number from 1"]),
         ("[web]\nexec_start='a'\nnumprocesses=-1", &["3:14: web.numprocesses: '-1' is not a number"]),
         ("[web]\nexec_start='a'\nnumprocesses=1.0", &["web.numprocesses: a whole number is wanted"]),
-        ("[web]\nexec_start='a'\nnumprocesses=99999999999999999999", &["is not a number from 1"]),
+        ("[web]\nexec_start='a'\nnumprocesses=99999999999999999999", &["is not a number from 0"]),
         ("[web]\nexec_start='a'\nack_timeout=-1", &["3:13: web.ack_timeout: '-1' is not a duration"]),
         ("[web]\nexec_start='a'\nack_timeout=inf", &["3:13: web.ack_timeout: 'inf' is not a duration"]),
         ("[web]\nexec_start='a'\nack='timmer'", &["3:5: web.ack: unknown 'timmer' (did you mean 'timer'?)"]),

@@ -126,13 +126,13 @@ fn refused(setup: &Setup) -> Output {
 #[test]
 fn a_file_with_anything_wrong_starts_nothing_and_tells_everything() {
     let setup = setup("note:{dir}/noted pause");
-    write(&setup, &format!("{TWO}numprocesses = 0\nworkers = 2\nnumproces = 'x'\n"));
+    write(&setup, &format!("{TWO}numprocesses = -1\nworkers = 2\nnumproces = 'x'\n"));
     let place = setup.path("site.toml").display().to_string();
     let told = refused(&setup).stderr;
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines.len(), 3, "{told}");
     for (line, part) in lines.iter().zip([
-        "14:16: api.numprocesses: '0' is not a number from 1 to 10000",
+        "14:16: api.numprocesses: '-1' is not a number from 0 to 10000",
         "15:1: api.workers: unknown key (here it is 'numprocesses')",
         "16:1: api.numproces: unknown key (did you mean 'numprocesses'?)",
     ]) {

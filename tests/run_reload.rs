@@ -87,14 +87,14 @@ fn a_file_with_anything_wrong_changes_nothing_and_tells_everything() {
     let manager = start("pause", BEFORE);
     let before = table(&manager);
     let place = manager.path("site.toml").display().to_string();
-    rewrite(&manager, &format!("{AFTER}numprocesses = 0\nexec_sotp = 'x'\n"));
+    rewrite(&manager, &format!("{AFTER}numprocesses = -1\nexec_sotp = 'x'\n"));
     let refused = manager.verb(&["reload"]);
     assert_eq!(refused.code, Some(4), "{refused:?}");
     let lines: Vec<&str> = refused.stderr.lines().collect();
     assert_eq!(lines.len(), 3, "{refused:?}");
     assert_eq!(
         lines[0],
-        format!("remuda: {place}:18:16: api.numprocesses: '0' is not a number from 1 to 10000")
+        format!("remuda: {place}:18:16: api.numprocesses: '-1' is not a number from 0 to 10000")
     );
     assert!(lines[1].contains("19:1: api.exec_sotp: unknown key"), "{refused:?}");
     assert_eq!(lines[2], "remuda: not reloaded: 2 errors; nothing is changed");
@@ -324,7 +324,7 @@ fn the_managers_own_keys_change_at_once_or_are_said_not_to() {
 #[test]
 fn a_bad_group_is_refused_alone_if_that_is_asked_for() {
     let good = "[web]\nWORKER\n";
-    let bad = "[bad]\nexec_start = 'sh'\nnumprocesses = 0\n[gone]\nexec_start = '/no/such/program'\n";
+    let bad = "[bad]\nexec_start = 'sh'\nnumprocesses = -1\n[gone]\nexec_start = '/no/such/program'\n";
     let setup = setup("pause");
     write(&setup, &format!("{good}{bad}"));
     assert_eq!(process::run(&mut run(&setup)).code, Some(1));
@@ -343,7 +343,7 @@ fn a_bad_group_is_refused_alone_if_that_is_asked_for() {
         .log
         .line("gone: cannot execute /no/such/program: no such file or directory; the group is left out");
     manager.log.line("unlogged: cannot open /no/such/log: no such file or directory; the group is left out");
-    manager.log.line("bad.numprocesses: '0' is not a number from 1 to 10000; the group is left out");
+    manager.log.line("bad.numprocesses: '-1' is not a number from 0 to 10000; the group is left out");
 
     // The one that runs stays as it is where its new version is bad; another one comes.
     rewrite(&manager, "[web]\nWORKER\nnumprocesses = 'x'\n[api]\nWORKER\n[gone]\nexec_start = '/no/such'\n");

@@ -457,7 +457,7 @@ fn every_option_refuses_a_wrong_value() {
             &["", "nonsense:port", "127.0.0.1:99999", "127.0.0.1:80,backlog=x", "1.2.3.4.5:80", "http://x"][..],
         ),
         ("--handoff", &["", "systemd,unknown", "none,systemd"]),
-        ("--workers", &["", "0", "-1", "many", "10001", "1.5", "4294967297"]),
+        ("--workers", &["", "-1", "many", "10001", "1.5", "4294967297"]),
         ("--ack", &["", "sometimes", "timer:", "timer:-1s", "manual:3s"]),
         ("--ack-deadline", &["", "0", "5 minutes", "-1s", "1y"]),
         ("--graceful-signal", &["", "NONSENSE", "0", "99", "KILLL"]),

@@ -3,8 +3,9 @@
 //! changes its image. After each step the invariants of [`World`] hold; in the end everybody behaves, and all comes to
 //! rest within [`REST_WITHIN`] of virtual time.
 //!
-//! The histories are the same in every run. `PROPTEST_CASES=5000 PROPTEST_RNG_SEED=1 cargo test --release --test sim`
-//! makes more and other ones; what fails is written to tests/sim.regressions and tried first from then on.
+//! The histories are others in every run, which prints the seed that makes them: `PROPTEST_RNG_SEED=SEED` makes them
+//! again, and `PROPTEST_CASES=5000` more of them. What fails is written to tests/sim.regressions and tried first from then
+//! on.
 
 #[path = "support/os.rs"]
 mod os;
@@ -368,10 +369,14 @@ fn live(policies: Vec<Policy>, history: Vec<Step>) -> Result<(), Violation> {
 
 fn config() -> Config {
     let given = Config::default();
-    let seed = if given.rng_seed == RngSeed::Random { RngSeed::Fixed(20) } else { given.rng_seed };
+    let seed = match given.rng_seed {
+        RngSeed::Random => std::time::UNIX_EPOCH.elapsed().map_or(20, |since| since.as_nanos() as u64),
+        RngSeed::Fixed(seed) => seed,
+    };
+    println!("PROPTEST_RNG_SEED={seed}");
     Config {
         cases: if std::env::var_os("PROPTEST_CASES").is_some() { given.cases } else { 300 },
-        rng_seed: seed,
+        rng_seed: RngSeed::Fixed(seed),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/sim.regressions"))),
         ..given
     }

@@ -131,7 +131,7 @@ impl Given {
             Id::Bind => self.sockets.push(addr::parse(text()?)?),
             Id::Handoff => self.conventions = values::conventions(text()?)?,
             Id::NoListenPid => self.listen_pid = false,
-            Id::Workers => self.policy.workers = values::count(text()?)?,
+            Id::Workers => self.policy.workers = values::workers(text()?)?,
             Id::Lazy => self.policy.lazy = true,
             Id::Warmup => self.policy.warmup = duration::parse(text()?)?,
             Id::Ack => (self.policy.ready, self.policy.ready_probe) = values::readiness(text()?)?,
@@ -420,7 +420,10 @@ impl Given {
             Question::Start => grouped(AskVerb::Start),
             Question::Stop => grouped(AskVerb::Stop),
             Question::Events => grouped(AskVerb::Events),
-            Question::Scale => last("N").and_then(|(group, word)| Ok((group, AskVerb::Scale(number(word)?)))),
+            Question::Scale => last("N").and_then(|(group, word)| {
+                let workers = values::workers(word).map_err(|error| error.within("N"))?;
+                Ok((group, AskVerb::Scale(workers)))
+            }),
             Question::Inc => change().map(|(group, count)| (group, AskVerb::Inc(count))),
             Question::Dec => change().map(|(group, count)| (group, AskVerb::Dec(count))),
             Question::Signal => last("SIG").and_then(|(group, word)| {

@@ -143,6 +143,9 @@ pub(super) fn heads(status: &Status, colour: bool) -> String {
         let state = group.state.name();
         page.push_str(&format!("{}: {on}{state}{off}, {}", printable(&group.name), Tally::of(group)));
         page.push_str(&format!(", generation {}", group.generation));
+        if group.target == 0 && group.state == GroupState::Up {
+            page.push_str(", no workers are wanted: connections wait");
+        }
         for socket in &group.sockets {
             page.push_str(", ");
             page.push_str(&printable(&socket.address));

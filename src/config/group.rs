@@ -113,7 +113,7 @@ impl Draft {
         let (launch, policy) = (&mut self.launch, &mut self.policy);
         match id {
             Id::ExecStart => self.command = command(value, around)?,
-            Id::Workers => policy.workers = value.number(values::count)?,
+            Id::Workers => policy.workers = value.number(values::workers)?,
             Id::Directory => launch.directory = Some(value.read(|text| values::path(text.into()))?),
             Id::Sockets => {
                 let read = |element: &Value<'_>| {

@@ -248,10 +248,10 @@ impl Service {
             }
         }
         let busy = told.stopping || told.changing || !told.ready;
-        if let Some(until) = standing.until.filter(|_| busy).map(|until| until.0 + MARGIN_MS)
+        if let Some(until) = standing.until.filter(|_| busy).map(|until| until.0.saturating_add(MARGIN_MS))
             && until > told.until
         {
-            lines.push(format!("EXTEND_TIMEOUT_USEC={}", until.saturating_sub(now.0) * 1000));
+            lines.push(format!("EXTEND_TIMEOUT_USEC={}", until.saturating_sub(now.0).saturating_mul(1000)));
             told.until = until;
         }
         let status = cut(&standing.summary);
@@ -365,6 +365,12 @@ mod tests {
         assert_eq!(
             story(&mut service, &[until(2000), until(2000), until(1000), until(2500), ready.clone(), ready]),
             ["EXTEND_TIMEOUT_USEC=11999000 STATUS=s", "EXTEND_TIMEOUT_USEC=12496000", "READY=1",]
+        );
+        let mut service = Service::default();
+        assert_eq!(
+            story(&mut service, &[until(u64::MAX)]),
+            [format!("EXTEND_TIMEOUT_USEC={} STATUS=s", u64::MAX)],
+            "as long as can be said, and not what is left of it after an overflow"
         );
     }
 

@@ -446,12 +446,10 @@ impl Supervisor {
         let Some(child) = self.child_mut(id) else { return };
         let (group, worker, waited) = (child.group, child.worker(), now.since(child.since));
         let again = child.phase == Phase::Killed;
-        let name = format!("{}[{}] pid {}", self.groups[group.0].name, worker.slot, worker.pid);
-        if !again {
+        child.enter(Phase::Killed, now, Some(now.after(KILL_AGAIN)));
+        if let Some(name) = self.child(id).filter(|_| !again).map(|child| self.name_of(child)) {
             self.groups[group.0].killed.push(name);
         }
-        let Some(child) = self.child_mut(id) else { return };
-        child.enter(Phase::Killed, now, Some(now.after(KILL_AGAIN)));
         self.act(Action::Signal { child: id, signal: Signal::KILL, to_group: true });
         let level = if again { Level::Debug } else { Level::Warn };
         self.note_worker(group, level, worker, Happening::Killing(waited));

@@ -162,7 +162,8 @@ impl Supervisor {
     fn begin(&mut self, id: GroupId, rollout: Rollout, generation: GenerationId) {
         let group = &mut self.groups[id.0];
         let given_up = group.generation;
-        if group.rollout.is_none() {
+        // What a generation that was given up has finished is not what there is to go back to.
+        if group.rollout.as_ref().is_none_or(|earlier| earlier.purpose != Purpose::Upgrade) {
             for slot in &mut group.slots {
                 slot.was_finished = slot.vacancy == Vacancy::Finished;
             }
@@ -253,7 +254,7 @@ impl Supervisor {
             .map(|(slot, view)| {
                 let empty = view.modern.is_none() && view.old.is_empty();
                 let by_itself = group.policy.restart == Restart::Never && !slot.taken && !stop_first;
-                slot.was_finished || (empty && by_itself)
+                (slot.was_finished && view.modern.is_none()) || (empty && by_itself)
             })
             .collect();
         group.forgive(self.next_child);

@@ -2,6 +2,7 @@
 # Breaks the core in known ways, one after the other, and wants the tests to notice each.
 #
 #     tests/mutants/run.sh [NAME...]      all mutants, or those named
+#     tests/mutants/run.sh --tenth N      every tenth of them, from the one of number N on
 #
 # Each NAME.patch changes one behaviour; its first line says which. The patch is applied to a copy of the tree, which must
 # still compile, and then the tests of the core must fail. Which of them do is told: the exhaustive search (model), the
@@ -33,7 +34,11 @@ fi
 first_failed() { echo "($(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | head -n 1))"; }
 
 names=$*
-test -n "$names" || names=$(cd tests/mutants && ls -- *.patch | sed 's/\.patch$//')
+all=$(cd tests/mutants && ls -- *.patch | sed 's/\.patch$//')
+case ${1-} in
+--tenth) names=$(echo "$all" | awk -v first="$((${2:?a number} % 10))" '(NR - 1) % 10 == first') ;;
+'') names=$all ;;
+esac
 survivors=0
 for name in $names; do
 	patch=$here/tests/mutants/$name.patch

@@ -86,6 +86,8 @@ struct Watch {
     committed: GenerationId,
     /// The one of the last upgrade that began.
     wanted: GenerationId,
+    /// Workers before this one are to be replaced by the last restart.
+    restarted: ChildId,
     /// No spawn before this moment but in slots whose worker died healthy.
     not_before: Option<Mono>,
     /// Until one of the spawns from this id on is ready: one at a time.
@@ -99,8 +101,6 @@ struct Watch {
     /// under way.
     done: BTreeSet<u32>,
     done_before: Option<BTreeSet<u32>>,
-    /// When a slot last lost a worker to a failure that falls under the back-off.
-    failed: BTreeMap<u32, Mono>,
     /// Slots in which a worker is up, and stays so unless it dies or somebody asks for less.
     up: BTreeSet<u32>,
     /// It said that it makes no more attempts.
@@ -114,6 +114,7 @@ impl Watch {
         Watch {
             committed: GenerationId(1),
             wanted: GenerationId(1),
+            restarted: ChildId(0),
             not_before: None,
             probation: None,
             urgent: BTreeSet::new(),
@@ -121,7 +122,6 @@ impl Watch {
             rests: BTreeMap::new(),
             done: BTreeSet::new(),
             done_before: None,
-            failed: BTreeMap::new(),
             up: BTreeSet::new(),
             gave_up: false,
             stopping: false,
@@ -137,7 +137,6 @@ impl Watch {
     fn forget_ends(&mut self) {
         self.ends.clear();
         self.rests.clear();
-        self.failed.clear();
         self.done.clear();
     }
 
@@ -307,13 +306,13 @@ impl World {
             let soon = unasked && self.watches[process.group.0].end(process.slot, self.now, policy);
             let healthy = is_healthy(&process, policy, self.now) && (is_success(policy, exit) || !soon);
             let wanted = self.machine.wishes().nth(process.group.0).map(|wish| wish.generation);
-            let shared = self.processes.values().any(|other| {
-                let successor =
-                    other.hook.is_none() && Some(other.generation) == wanted && other.asked.is_none();
+            let restarted = self.watches[process.group.0].restarted;
+            let shared = self.processes.iter().any(|(&id, other)| {
+                let modern = Some(other.generation) == wanted && id >= restarted;
+                let successor = other.hook.is_none() && modern && other.asked.is_none();
                 (other.group, other.slot) == (process.group, process.slot) && successor
             });
-            let Watch { urgent, up, committed, done, failed, not_before, .. } =
-                &mut self.watches[process.group.0];
+            let Watch { urgent, up, committed, done, .. } = &mut self.watches[process.group.0];
             if process.is_up(*committed) {
                 up.remove(&process.slot);
             }
@@ -322,13 +321,7 @@ impl World {
                 (Some(_), _) => {}
                 (None, true) if shared => {}
                 (None, true) => _ = urgent.insert(process.slot),
-                (None, false) => {
-                    urgent.remove(&process.slot);
-                    // Failures of one batch count as one, also those that come late.
-                    if Some(process.generation) == wanted && not_before.is_none() {
-                        failed.insert(process.slot, self.now);
-                    }
-                }
+                (None, false) => _ = urgent.remove(&process.slot),
             }
             let content = policy.restart != Restart::Always && is_success(policy, exit);
             if unasked && content && Some(process.generation) == wanted && process.stride == Stride::Running {
@@ -555,10 +548,8 @@ impl World {
             let wait = watch.not_before.map_or(Duration::ZERO, |moment| moment.since(self.now));
             let rests: Vec<u32> =
                 watch.rests.iter().filter(|(_, at)| **at > self.now).map(|(&slot, _)| slot).collect();
-            let failed: Vec<u32> =
-                watch.failed.iter().filter(|(_, at)| **at == self.now).map(|(&slot, _)| slot).collect();
             let done = (watch.done.clone(), watch.done_before.clone());
-            (wait, probation, watch.urgent.clone(), rests, (failed, done), watch.gave_up, watch.stopping)
+            (wait, probation, watch.urgent.clone(), rests, done, watch.gave_up, watch.stopping)
         };
         (
             self.machine.canonical(),
@@ -755,8 +746,6 @@ impl World {
         if watch.urgent.remove(&slot) {
             return Ok(());
         }
-        let failed = watch.failed.get(&slot) == Some(&self.now);
-        demand!(!failed, "{child:?} is spawned in slot {slot} in the moment of a failure");
         demand!(!watch.gave_up, "{child:?} is spawned after {group:?} gave up");
         if let Some(not_before) = watch.not_before {
             demand!(
@@ -793,19 +782,23 @@ impl World {
                 let next = self.processes.keys().next_back().map_or(0, |child| child.0 + 1);
                 watch.probation = Some(ChildId(next));
             }
-            Happening::UpgradeStarted(..) | Happening::RestartStarted => {
-                if let Happening::UpgradeStarted(_, generation, _) = note.what {
-                    watch.wanted = GenerationId(generation);
-                }
+            Happening::UpgradeStarted(_, generation, _) => {
+                watch.wanted = GenerationId(*generation);
                 let done = watch.done.clone();
                 watch.done_before.get_or_insert(done);
+                watch.forgive();
+            }
+            Happening::RestartStarted => {
+                watch.restarted =
+                    self.processes.keys().next_back().map_or(ChildId(0), |last| ChildId(last.0 + 1));
+                watch.done_before = None;
                 watch.forgive();
             }
             Happening::UpgradeDone(generation) => {
                 watch.committed = GenerationId(*generation);
                 watch.done_before = None;
             }
-            Happening::RolledBack(_) | Happening::RestartDone => watch.done_before = None,
+            Happening::RolledBack(_) => watch.done_before = None,
             // Perhaps it did not even begin, and the group that had given up still has.
             Happening::UpgradeFailed(generation, ..) => {
                 (watch.not_before, watch.probation) = (None, None);
@@ -819,7 +812,6 @@ impl World {
             Happening::Scaled(from, to) => {
                 watch.ends.retain(|slot, _| slot < to);
                 watch.rests.retain(|slot, _| slot < to);
-                watch.failed.retain(|slot, _| slot < to);
                 watch.done.retain(|slot| slot < to);
                 // Who wants more workers wants them tried.
                 if to > from && watch.gave_up {

@@ -49,7 +49,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         "For a program behind a wrapper that does not exec it: LISTEN_PID would name the wrapper.",
     )
     .rare(),
-    flag(Id::Workers, "workers", Section::Workers, "how many", "From 1 to 10000.")
+    flag(Id::Workers, "workers", Section::Workers, "how many", "From 0 to 10000; with 0 the sockets are open and connections wait.")
         .letter('n')
         .takes("N")
         .defaults("1"),

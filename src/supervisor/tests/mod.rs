@@ -12,6 +12,7 @@ mod reexec;
 mod respawn;
 mod rollouts;
 mod shutdown;
+mod tasks;
 mod trials;
 mod turns;
 mod upgrades;

@@ -166,6 +166,71 @@ fn a_signal_goes_to_every_worker_and_has_no_other_consequence() {
 }
 
 #[test]
+fn a_stop_names_whom_it_had_to_kill() {
+    let mut bench = Bench::up(policy(12));
+    let request = bench.ask(Verb::Stop(web(), Wait::Done));
+    for child in ids(1, 2) {
+        bench.die(child, TERMED);
+    }
+    bench.pass(secs(10));
+    for child in bench.ids() {
+        bench.die(child, KILLED);
+    }
+    let Some(Reply::Failed(Code::Failed, told)) = bench.answer(request) else { panic!("not told") };
+    assert!(told.starts_with("web: stopped; killed web[0] pid 101, web[3] pid 104, "), "{told}");
+    assert!(told.ends_with(" and 2 more"), "{told}");
+    // The next one is another matter.
+    bench.ask(Verb::Start(web(), Wait::Done));
+    bench.calm();
+    let request = bench.ask(Verb::Stop(web(), Wait::Done));
+    bench.calm();
+    assert_eq!(bench.sentence(request), "web: stopped");
+}
+
+#[test]
+fn a_stop_of_everything_names_whom_it_had_to_kill() {
+    let mut bench = Bench::up(policy(1));
+    let request = bench.ask(Verb::Stop(None, Wait::Done));
+    bench.pass(secs(10));
+    bench.die(ChildId(0), KILLED);
+    assert_eq!(bench.sentence(request), "web: stopped; killed web[0] pid 101");
+    assert_eq!(bench.exit, Some(1));
+}
+
+#[test]
+fn fewer_workers_are_there_also_while_the_others_take_their_time() {
+    let mut bench = Bench::up(policy(2));
+    for _ in 0..3 {
+        let child = bench.machine.children.iter().find(|child| child.slot == 1).map(|child| child.id);
+        bench.die(child.expect("a worker"), KILLED);
+        bench.pass(secs(2));
+        let child = bench.take_spawn().expect("the next one");
+        bench.fork(child);
+        bench.exec(child);
+    }
+    let request = bench.ask(Verb::Scale(None, Scale::To(1), Wait::Done));
+    assert_eq!(bench.answer(request), None, "one of two is still to go");
+    bench.calm();
+    assert_eq!(bench.sentence(request), "web: 1 of 1 ready");
+}
+
+#[test]
+fn what_was_reached_and_is_not_so_any_more_is_not_told_as_done() {
+    let mut bench = Bench::of(vec![("web", policy(1)), ("api", policy(1))]);
+    bench.calm();
+    let request = bench.ask(Verb::Scale(None, Scale::To(2), Wait::Done));
+    let [web, api] = bench.spawns()[..] else { panic!("one more of each") };
+    bench.ready(web);
+    bench.pass(secs(1));
+    bench.code(web, 1);
+    let again = bench.spawn();
+    bench.ready(api);
+    assert_eq!(bench.answer(request), None, "web has one of two");
+    bench.ready(again);
+    assert_eq!(bench.sentence(request), "web: 2 of 2 ready; api: 2 of 2 ready");
+}
+
+#[test]
 fn small_questions() {
     let mut bench = Bench::up(policy(1));
     let ping = bench.ask(Verb::Ping);
