@@ -304,6 +304,7 @@ impl Form {
             self.flag(*was_finished);
             let matters = policy.crash_window.max(policy.floor());
             self.age(last_end.unwrap_or(Mono(0)), matters);
+            self.age(rests_until.unwrap_or(Mono(0)), policy.floor());
             self.ahead(rests_until.filter(|at| *at > self.now));
         }
         self.count(rank(&generations, generation));

@@ -176,7 +176,8 @@ impl Slot {
     /// not even the floor lies between them.
     pub(super) fn note_end(&mut self, now: Mono, pace: Pace) -> bool {
         let before = self.last_end.replace(now);
-        self.rests_until = before.filter(|&at| now.since(at) < pace.floor).map(|at| at.after(pace.floor));
+        let last_turn = before.max(self.rests_until);
+        self.rests_until = last_turn.filter(|&at| now.since(at) < pace.floor).map(|at| at.after(pace.floor));
         before.is_some_and(|at| now.since(at) < pace.window)
     }
 

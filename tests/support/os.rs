@@ -143,11 +143,13 @@ impl Watch {
     /// A worker has ended unasked. Returns whether the one before it in its slot had done so a short time ago.
     fn end(&mut self, slot: u32, now: Mono, policy: &Policy) -> bool {
         let Some(before) = self.ends.insert(slot, now) else { return false };
-        let apart = now.since(before);
-        if apart < policy.floor() {
-            self.rests.insert(slot, before.after(policy.floor()));
+        let last_turn = self.rests.get(&slot).copied().unwrap_or(before).max(before);
+        if now.since(last_turn) < policy.floor() {
+            self.rests.insert(slot, last_turn.after(policy.floor()));
+        } else {
+            self.rests.remove(&slot);
         }
-        apart < policy.crash_window
+        now.since(before) < policy.crash_window
     }
 }
 
