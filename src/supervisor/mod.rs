@@ -13,6 +13,10 @@
 //! levels, never at edges, so whatever was missed heals at the next look. Numbers are counted from the table when they
 //! are needed and stored nowhere.
 //!
+//! A worker dies healthy if it had shown that it is ready, or has run for a second where nothing more is asked, and the one
+//! before it in its slot did not die just before. An exit with success, where the restart policy is content with that, is
+//! the end of a task: its slot wants nobody any more.
+//!
 //! A group may [wait](idle) for its time or for a connection before it starts the first workers.
 //!
 //! Beside the workers stand hooks ([`hook`]), commands that are run for one purpose each. A worker may be looked at from
@@ -36,7 +40,7 @@
 //! | deadline | Stopping, a failure | Ready (timer); Stopping, a failure (manual) | Stopping (watchdog) | Killed | SIGKILL again |
 //! | `SpawnFailed` (fork) | out, a failure | - | - | out | out |
 //! | `SpawnFailed` (later) | noted for the reaper | - | - | noted | noted |
-//! | `Exited` | out, a failure | out, a failure | out; a failure if ready for less than `healthy_after` | out | out |
+//! | `Exited` | out, a failure | out, a failure | out; a failure unless healthy | out | out |
 //! | asked to go | Stopping | Stopping | Stopping | - | - |
 //!
 //! Each look at a group, in this order:
@@ -46,7 +50,8 @@
 //!    go, and that is all.
 //! 3. The upgrade under way, if it has to stand a [`trial`], has stood it, or has failed.
 //! 4. **cull**: children in slots beyond the target are asked to go.
-//! 5. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go.
+//! 5. **retire** ([`upgrade`]): children that gave way to a modern one are asked to go. Nobody else is who serves: a
+//!    worker of the committed generation does from its start, ready or not, any other once it is ready.
 //! 6. **replenish** ([`upgrade`]): slots without a modern child get one, if back-off ([`backoff`]) and limits allow, and
 //!    unless the manager is about to replace its own image ([`reexec`]).
 //! 7. The rollout, if all is replaced, ends; waiting clients are answered.
