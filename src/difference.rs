@@ -78,6 +78,7 @@ impl Difference {
             placeholders,
             keep_signals,
             own_process_group,
+            own_session,
             kill_process_group,
         } = new;
         let command = (&old.program, &old.args, old.argv0, old.placeholders);
@@ -108,8 +109,8 @@ impl Difference {
         self.replaces("fd_store", old.fd_store != *fd_store);
         self.replaces("ready_fd", old.ready_fd != *ready_fd);
         self.replaces("keep_signals", old.keep_signals != *keep_signals);
-        let groups = (old.own_process_group, old.kill_process_group);
-        self.replaces("kill_group", groups != (*own_process_group, *kill_process_group));
+        let groups = (old.own_process_group, old.own_session, old.kill_process_group);
+        self.replaces("kill_group", groups != (*own_process_group, *own_session, *kill_process_group));
     }
 
     fn policy(&mut self, old: &Policy, new: &Policy) {
@@ -129,6 +130,7 @@ impl Difference {
             live_failures,
             graceful_signal,
             overdue_signal,
+            signal_group,
             stop_timeout,
             // It says where `stop_timeout` comes from.
             stop_timeout_as_first: _,
@@ -176,6 +178,7 @@ impl Difference {
         self.holds_at_once("live_failures", old.live_failures != *live_failures);
         let graceful = (old.graceful_signal, old.overdue_signal) != (*graceful_signal, *overdue_signal);
         self.replaces("graceful_signal", graceful || old.stop_steps != *stop_steps);
+        self.holds_at_once("signal_group", old.signal_group != *signal_group);
         self.replaces("ack_signal", old.drain_signal != *drain_signal);
         self.replaces("watchdog", old.watchdog != *watchdog);
         self.replaces("exec_stop", old.stop_hook != *stop_hook);

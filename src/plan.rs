@@ -106,6 +106,9 @@ pub struct ManagerPolicy {
     pub drain_delay: Duration,
     /// Tell each second of a stop of everything whom it waits for.
     pub tell_awaited: bool,
+    /// End also when somebody cannot be killed, as whoever is left ends with PID 1.
+    #[serde(default)]
+    pub ends_all: bool,
 }
 
 impl ManagerPolicy {
@@ -143,6 +146,7 @@ impl Default for ManagerPolicy {
             reexec_on_upgrade: false,
             drain_delay: Duration::ZERO,
             tell_awaited: false,
+            ends_all: false,
         }
     }
 }
@@ -259,6 +263,9 @@ pub struct Launch {
     pub keep_signals: bool,
     /// Give each worker a process group of its own.
     pub own_process_group: bool,
+    /// Let that group be the only one of a session of the worker's own, unless it shares our standard input.
+    #[serde(default)]
+    pub own_session: bool,
     /// After a worker's death, SIGKILL what is left of its process group. Needs `own_process_group`.
     pub kill_process_group: bool,
 }
@@ -286,8 +293,14 @@ impl Launch {
             placeholders: true,
             keep_signals: false,
             own_process_group: true,
+            own_session: true,
             kill_process_group: true,
         }
+    }
+
+    /// Whether a worker leads a session: one that reads our terminal has to stay in that of the terminal.
+    pub fn has_own_session(&self) -> bool {
+        self.own_process_group && self.own_session && self.stdin == Stdin::Null
     }
 }
 
@@ -520,6 +533,9 @@ pub struct Policy {
     pub graceful_signal: Signal,
     /// The same for one that did not ack in time; `graceful_signal` if absent.
     pub overdue_signal: Option<Signal>,
+    /// Signals that ask a worker to go are for its whole process group, where it has its own.
+    #[serde(default)]
+    pub signal_group: bool,
     /// Time from the graceful signal to the first of `stop_steps`, or to SIGKILL; if absent neither comes.
     pub stop_timeout: Option<Duration>,
     /// What takes the place of `stop_timeout` where the manager is PID 1 and nobody has said how long it is: whoever runs a
@@ -659,6 +675,7 @@ impl Default for Policy {
             watchdog: None,
             graceful_signal: Signal::TERM,
             overdue_signal: None,
+            signal_group: false,
             stop_timeout: Some(Duration::from_secs(10)),
             stop_timeout_as_first: None,
             drain_timeout: Some(Duration::from_secs(60)),

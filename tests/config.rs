@@ -315,7 +315,7 @@ fn keys_whose_defaults_differ_are_told_unless_the_file_says_whose_it_means() {
 #[test]
 fn every_option_of_run_is_a_key_too() {
     let keys: BTreeSet<&str> = KEYS.iter().filter_map(|key| key.option).collect();
-    let nothing = [Id::Config, Id::KeepGoing, Id::Quiet, Id::Help, Id::Version];
+    let nothing = [Id::Config, Id::KeepGoing, Id::Quiet, Id::Subreaper, Id::Help, Id::Version];
     let options: BTreeSet<&str> =
         RUN.options.iter().filter(|option| !nothing.contains(&option.id)).map(|option| option.long).collect();
     assert_eq!(keys, options);

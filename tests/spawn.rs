@@ -110,6 +110,7 @@ impl Case {
             descriptors,
             beyond: None,
             process_group: false,
+            session: false,
             limits: &[],
             nice: None,
             oom_score_adj: None,

@@ -370,6 +370,7 @@ impl Given {
                 ..Attributes::default()
             },
             own_process_group: true,
+            own_session: false,
             kill_process_group: false,
             ..Launch::new(program.to_owned())
         }

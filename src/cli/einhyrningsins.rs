@@ -292,6 +292,7 @@ fn launch(program: OsString, args: Vec<OsString>, drop: Vec<String>) -> Launch {
         env: EnvSpec { drop, ..EnvSpec::default() },
         stdin: Stdin::Inherit,
         own_process_group: false,
+        own_session: false,
         kill_process_group: false,
         placeholders: false,
         ..Launch::new(program)

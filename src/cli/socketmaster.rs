@@ -204,6 +204,7 @@ fn plan(flags: Flags, args: Vec<OsString>) -> Plan {
         stdin: Stdin::Inherit,
         output: Output::both(Target::Log),
         own_process_group: false,
+        own_session: false,
         kill_process_group: false,
         placeholders: false,
         ..Launch::new(flags.command)

@@ -279,6 +279,7 @@ impl Given {
             output: self.log_file.as_ref().map(to_file).unwrap_or_default(),
             handoff: Handoff { conventions: [Convention::ServerStarter].into(), ..Handoff::default() },
             own_process_group: false,
+            own_session: false,
             kill_process_group: false,
             placeholders: false,
             ..Launch::new(program)

@@ -52,6 +52,8 @@ pub enum Id {
     Backoff,
     /// `--give-up`
     GiveUp,
+    /// `--signal-group`
+    SignalGroup,
     /// `--no-kill-group`
     NoKillGroup,
     /// `--upgrade`
@@ -152,6 +154,8 @@ pub enum Id {
     ToGroup,
     /// `--single-child`
     SingleChild,
+    /// `--no-subreaper`
+    NoSubreaper,
     /// `--subreaper`
     Subreaper,
     /// `--pdeathsig` of `init`

@@ -190,6 +190,7 @@ impl Draft {
                     digits => values::count(digits).map(Some),
                 })?;
             }
+            Id::SignalGroup => policy.signal_group = value.flag()?,
             Id::KillGroup => launch.kill_process_group = value.flag()?,
             Id::Upgrade => {
                 self.upgrade = Some(value.read(|text| values::choice(text, &values::UPGRADES))?);
@@ -313,6 +314,7 @@ impl Draft {
             Defaults::Remuda => program,
             Defaults::Firestarter => {
                 launch.own_process_group = launch.kill_process_group;
+                launch.own_session = false;
                 launch.placeholders = false;
                 // Only an upgrade waits for acks, and with none it is a stop and a start.
                 policy.ready_at_first = true;

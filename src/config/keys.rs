@@ -70,6 +70,8 @@ pub enum Id {
     Backoff,
     /// `giveup`
     GiveUp,
+    /// `signal_group`
+    SignalGroup,
     /// `kill_group`
     KillGroup,
     /// `upgrade`
@@ -394,11 +396,11 @@ pub const KEYS: &[Key] = &[
         Id::Subreaper,
         "subreaper",
         Kind::Flag,
-        Usual::Default("false"),
-        "take in orphans of workers and reap them, as PID 1 does in any case",
+        Usual::Default("true"),
+        "take in orphans of workers, as PID 1 does in any case",
     )
     .of_manager()
-    .option("subreaper"),
+    .option("no-subreaper"),
     row(
         Id::DrainDelay,
         "drain_delay",
@@ -644,11 +646,19 @@ pub const KEYS: &[Key] = &[
     .theirs(Some("0"))
     .option("give-up"),
     row(
+        Id::SignalGroup,
+        "signal_group",
+        Kind::Flag,
+        Usual::Default("false"),
+        "send graceful_signal to the whole process group of a worker",
+    )
+    .option("signal-group"),
+    row(
         Id::KillGroup,
         "kill_group",
         Kind::Flag,
         Usual::Default("true"),
-        "send SIGKILL to what is left of a dead worker's process group",
+        "end what is left of a dead worker's session",
     )
     .beside_theirs("false")
     .option("no-kill-group"),

@@ -175,7 +175,7 @@ pub fn read(
         },
         pidfile: said.pidfile,
         source: Some(source.clone()),
-        subreaper: said.subreaper.unwrap_or(false),
+        subreaper: said.subreaper.unwrap_or(source.manner != Manner::Firestarter),
         own: OwnProcess::default(),
     };
     Ok(Contents { plan, warnings: reader.warnings.into_list(), unlike, faults: faults.into_list() })

@@ -103,9 +103,24 @@ impl Driver {
                 }
                 Action::StopProbe { child } => self.probes.stop(child),
                 Action::Signal { child, signal, to_group } => {
-                    if let Err(error) = self.workers.signal(child, signal, to_group) {
+                    if let Err(error) = self.workers.signal(child, signal, to_group, &mut self.journal) {
                         self.journal
                             .complain(&format!("cannot send {signal} to a worker: {}", reason(error)));
+                    }
+                }
+                Action::LookForOrphans => {
+                    let core = &mut self.core;
+                    self.workers.look_for_orphans(&mut self.journal, |event| core.handle(now, event));
+                }
+                Action::SignalOrphan { pid, signal } => {
+                    if let Err(error) = self.workers.trees.signal_orphan(pid, signal) {
+                        self.journal
+                            .complain(&format!("cannot send {signal} to pid {pid}: {}", reason(error)));
+                    }
+                }
+                Action::Wake { child, to_group } => {
+                    if let Err(error) = self.workers.wake(child, to_group, &mut self.journal) {
+                        self.journal.complain(&format!("cannot let a worker go on: {}", reason(error)));
                     }
                 }
                 Action::Reply { ticket, mut reply, last } => {

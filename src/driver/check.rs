@@ -58,6 +58,7 @@ impl Check {
             descriptors: &[null, output.as_fd(), output.as_fd(), state.as_fd()],
             beyond: None,
             process_group: true,
+            session: false,
             limits: &[],
             nice: None,
             oom_score_adj: None,

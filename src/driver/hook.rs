@@ -101,6 +101,7 @@ impl Workers {
             descriptors: &[self.null.as_fd(), output, errors],
             beyond: None,
             process_group: true,
+            session: false,
             limits: &self.limits(launch),
             nice: launch.attributes.nice,
             oom_score_adj: self.oom_score_adj(launch),

@@ -36,6 +36,7 @@ mod reload;
 mod service;
 mod spawning;
 mod state;
+mod tree;
 mod wording;
 mod workers;
 
@@ -120,7 +121,7 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Le
         family::become_subreaper()
             .map_err(|error| Error::failed(format!("cannot become a subreaper: {}", reason(error))))?;
     }
-    as_first(&mut plan.groups);
+    as_first(&mut plan);
     let passed = activation(&mut plan);
     let mut kept = inherited(&plan);
     kept.extend(passed.numbers().map(|(number, _)| number));
@@ -150,9 +151,10 @@ fn begin(mut plan: Plan, declined: Option<Error>, reader: Reader, lines: Vec<(Le
 }
 
 /// What only a manager that is PID 1 does in its own way.
-fn as_first(groups: &mut [GroupSpec]) {
+fn as_first(plan: &mut Plan) {
     if family::is_first() {
-        groups.iter_mut().for_each(|group| group.policy.be_first());
+        plan.manager.ends_all = true;
+        plan.groups.iter_mut().for_each(|group| group.policy.be_first());
     }
 }
 
@@ -424,6 +426,7 @@ impl Driver {
             clients_at.reopen,
             self.workers.outputs.deadline(),
             self.workers.next_look(),
+            self.workers.trees.deadline(),
             self.service.deadline(),
             more.then_some(0),
         ];
@@ -438,12 +441,13 @@ impl Driver {
             self.journal.tell_missing();
         }
         self.workers.outputs.heard(&self.poll, &mut self.journal);
+        self.workers.spares = self.opened.groups.values().any(|group| !group.spec.launch.kill_process_group);
         let core = &mut self.core;
         self.workers.heard(&self.poll, &workers_at, &mut self.journal, |event| core.handle(now, event));
         self.workers.look(now, |event| core.handle(now, event));
         let mut died = false;
-        self.workers.reap(&mut self.journal, |event| {
-            died |= matches!(event, Event::Exited { .. });
+        self.workers.reap(&self.poll, &mut self.journal, |event| {
+            died |= matches!(event, Event::Exited { .. } | Event::LeaderEnded { .. });
             core.handle(now, event);
         });
         if died {

@@ -106,7 +106,7 @@ impl Driver {
         let core = &mut self.core;
         core.handle(now, Event::ReexecFailed(reason));
         // What was taken out of the self-pipe wakes nobody any more.
-        self.workers.reap(&mut self.journal, |event| core.handle(now, event));
+        self.workers.reap(&self.poll, &mut self.journal, |event| core.handle(now, event));
         for signal in received {
             core.handle(now, super::received(signal, self.terminal));
         }
@@ -274,7 +274,7 @@ impl Driver {
         let core = &mut self.core;
         core.handle(now, Event::Reexeced);
         self.workers.give_up_lost(&mut self.journal, |event| core.handle(now, event));
-        self.workers.reap(&mut self.journal, |event| core.handle(now, event));
+        self.workers.reap(&self.poll, &mut self.journal, |event| core.handle(now, event));
         for signal in received {
             core.handle(now, super::received(signal, self.terminal));
         }

@@ -93,8 +93,8 @@ impl Driver {
         let keep_going = plan.source.as_ref().is_some_and(|source| source.keep_going);
         let mut course = Course { keep_going, ..Course::default() };
         let mut head = plan;
+        as_first(&mut head);
         let mut groups = std::mem::take(&mut head.groups);
-        as_first(&mut groups);
         self.keep_passed(head.activation, &mut groups);
         course.left.extend(warnings.into_iter().map(|warning| format!("! {warning}")));
         self.compare_manager(&head, &mut course);

@@ -78,6 +78,7 @@ impl Outfit<'_> {
             descriptors,
             beyond: launch.ready_fd.zip(self.ready.as_ref().map(|(_, theirs)| theirs.as_fd())),
             process_group: launch.own_process_group,
+            session: launch.has_own_session(),
             limits: &self.limits,
             nice: launch.attributes.nice,
             oom_score_adj: workers.oom_score_adj(launch),
@@ -249,6 +250,8 @@ impl Workers {
         let process = Process {
             child: order.child,
             leads_group: launch.own_process_group,
+            session: launch.has_own_session(),
+            tree: launch.own_process_group,
             kill_group: launch.own_process_group && launch.kill_process_group,
             status: Some(spawned.status),
             hearing: hearing.unless_deaf(),

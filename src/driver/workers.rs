@@ -12,6 +12,7 @@ use super::journal::Journal;
 use super::kept::{Kept, KeptState};
 use super::lifesign::LifeSign;
 use super::output::{Outputs, OutputsState};
+use super::tree::{Root, Trees, TreesState, tell_doomed};
 use crate::error::{Error, Result};
 use crate::plan::{Launch, Level};
 use crate::process::Exit;
@@ -24,14 +25,18 @@ use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Status};
-use crate::sys::{cgroup, reap, reason, start};
+use crate::sys::{cgroup, family, reap, reason, start};
 
 /// What the driver holds of a worker.
 pub(super) struct Process {
     pub(super) child: ChildId,
     /// It leads a process group of its own.
     pub(super) leads_group: bool,
-    /// What is left of its process group dies with it.
+    /// It leads a session of its own.
+    pub(super) session: bool,
+    /// What it leaves behind is looked for when it has ended.
+    pub(super) tree: bool,
+    /// What is left of its process group is not spared.
     pub(super) kill_group: bool,
     /// Open until its program runs.
     pub(super) status: Option<OwnedFd>,
@@ -46,6 +51,10 @@ pub(super) struct Workers {
     by_pid: BTreeMap<i32, Process>,
     pids: BTreeMap<ChildId, i32>,
     pub(super) null: OwnedFd,
+    /// What workers have left behind.
+    pub(super) trees: Trees,
+    /// What some workers leave behind is left alone, and so are orphans, whosever they were.
+    pub(super) spares: bool,
     /// Images that are being asked whether they can go on from our state.
     checks: Vec<Check>,
     /// Plans that are being read, by the number of the reading.
@@ -86,6 +95,8 @@ pub(super) struct WorkersState {
     kept: Vec<KeptState>,
     #[serde(default)]
     outputs: OutputsState,
+    #[serde(default)]
+    trees: TreesState,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +104,10 @@ struct ProcessState {
     pid: i32,
     child: ChildId,
     leads_group: bool,
+    #[serde(default)]
+    session: bool,
+    #[serde(default)]
+    tree: bool,
     kill_group: bool,
     #[serde(default)]
     status: Option<i32>,
@@ -120,6 +135,8 @@ impl Workers {
             by_pid: BTreeMap::new(),
             pids: BTreeMap::new(),
             null: start::null_input().map_err(failed("open /dev/null"))?,
+            trees: Trees::new(),
+            spares: false,
             checks: Vec::new(),
             readings: Vec::new(),
             nofile,
@@ -145,6 +162,8 @@ impl Workers {
             pid,
             child: process.child,
             leads_group: process.leads_group,
+            session: process.session,
+            tree: process.tree,
             kill_group: process.kill_group,
             status: process.status.as_ref().map(|status| keeper.keep(status.as_fd())),
             hearing: process.hearing.as_ref().map(|hearing| hearing.hand_over(keeper)).unwrap_or_default(),
@@ -158,6 +177,7 @@ impl Workers {
             strangers: self.strangers,
             kept: self.kept.hand_over(keeper),
             outputs: self.outputs.hand_over(keeper),
+            trees: self.trees.hand_over(),
         }
     }
 
@@ -181,6 +201,8 @@ impl Workers {
             by_pid,
             null: start::null_input()
                 .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?,
+            trees: Trees::take_over(state.trees),
+            spares: false,
             checks: Vec::new(),
             readings: Vec::new(),
             nofile: Limit::narrowed(Resource::RLIMIT_NOFILE, soft, hard),
@@ -233,7 +255,7 @@ impl Workers {
         let lost: Vec<i32> = self.by_pid.keys().copied().filter(|&pid| !reap::is_child(pid)).collect();
         for pid in lost {
             if let Some(process) = self.by_pid.remove(&pid) {
-                self.bury(pid, &process, (Exit::Unknown, Remains::default()), journal, &mut tell);
+                self.bury(pid, &process, (Exit::Unknown, Remains::default()), false, journal, &mut tell);
             }
         }
     }
@@ -276,14 +298,40 @@ impl Workers {
 
     /// Signals a worker, or its process group where it leads one. A worker that is reaped is left alone, and so is
     /// whoever has its pid by now.
-    pub(super) fn signal(&self, child: ChildId, signal: Signal, to_group: bool) -> io::Result<()> {
-        let Some(&pid) = self.pids.get(&child) else { return Ok(()) };
+    pub(super) fn signal(
+        &self,
+        child: ChildId,
+        signal: Signal,
+        to_group: bool,
+        journal: &mut Journal,
+    ) -> io::Result<()> {
+        let Some(&pid) = self.pids.get(&child) else {
+            return self.trees.signal(child, signal, journal).unwrap_or(Ok(()));
+        };
         let whole = self.by_pid.get(&pid).is_some_and(|process| match signal {
             // Whom the plan spares when a worker dies it spares also when we kill that worker.
             Signal::KILL => process.kill_group,
             _ => process.leads_group,
         });
-        if to_group && whole { reap::kill_group(pid, signal) } else { reap::kill(pid, signal) }
+        if let (true, Signal::KILL, Some(process)) = (to_group && whole, signal, self.by_pid.get(&pid))
+            && process.tree
+        {
+            tell_doomed(pid, process.session, journal);
+        }
+        match (to_group && whole, signal) {
+            // It may have left its group, and the group may have others in it: none of both holds up the end of the other.
+            (true, Signal::KILL) => reap::kill(pid, signal).and(reap::kill_group(pid, signal)),
+            (true, _) => reap::kill_group(pid, signal),
+            (false, _) => reap::kill(pid, signal),
+        }
+    }
+
+    /// Lets a worker go on that is stopped; one that runs hears nothing of it.
+    pub(super) fn wake(&self, child: ChildId, to_group: bool, journal: &mut Journal) -> io::Result<()> {
+        match self.pids.get(&child) {
+            Some(&pid) if !reap::is_stopped(pid) && !family::is_stopping(pid) => Ok(()),
+            _ => self.signal(child, Signal::CONT, to_group, journal),
+        }
     }
 
     /// Signals every worker, when the loop itself has failed and nothing more can be done.
@@ -299,7 +347,8 @@ impl Workers {
     }
 
     /// Puts what is listened to into the poll set.
-    pub(super) fn watch(&self, poll: &mut PollSet) -> Listened {
+    pub(super) fn watch(&mut self, poll: &mut PollSet) -> Listened {
+        self.trees.watch(poll);
         let mut workers = Vec::new();
         for (&pid, process) in &self.by_pid {
             let status = process.status.as_ref().map(|status| poll.add(status.as_fd(), Interest::READ));
@@ -358,6 +407,7 @@ impl Workers {
         pid: i32,
         process: &Process,
         (exit, remains): (Exit, Remains),
+        lives_on: bool,
         journal: &mut Journal,
         tell: &mut impl FnMut(Event),
     ) {
@@ -370,11 +420,80 @@ impl Workers {
         if remains != Remains::default() {
             tell(Event::Remains { child, remains });
         }
-        tell(Event::Exited { child, exit });
+        tell(if lives_on { Event::LeaderEnded { child, exit } } else { Event::Exited { child, exit } });
     }
 
     /// Takes in every dead child.
-    pub(super) fn reap(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
+    pub(super) fn reap(&mut self, poll: &PollSet, journal: &mut Journal, mut tell: impl FnMut(Event)) {
+        self.reap_all(journal, &mut tell);
+        if self.trees.is_due(poll) {
+            self.look_for_orphans(journal, &mut tell);
+            self.trees.look(tell);
+        }
+    }
+
+    /// Looks for children that nobody has started and that are in no tree; where somebody is to be spared they all are.
+    pub(super) fn look_for_orphans(
+        &mut self,
+        journal: &mut Journal,
+        mut tell: impl FnMut(Event),
+    ) -> Vec<String> {
+        if self.spares {
+            return Vec::new();
+        }
+        let Workers { by_pid, checks, readings, trees, .. } = self;
+        let known = |pid: i32| {
+            by_pid.contains_key(&pid)
+                || checks.iter().any(|check| check.pid() == pid)
+                || readings.iter().any(|(_, reading)| reading.pid == pid)
+        };
+        let in_tree = |leader: i32| by_pid.get(&leader).is_some_and(|process| process.leads_group);
+        let found = trees.look_for_orphans(known, in_tree, &mut tell);
+        if !found.is_empty() {
+            journal.line(Level::Info, &format!("taken in, as its parent has ended: {}", found.join(", ")));
+        }
+        found
+    }
+
+    /// What a worker that was just reaped has left behind: names, and whether it is waited for.
+    fn left_by(
+        &mut self,
+        pid: i32,
+        process: &Process,
+        journal: &mut Journal,
+        tell: &mut impl FnMut(Event),
+    ) -> (Vec<String>, bool) {
+        let root = Root { child: process.child, leader: pid, session: process.session };
+        if !process.tree {
+            return (Vec::new(), false);
+        }
+        let somebody = reap::group_exists(pid);
+        if !process.kill_group {
+            if somebody {
+                let who = Trees::spared(root).join(", ");
+                journal
+                    .line(Level::Info, &format!("pid {pid} has ended, and what it leaves is spared: {who}"));
+            }
+            return (Vec::new(), false);
+        }
+        let unknown = self.trees.adopts && self.has_strange_children();
+        let mut left = if somebody || unknown { self.trees.take_in(root) } else { Vec::new() };
+        let lives_on = !left.is_empty();
+        if unknown {
+            left.extend(self.look_for_orphans(journal, &mut *tell));
+        }
+        (left, lives_on)
+    }
+
+    /// Whether there is a child that nobody has started.
+    fn has_strange_children(&self) -> bool {
+        // Where the kernel does not list them, all processes are looked at.
+        family::own_children().map_or(true, |children| {
+            children.iter().any(|&pid| !self.by_pid.contains_key(&pid) && self.trees.is_news(pid))
+        })
+    }
+
+    fn reap_all(&mut self, journal: &mut Journal, mut tell: &mut impl FnMut(Event)) {
         // Of this pass, as far as they are not explained.
         let mut oom_kills = None;
         loop {
@@ -388,6 +507,7 @@ impl Workers {
             if let Some(process) = self.by_pid.get_mut(&pid) {
                 process.read_status(&mut tell);
                 if process.kill_group
+                    && !process.tree
                     && let Err(error) = reap::kill_group(pid, Signal::KILL)
                 {
                     journal
@@ -421,14 +541,17 @@ impl Workers {
                     if exit == Exit::Signal(Signal::KILL) {
                         oom_kills = Some(oom_kills.unwrap_or_else(|| self.new_oom_kills()));
                     }
+                    let (left, lives_on) = self.left_by(pid, &process, journal, &mut tell);
                     let remains = Remains {
+                        left,
                         core_dumped: death.core_dumped,
                         out_of_memory: exit == Exit::Signal(Signal::KILL) && claim(&mut oom_kills),
                         ..Remains::default()
                     };
-                    self.bury(pid, &process, (exit, remains), journal, &mut tell);
+                    self.bury(pid, &process, (exit, remains), lives_on, journal, &mut tell);
                 }
                 None => {
+                    self.trees.reaped(pid, &mut tell);
                     self.strangers += 1;
                     let count = self.strangers;
                     journal.line(Level::Debug, &format!("reaped pid {pid}, not a worker ({count} so far)"));
@@ -460,13 +583,25 @@ impl Process {
     /// A hook: what it leaves in its process group dies with it.
     pub(super) fn hook(child: ChildId, status: OwnedFd, uid: u32) -> Process {
         let status = Some(status);
-        Process { child, leads_group: true, kill_group: true, status, hearing: None, uid, life_sign: None }
+        Process {
+            child,
+            leads_group: true,
+            session: false,
+            tree: false,
+            kill_group: true,
+            status,
+            hearing: None,
+            uid,
+            life_sign: None,
+        }
     }
 
     fn take_over(state: ProcessState, inherited: &mut Inherited) -> io::Result<Process> {
         Ok(Process {
             child: state.child,
             leads_group: state.leads_group,
+            session: state.session,
+            tree: state.tree,
             kill_group: state.kill_group,
             status: state.status.map(|number| inherited.claim(number)).transpose()?,
             hearing: Hearing::take_over(state.hearing, inherited)?.unless_deaf(),

@@ -92,6 +92,7 @@ impl Supervisor {
             shutdown,
             reexec,
             reloads: Reloads { queue, count: _ },
+            orphans,
             // The answer to an earlier check is known by its number, and has no other consequence.
             checks: _,
             exited,
@@ -105,6 +106,10 @@ impl Supervisor {
         form.count(actions.0.len());
         form.count(subscribers.len());
         form.flag(*exited);
+        let (count, phase, until) = orphans.shape();
+        form.count(count);
+        form.count(phase);
+        form.ahead(until);
         form.flag(shutdown.is_some());
         if let Some(Shutdown { since, signal, interrupted, at_once, killed, failed, code, next_word }) =
             shutdown
@@ -394,6 +399,8 @@ impl Form {
                 retired,
                 // Only told of.
                 asked: _,
+                remnant,
+                unkillable,
                 failure,
                 hook,
                 said: _,
@@ -435,6 +442,8 @@ impl Form {
             self.ahead(*deadline);
             self.words.push(u64::from(*steps));
             self.flag(*retired);
+            self.flag(*remnant);
+            self.flag(*unkillable);
             self.count(match hook {
                 None => 0,
                 Some(HookKind::Preflight) => 1,

@@ -79,6 +79,12 @@ pub(super) struct Child {
     /// When it was asked to go.
     #[serde(default)]
     pub(super) asked: Option<Mono>,
+    /// It has ended, and is accounted for; others of its tree live.
+    #[serde(default)]
+    pub(super) remnant: bool,
+    /// SIGKILL was repeated.
+    #[serde(default)]
+    pub(super) unkillable: bool,
     /// Why its program never ran.
     pub(super) failure: Option<(Stage, i32)>,
     /// What it is run for, if it is no worker.

@@ -38,7 +38,13 @@ impl Supervisor {
             .groups
             .iter()
             .flat_map(|group| self.deadlines_of_group(group).map(|at| (Some(group.id), at)));
-        let own = [self.reexec_deadline(), self.reading_deadline(), self.drain_deadline(), self.next_word()];
+        let own = [
+            self.reexec_deadline(),
+            self.reading_deadline(),
+            self.drain_deadline(),
+            self.next_word(),
+            self.orphans_deadline(),
+        ];
         of_children.chain(of_groups).chain(own.into_iter().flatten().map(|at| (None, at)))
     }
 

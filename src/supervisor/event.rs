@@ -158,6 +158,30 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
+    /// A worker was reaped, and others of its tree live. [`Event::TreeGone`] follows when none of them does any more.
+    LeaderEnded {
+        /// The attempt.
+        child: ChildId,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Nobody is left of the tree of a worker that has ended.
+    TreeGone {
+        /// The attempt.
+        child: ChildId,
+    },
+    /// A process that no worker has in its tree has become a child of ours.
+    OrphanFound {
+        /// Its pid.
+        pid: i32,
+        /// What it is, for the log.
+        name: String,
+    },
+    /// Such a process is gone.
+    OrphanGone {
+        /// Its pid.
+        pid: i32,
+    },
     /// What the generation that is prepared runs, as [`Event::ProgramRead`] tells it. Before the answer to
     /// [`Action::Prepare`].
     ProgramPrepared {
@@ -280,6 +304,8 @@ pub struct Remains {
     pub core_dumped: bool,
     /// It seems to have been killed for want of memory: its control group has counted one more such kill.
     pub out_of_memory: bool,
+    /// Processes that it has started and that live on, each by its pid and name.
+    pub left: Vec<String>,
     /// The last lines that it wrote to its standard error, where that is captured.
     pub words: Vec<String>,
 }
@@ -396,6 +422,22 @@ pub enum Action {
         signal: Signal,
         /// Its whole process group, where it has its own.
         to_group: bool,
+    },
+    /// Let a worker go on that is stopped, so that it hears the signal before.
+    Wake {
+        /// Which.
+        child: ChildId,
+        /// Its whole process group, where it has its own.
+        to_group: bool,
+    },
+    /// Look for processes that are children of ours and in no worker's tree; [`Event::OrphanFound`] tells of each.
+    LookForOrphans,
+    /// Signal one of those.
+    SignalOrphan {
+        /// Its pid.
+        pid: i32,
+        /// With what.
+        signal: Signal,
     },
     /// Answer a request.
     Reply {

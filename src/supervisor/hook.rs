@@ -254,7 +254,7 @@ impl Supervisor {
         let signal = self.groups[group.0].policy_of(child.generation).graceful_signal;
         let why = format!("{why}; sending {signal} instead");
         self.note_worker(group, Level::Warn, place, Happening::HookFailed(HookKind::Stop(worker), why));
-        self.act(Action::Signal { child: worker, signal, to_group: false });
+        self.ask_by(worker, signal);
     }
 
     fn preflight_passed(&mut self, child: &Child) {

@@ -101,6 +101,51 @@ impl Supervisor {
         self.remove(id, Some(exit));
     }
 
+    /// A worker has ended before others of its tree: its end is drawn into the account at once, and they drain like an old
+    /// worker.
+    pub(super) fn leader_ended(&mut self, id: ChildId, exit: Exit) {
+        let now = self.now;
+        let Some(child) = self.child(id).filter(|child| !child.remnant).cloned() else { return };
+        self.forget_streak(child.group);
+        self.end_probe(&child);
+        let policy = self.groups[child.group.0].policy_of(child.generation);
+        let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
+        let signal = forced.unwrap_or(policy.graceful_signal);
+        let (heard, stop_timeout) = (policy.signal_group, policy.stop_timeout);
+        if let Some(child) = self.child_mut(id) {
+            (child.remnant, child.retired) = (true, true);
+            if child.phase.is_serving() {
+                child.enter(Phase::Stopping, now, now.within(stop_timeout));
+            }
+        }
+        self.account_for(&child, Some(exit));
+        let signal = match child.phase {
+            Phase::Killed => Signal::KILL,
+            Phase::Stopping if heard => return self.note_left_behind(&child, None),
+            Phase::Spawning | Phase::Starting | Phase::Ready | Phase::Stopping => signal,
+        };
+        if signal == Signal::KILL {
+            self.act(Action::Signal { child: id, signal, to_group: true });
+            return self.note_left_behind(&child, None);
+        }
+        self.ask_by(id, signal);
+        self.note_left_behind(&child, Some(signal));
+    }
+
+    fn note_left_behind(&mut self, child: &Child, signal: Option<Signal>) {
+        let who = child.remains.left.join(", ");
+        self.note_worker(child.group, Level::Info, child.worker(), Happening::LeftBehind(who, signal));
+    }
+
+    /// Nobody is left of the tree of a worker that has ended.
+    pub(super) fn tree_gone(&mut self, id: ChildId) {
+        let Some(at) = self.position(id).filter(|&at| self.children[at].remnant) else { return };
+        let child = self.children.remove(at);
+        self.groups[child.group.0].dirty = true;
+        self.note_worker(child.group, Level::Info, child.worker(), Happening::TreeGone);
+        self.note_if_stopped(child.group);
+    }
+
     /// Takes a child out of the table and draws the consequences. `exit` is absent if it never was a process.
     fn remove(&mut self, id: ChildId, exit: Option<Exit>) {
         let Some(at) = self.position(id) else { return };
@@ -189,6 +234,13 @@ impl Supervisor {
         let status = child.failure.map_or(ended.status(), |(_, errno)| status_of_failure(errno));
         if exit.is_some() && !(in_rollout && modern) && self.ends_everything(child, status) {
             return;
+        }
+        let left = &child.remains.left;
+        if kept && success && !healthy && !left.is_empty() {
+            // Another one would come beside those that live on, and again.
+            let who = left.join(", ");
+            self.groups[child.group.0].gave_up |= modern && !in_rollout;
+            self.note_worker(child.group, Level::Error, worker, Happening::Backgrounded(who));
         }
         if !again {
             return self.note_worker(child.group, Level::Info, worker, Happening::Finished(ended));
@@ -336,6 +388,8 @@ impl Supervisor {
             deadline,
             steps: 0,
             retired: false,
+            remnant: false,
+            unkillable: false,
             asked: None,
             failure: None,
             hook,
@@ -385,6 +439,7 @@ impl Supervisor {
         // A program that does not run yet has nothing that a command could ask.
         let by_hook = own.is_none() && policy.stop_hook.is_some() && phase != Phase::Spawning;
         let signal = own.unwrap_or(policy.graceful_signal);
+        let to_group = policy.signal_group;
         let timeout = match reason {
             Reason::Replaced | Reason::Removed => policy.drain_timeout,
             Reason::Scale
@@ -400,10 +455,11 @@ impl Supervisor {
         child.enter(Phase::Stopping, now, now.within(timeout));
         let worker = child.worker();
         if by_hook {
+            self.act(Action::Wake { child: id, to_group });
             self.run_stop_hook(id);
             return self.note_worker(group, Level::Info, worker, Happening::StopCommand(reason));
         }
-        self.act(Action::Signal { child: id, signal, to_group: false });
+        self.ask_by(id, signal);
         self.note_worker(group, Level::Info, worker, Happening::Stopping(signal, reason));
     }
 
@@ -420,20 +476,30 @@ impl Supervisor {
         self.stop_child_by(id, reason, signal);
     }
 
+    /// Sends a worker a signal by which it is to go; one that is stopped hears it too.
+    pub(super) fn ask_by(&mut self, id: ChildId, signal: Signal) {
+        let Some(child) = self.child(id) else { return };
+        let policy = self.groups[child.group.0].policy_of(child.generation);
+        let to_group = policy.signal_group || child.remnant;
+        self.act(Action::Signal { child: id, signal, to_group });
+        self.act(Action::Wake { child: id, to_group });
+    }
+
     /// Sends a stopping child the next signal of its policy, or SIGKILL after the last one.
     pub(super) fn press_child(&mut self, id: ChildId) {
         let now = self.now;
         let Some(child) = self.child(id) else { return };
         let (group, worker, step) = (child.group, child.worker(), child.steps);
         let policy = self.groups[group.0].policy_of(child.generation);
-        let Some(&(signal, wait)) = policy.stop_steps.get(step as usize) else {
+        let next = policy.stop_steps.get(step as usize).filter(|_| !child.remnant);
+        let Some(&(signal, wait)) = next else {
             return self.kill_child(id);
         };
         if let Some(child) = self.child_mut(id) {
             child.steps += 1;
             child.deadline = Some(now.after(wait));
         }
-        self.act(Action::Signal { child: id, signal, to_group: false });
+        self.ask_by(id, signal);
         self.note_worker(group, Level::Info, worker, Happening::Stopping(signal, Reason::Stubborn));
     }
 
@@ -446,6 +512,7 @@ impl Supervisor {
         let Some(child) = self.child_mut(id) else { return };
         let (group, worker, waited) = (child.group, child.worker(), now.since(child.since));
         let again = child.phase == Phase::Killed;
+        child.unkillable = again;
         child.enter(Phase::Killed, now, Some(now.after(KILL_AGAIN)));
         if let Some(name) = self.child(id).filter(|_| !again).map(|child| self.name_of(child)) {
             self.groups[group.0].killed.push(name);

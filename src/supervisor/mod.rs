@@ -75,6 +75,7 @@ mod idle;
 mod life;
 mod liveness;
 pub mod note;
+mod orphans;
 mod probe;
 mod reexec;
 mod reload;
@@ -111,6 +112,7 @@ use drain::Drain;
 use event::{Action, ChildId, Event, GroupId, Mono};
 use group::{Group, Presence};
 use note::{Counts, Happening, Note, Reason, Worker};
+use orphans::Orphans;
 use reexec::Reexec;
 use reload::Reloads;
 use shutdown::Shutdown;
@@ -148,6 +150,8 @@ pub struct Supervisor {
     reexec: Option<Reexec>,
     #[serde(default)]
     reloads: Reloads,
+    #[serde(default)]
+    orphans: Orphans,
     /// Counts the checks of new images, so that the answer to an earlier one is known for what it is.
     checks: u64,
     exited: bool,
@@ -204,6 +208,7 @@ impl Supervisor {
             shutdown: None,
             reexec: None,
             reloads: Reloads::default(),
+            orphans: Orphans::default(),
             checks: 0,
             exited: false,
             random: Random::new(seed),
@@ -258,6 +263,10 @@ impl Supervisor {
                 }
             }
             Event::Exited { child, exit } => self.exited(child, exit),
+            Event::LeaderEnded { child, exit } => self.leader_ended(child, exit),
+            Event::TreeGone { child } => self.tree_gone(child),
+            Event::OrphanFound { pid, name } => self.orphan_found(pid, name),
+            Event::OrphanGone { pid } => self.orphan_gone(pid),
             Event::ProgramRead { group, other } => self.program_read(group, other),
             Event::ProgramPrepared { group, program } => self.program_prepared(group, program),
             Event::ListenerReadable { group } => self.listener_readable(group),
@@ -318,7 +327,9 @@ impl Supervisor {
         }
         self.answer_waiters();
         self.tell_awaited();
-        if let Some(code) = self.exit_code() {
+        let code = self.exit_code();
+        self.watch_orphans(code.is_some());
+        if let Some(code) = code.filter(|_| self.orphans_are_settled()) {
             self.end_reexec();
             self.end_drain();
             self.exited = true;

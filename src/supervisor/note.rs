@@ -157,6 +157,16 @@ pub enum Happening {
     ProbePassed,
     /// A worker did not go in time and was sent SIGKILL.
     Killing(Duration),
+    /// These live on of a worker that has ended, and are asked to go by this signal, if they were not before.
+    LeftBehind(String, Option<Signal>),
+    /// Nobody is left of them.
+    TreeGone,
+    /// The program of a worker went into the background: these live on.
+    Backgrounded(String),
+    /// These are in no worker's tree, and are asked to go.
+    OrphansAsked(String),
+    /// These have not gone, and are killed.
+    OrphansKilled(String),
     /// A worker ended as it was asked to.
     Gone(Exit),
     /// A worker ended without being asked.
@@ -256,6 +266,10 @@ impl Happening {
             Happening::ProbeFailed(..) => "probe-failed",
             Happening::ProbePassed => "probe-passed",
             Happening::Killing(_) => "killing",
+            Happening::LeftBehind(..) => "left-behind",
+            Happening::TreeGone => "tree-gone",
+            Happening::Backgrounded(_) => "backgrounded",
+            Happening::OrphansAsked(_) | Happening::OrphansKilled(_) => "orphans",
             Happening::Gone(_) => "gone",
             Happening::Died(..) => "died",
             Happening::SpawnFailed(..) => "spawn-failed",
@@ -318,6 +332,19 @@ impl fmt::Display for Happening {
             Happening::ProbeFailed(ProbeKind::Live, why) => write!(f, "live check failed: {why}"),
             Happening::ProbePassed => f.write_str("live check passes again"),
             Happening::Killing(after) => write!(f, "not gone after {}: sending KILL", Human(*after)),
+            Happening::LeftBehind(who, None) => write!(f, "left behind: {who}"),
+            Happening::LeftBehind(who, Some(signal)) => {
+                write!(f, "left behind: {who}; stopping with signal {signal}")
+            }
+            Happening::TreeGone => f.write_str("nobody is left of it"),
+            Happening::Backgrounded(who) => {
+                write!(
+                    f,
+                    "the program goes into the background, where {who} lives on; run it in the foreground"
+                )
+            }
+            Happening::OrphansAsked(who) => write!(f, "left by workers: {who}; stopping with signal TERM"),
+            Happening::OrphansKilled(who) => write!(f, "left by workers and not gone: {who}; sending KILL"),
             Happening::Gone(exit) => write!(f, "gone: {}", Ending(*exit)),
             Happening::Died(exit, after, None) => {
                 write!(f, "died: {} after {}", Ending(*exit), Human(*after))

@@ -217,7 +217,7 @@ impl Supervisor {
         let stopping: Vec<ChildId> =
             self.workers().filter(|child| child.phase == Phase::Stopping).map(|child| child.id).collect();
         for child in stopping {
-            self.act(Action::Signal { child, signal, to_group: false });
+            self.ask_by(child, signal);
         }
     }
 
@@ -241,7 +241,9 @@ impl Supervisor {
 
     /// The status to exit with, if nothing is left to do.
     pub(super) fn exit_code(&self) -> Option<u8> {
-        if !self.children.is_empty() {
+        let hopeless = |child: &Child| child.phase == Phase::Killed && child.unkillable;
+        let given_up = self.policy.ends_all && self.shutdown.is_some() && self.children.iter().all(hopeless);
+        if !self.children.is_empty() && !given_up {
             return None;
         }
         if let Some(shutdown) = &self.shutdown {

@@ -54,6 +54,39 @@ pub fn all_others() -> io::Result<Vec<i32>> {
     living(|_| true)
 }
 
+/// The children of this process, dead ones that are not reaped among them.
+///
+/// # Errors
+/// There is no `/proc`, or the kernel does not list them there.
+pub fn own_children() -> io::Result<Vec<i32>> {
+    let own = std::process::id();
+    fault::hit("open")?;
+    is_own_namespace()?;
+    let line = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
+    Ok(line.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Whether the first thread of a process is stopped, as far as `/proc` can tell: before the last one is, its parent is
+/// not told of it.
+pub fn is_stopping(process: i32) -> bool {
+    let stat = fs::read(format!("/proc/{process}/stat")).ok().and_then(|line| read_stat(&line));
+    is_own_namespace().is_ok() && stat.is_some_and(|stat| stat.state == b'T')
+}
+
+/// The session and the process group of a process that lives.
+pub fn kinship(process: i32) -> Option<(i32, i32)> {
+    let stat = read_stat(&fs::read(format!("/proc/{process}/stat")).ok()?)?;
+    (!matches!(stat.state, b'Z' | b'X')).then_some((stat.session, stat.group))
+}
+
+/// The processes that live in the session of this leader, or only in its process group.
+///
+/// # Errors
+/// As for [`children`].
+pub fn tree_of(leader: i32, whole_session: bool) -> io::Result<Vec<i32>> {
+    living(|stat| stat.group == leader || (whole_session && stat.session == leader))
+}
+
 /// How far the ancestors of a process are followed.
 const GENERATIONS_MAX: usize = 64;
 
@@ -74,15 +107,14 @@ pub fn belongs(process: i32, to: i32) -> bool {
 struct Stat {
     state: u8,
     parent: i32,
+    group: i32,
+    session: i32,
 }
 
 fn living(wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<i32>> {
     let own = std::process::id();
     fault::hit("opendir")?;
-    // Where it leads elsewhere, the numbers there are those of another namespace.
-    if fs::read_link("/proc/self")?.to_str() != Some(&own.to_string()) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "/proc is that of another PID namespace"));
-    }
+    is_own_namespace()?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -97,13 +129,22 @@ fn living(wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<i32>> {
     Ok(found)
 }
 
+/// Whether the numbers in `/proc` are ours: where it leads elsewhere, they are those of another namespace.
+fn is_own_namespace() -> io::Result<()> {
+    if fs::read_link("/proc/self")?.to_str() == Some(&std::process::id().to_string()) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "/proc is that of another PID namespace"))
+}
+
 /// Of `12 (name) S 1 ...` the state and the parent. The name may hold anything.
 fn read_stat(line: &[u8]) -> Option<Stat> {
     let end = line.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(line.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    Some(Stat { state, parent: fields.next()?.parse().ok()? })
+    let mut number = || fields.next()?.parse().ok();
+    Some(Stat { state, parent: number()?, group: number()?, session: number()? })
 }
 
 fn prctl(option: c_int, value: c_ulong) -> io::Result<()> {
@@ -121,7 +162,7 @@ mod tests {
     #[test]
     fn state_and_parent_stand_after_the_name() {
         let stat = read_stat(b"12 (a) Z 3 (b) S 7 7 0\n").unwrap();
-        assert_eq!((stat.state, stat.parent), (b'S', 7));
+        assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 7, 7, 0));
         assert!(read_stat(b"").is_none() && read_stat(b"12 (a)").is_none());
     }
 

@@ -23,6 +23,7 @@ mod names;
 pub mod notify;
 pub mod offload;
 pub mod outlet;
+pub mod pidfd;
 pub mod pidfile;
 pub mod poll;
 pub mod program;

@@ -66,6 +66,12 @@ pub fn stopped(child: i32) -> io::Result<Option<Signal>> {
     }
 }
 
+/// Whether a child is stopped at this moment.
+pub fn is_stopped(child: i32) -> bool {
+    let Ok(number) = id_t::try_from(child) else { return false };
+    wait_for(P_PID, number, WSTOPPED | WNOWAIT).is_ok_and(|info| pid(&info).is_some())
+}
+
 /// Whether a child has gone on since [`stopped`] told that it was stopped, even if it was stopped again meanwhile.
 pub fn has_gone_on(child: i32) -> bool {
     let Ok(number) = id_t::try_from(child) else { return false };
@@ -96,6 +102,15 @@ pub fn kill_group(group: i32, signal: Signal) -> io::Result<()> {
         return Err(no_process(group));
     }
     send(-group, signal)
+}
+
+/// Whether anybody is in a process group, also one that is dead and not reaped.
+pub fn group_exists(group: i32) -> bool {
+    group > 1 && fault::hit("kill").is_ok() && {
+        // SAFETY: numbers only; signal 0 does nothing.
+        let sent = cvt(unsafe { libc::kill(-group, 0) });
+        sent.is_ok() || sent.is_err_and(|error| error.raw_os_error() != Some(ESRCH))
+    }
 }
 
 /// Signals every process of our PID namespace but ourselves.

@@ -106,6 +106,8 @@ pub struct Spawn<'a> {
     pub beyond: Option<(u32, BorrowedFd<'a>)>,
     /// Make it the leader of a process group of its own.
     pub process_group: bool,
+    /// Make it the leader of a session of its own, and so of such a group: it has no terminal.
+    pub session: bool,
     /// Limits other than those of the manager.
     pub limits: &'a [Limit],
     /// Nice value, -20 to 19.
@@ -272,7 +274,8 @@ impl Prepared<'_> {
         if pid == 0 {
             self.run();
         }
-        if self.spawn.process_group {
+        // Not where it is to have a session, which the leader of a group cannot have any more.
+        if self.spawn.process_group && !self.spawn.session {
             // On both sides, so that the group exists for whoever acts on it first. Here it may come too late, when the
             // child has done it and runs its program (EACCES); whether it could be done is told by the child.
             // SAFETY: numbers only.
@@ -296,7 +299,9 @@ impl Prepared<'_> {
     fn steps(&mut self) -> Step<Infallible> {
         let spawn = &self.spawn;
         // First: from here on a signal to the group of the manager passes it by.
-        if spawn.process_group {
+        if spawn.session {
+            self.own_session().map_err(at(Stage::ProcessGroup))?;
+        } else if spawn.process_group {
             self.own_process_group().map_err(at(Stage::ProcessGroup))?;
         }
         self.descriptors.carry_out().map_err(at(Stage::Descriptors))?;
@@ -337,6 +342,12 @@ impl Prepared<'_> {
         fault::hit("setpgid")?;
         // SAFETY: numbers only.
         cvt(unsafe { libc::setpgid(0, 0) }).map(drop)
+    }
+
+    fn own_session(&self) -> io::Result<()> {
+        fault::hit("setsid")?;
+        // SAFETY: no arguments.
+        cvt(unsafe { libc::setsid() }).map(drop)
     }
 
     fn watch_parent(&self, signal: Signal) -> io::Result<()> {

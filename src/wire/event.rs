@@ -172,6 +172,13 @@ impl Detail {
                 Detail { exit: Some(Some(LastExit::Code(*code))), failures: Some(*deaths), ..none }
             }
             Happening::Awaiting(_, left) => Detail { delay_ms: left.map(milliseconds), ..none },
+            Happening::LeftBehind(_, signal) => {
+                Detail { signal: signal.map(|signal| signal.to_string()), ..none }
+            }
+            Happening::Backgrounded(_)
+            | Happening::TreeGone
+            | Happening::OrphansAsked(_)
+            | Happening::OrphansKilled(_) => none,
             Happening::UpgradeQueued | Happening::UpgradeRefused => none,
             Happening::Drained | Happening::DrainTakenBack => none,
             Happening::Started

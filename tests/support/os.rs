@@ -691,7 +691,8 @@ impl World {
                 self.present[group.0] = false;
             }
             Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs { .. } => {}
-            Action::ReadProgram { .. } => {}
+            Action::ReadProgram { .. } | Action::Wake { .. } => {}
+            Action::LookForOrphans | Action::SignalOrphan { .. } => {}
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         Section::Workers,
         "groups of a file, instead of one PROGRAM",
         "See remuda.toml(5), 'remuda sample-config' and 'remuda check FILE'. Beside it stand --name, --control, \
-         --pidfile, --verbose, --quiet, --log-format, --syslog, --subreaper, --drain-delay, --on-signal \
+         --pidfile, --verbose, --quiet, --log-format, --syslog, --subreaper, --no-subreaper, --drain-delay, --on-signal \
          and --keep-going only; what they say goes before the file, also when it is reloaded.",
     )
     .letter('c')
@@ -267,11 +267,19 @@ pub(super) const OPTIONS: &[Opt] = &[
     )
     .takes("N"),
     flag(
+        Id::SignalGroup,
+        "signal-group",
+        Section::Workers,
+        "send the graceful signal to the whole group",
+        "Otherwise to the worker alone; what is left when that has ended gets it then.",
+    )
+    .rare(),
+    flag(
         Id::NoKillGroup,
         "no-kill-group",
         Section::Workers,
         "spare what dead workers leave behind",
-        "Otherwise what is left of a dead worker's process group is sent SIGKILL.",
+        "Otherwise what is left of its session is asked to go, and killed when its time is over.",
     )
     .rare(),
     flag(
@@ -495,8 +503,16 @@ pub(super) const OPTIONS: &[Opt] = &[
         Id::Subreaper,
         "subreaper",
         Section::Workers,
-        "take in orphans of workers when not PID 1",
-        "They are reaped and counted, and nothing else; PID 1 has them in any case.",
+        "take in orphans of workers, as is usual",
+        "They are reaped, and asked to go when everything stops; PID 1 has them in any case.",
+    )
+    .rare(),
+    flag(
+        Id::NoSubreaper,
+        "no-subreaper",
+        Section::Workers,
+        "leave orphans of workers to others",
+        "Their parent is then PID 1 or another subreaper above.",
     )
     .rare(),
     flag(Id::Verbose, "verbose", Section::Logging, "log each step", "").letter('v'),

@@ -143,6 +143,7 @@ impl Bench {
                 Action::Reply { ticket, reply, last } => self.replies.push((ticket.request, reply, last)),
                 Action::Note(note) => self.notes.push(note),
                 Action::Exit(code) => self.exit = Some(code),
+                Action::Wake { .. } | Action::LookForOrphans | Action::SignalOrphan { .. } => {}
                 Action::SetLevel(_)
                 | Action::ReopenLogs { .. }
                 | Action::CheckImage { .. }
