@@ -11,8 +11,8 @@ use crate::config::{self, Fault};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::output::Target;
-use crate::plan::GroupSpec;
-use crate::reading::{LeftOut, Reading, Source};
+use crate::plan::{Dialect, GroupSpec, Plan};
+use crate::reading::{LeftOut, Manner, Reading, Source};
 use crate::sys::{creds, logfile, program, reason, socket};
 
 /// Largest groups file, in bytes.
@@ -36,6 +36,9 @@ pub struct Findings {
 /// and column.
 pub fn load(source: &Source) -> Result<Reading, Vec<String>> {
     let config::Contents { mut plan, faults, warnings, .. } = contents(source)?;
+    if let Some(directory) = &source.directory {
+        plan.look_up_from(directory);
+    }
     if let Some(source) = &mut plan.source {
         // To be found again from wherever it is looked for.
         source.file = std::path::absolute(&source.file).unwrap_or_else(|_| source.file.clone());
@@ -46,6 +49,28 @@ pub fn load(source: &Source) -> Result<Reading, Vec<String>> {
     let left_out = faults.iter().map(left_out).collect();
     let warnings = warnings.iter().map(line).collect();
     Ok(Reading { plan, left_out, warnings, hosts: Vec::new() })
+}
+
+/// The same file, to be found again from wherever it is looked for, also when the links have changed that lead to where we
+/// are.
+pub fn located(mut source: Source) -> Source {
+    if source.manner == Manner::Remuda
+        && let Some(directory) = program::logical_directory()
+    {
+        source.file = directory.join(source.file);
+        source.directory = Some(directory);
+    }
+    source
+}
+
+/// The same for a plan that stands in no file.
+pub fn located_plan(mut plan: Plan) -> Plan {
+    if plan.dialect == Dialect::Native
+        && let Some(directory) = program::logical_directory()
+    {
+        plan.look_up_from(&directory);
+    }
+    plan
 }
 
 /// Looks at a file and at all that it names.

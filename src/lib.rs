@@ -94,9 +94,9 @@ fn perform(outcome: Outcome) -> Result<u8> {
         signals::release();
     }
     match outcome {
-        Outcome::Run(plan) => driver::run(*plan),
+        Outcome::Run(plan) => driver::run(check::located_plan(*plan)),
         Outcome::Init(spec) => init::run(*spec),
-        Outcome::RunFile(source) => match check::load(&source) {
+        Outcome::RunFile(source) => match check::load(&check::located(source)) {
             Ok(reading) => driver::run_file(reading, check::load),
             Err(complaints) => {
                 signals::release();

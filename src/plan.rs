@@ -18,6 +18,7 @@ use crate::signame::Signal;
 
 mod contradiction;
 pub mod init;
+mod lookup;
 mod socket;
 
 pub use socket::{Address, Family, Host, SocketOptions, SocketSpec};

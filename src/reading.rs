@@ -84,6 +84,9 @@ pub struct Source {
     /// Where the file is.
     #[serde(with = "crate::octets")]
     pub file: PathBuf,
+    /// From where relative names are looked up, if not from where we are; see [`crate::plan::Plan::look_up_from`].
+    #[serde(default, with = "crate::octets")]
+    pub directory: Option<PathBuf>,
     /// What goes before the file's own `[remuda]`.
     #[serde(default)]
     pub overrides: Overrides,
@@ -98,7 +101,8 @@ pub struct Source {
 impl Source {
     /// A file with nothing said beside it.
     pub fn of(file: PathBuf) -> Source {
-        Source { file, overrides: Overrides::default(), keep_going: false, manner: Manner::Remuda }
+        let (directory, overrides) = (None, Overrides::default());
+        Source { file, directory, overrides, keep_going: false, manner: Manner::Remuda }
     }
 }
 

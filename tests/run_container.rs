@@ -168,7 +168,7 @@ fn probes_say_yes_or_no_and_why() {
     );
     // One that hangs does not live, and one that is not there does not either.
     manager.signal(Signal::SIGSTOP);
-    assert_eq!(probe(&manager, &["live", "--timeout", "100ms"]).0, Some(1));
+    assert_eq!(probe(&manager, &["live", "--timeout", "100ms"]).0, Some(6));
     manager.signal(Signal::SIGCONT);
     assert_eq!(probe(&manager, &["live"]).0, Some(0));
     let mut nobody = Command::new(REMUDA);

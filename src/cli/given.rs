@@ -9,7 +9,7 @@ use super::options::{Command, Id, Opt, Question, RUN};
 use crate::addr;
 use crate::ask::{Ask, AskVerb, Probe};
 use crate::attributes::Attributes;
-use crate::config::{Manner, Overrides, Source, keys};
+use crate::config::{Overrides, Source, keys};
 use crate::duration;
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
@@ -320,7 +320,7 @@ impl Given {
             target: self.syslog.then(|| self.log_target()),
             defaults: None,
         };
-        Ok(Some(Source { file, overrides, keep_going: self.keep_going, manner: Manner::Remuda }))
+        Ok(Some(Source { overrides, keep_going: self.keep_going, ..Source::of(file) }))
     }
 
     /// A file of which only what stands in it is asked.
@@ -359,7 +359,8 @@ impl Given {
             control: self.control,
             verb,
             group,
-            wait: self.wait,
+            // A probe answers at once, unless it was said for how long to wait.
+            wait: self.wait && (question != Question::Probe || self.timeout.is_some()),
             drained: self.drained,
             timeout: self.timeout.or(at_once.then_some(ANSWER_TIMEOUT)),
             json: self.json,

@@ -21,11 +21,13 @@ use crate::values;
 /// # Errors
 /// [`crate::error::Code::Usage`], with what is wrong and how to get help. Nothing was done by then.
 pub fn parse(args: Vec<OsString>) -> Result<Outcome> {
+    let args = behind_verb(args);
     let (command, rest) = match args.first().map(|first| first.to_string_lossy()) {
         None => return Err(Error::usage("nothing to do; try 'remuda -h'")),
         Some(word) if args.len() == 1 && (word == "-h" || word == "--help") => {
             return Ok(Outcome::Print(if word == "-h" { help::overview() } else { help::overview_long() }));
         }
+        Some(word) if word == "help" => return help_on(&args[1..]),
         Some(word) if word.starts_with('-') => (RUN, &args[..]),
         Some(word) => match command(&word) {
             Some(command) => (command, &args[1..]),
@@ -36,6 +38,37 @@ pub fn parse(args: Vec<OsString>) -> Result<Outcome> {
         message: format!("{}; try 'remuda {} -h'", error.message, command.name),
         ..error
     })
+}
+
+/// `help`, or `help VERB`.
+fn help_on(words: &[OsString]) -> Result<Outcome> {
+    match words {
+        [] => Ok(Outcome::Print(help::overview_long())),
+        [word] => match command(&word.to_string_lossy()) {
+            Some(command) => Ok(Outcome::Print(help::long(command))),
+            None => Err(unknown_verb(&word.to_string_lossy(), words)),
+        },
+        [_, extra, ..] => Err(unexpected(extra)),
+    }
+}
+
+/// Which manager is meant may be said before the verb too: `--name web status` is `status --name web`.
+fn behind_verb(args: Vec<OsString>) -> Vec<OsString> {
+    let mut before = 0;
+    while let Some(word) = args.get(before).map(|word| word.to_string_lossy()) {
+        before += match &*word {
+            "--name" | "--control" => 2,
+            word if word.starts_with("--name=") || word.starts_with("--control=") => 1,
+            _ => break,
+        };
+    }
+    let verb = args.get(before).and_then(|word| command(&word.to_string_lossy()));
+    if before == 0 || !verb.is_some_and(|verb| matches!(verb.kind, Kind::Ask(_))) {
+        return args;
+    }
+    let mut args = args;
+    args[..=before].rotate_right(1);
+    args
 }
 
 fn read(command: &'static Command, args: &[OsString]) -> Result<Outcome> {

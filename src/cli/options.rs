@@ -361,7 +361,13 @@ const ANSWERED: &[Opt] = &[ANSWER_TIMEOUT, JSON, SILENT, NAME, CONTROL, HELP, VE
 
 const PROBE: &[Opt] = &[
     flag(Id::All, "all", Section::Asking, "ready only with all workers of each group", ""),
-    ANSWER_TIMEOUT,
+    Opt {
+        brief: "wait until it is so, for at most this long",
+        more: "Also for a manager that is not there yet. Exit code 6 when the time is over. Without it the answer comes \
+            at once, and is waited for 10s.",
+        default: None,
+        ..ANSWER_TIMEOUT
+    },
     SILENT,
     NAME,
     CONTROL,

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use crate::ask::{Ask, AskVerb};
 use crate::error::{Code, Error, Result};
 use crate::plan::ControlSpec;
-use crate::sys::control::{Endpoint, candidates, connect, endpoint, running};
+use crate::sys::control::{Endpoint, candidates, connect, endpoint, forbidden, running};
 
 /// Where a worker finds the socket of its manager.
 const WORKER_VARIABLE: &str = "EINHORN_SOCK_PATH";
@@ -35,6 +35,7 @@ fn connect_by_name(name: &str) -> Result<UnixStream> {
             answer => return answer,
         }
     }
+    forbidden_to_ask(Some(name))?;
     let others: Vec<String> = running().into_iter().map(|(name, _)| name).collect();
     let others = if others.is_empty() { String::new() } else { format!("; running: {}", others.join(", ")) };
     Err(not_running(format!("no remuda {name:?} is running (looked at {}){others}", list(&places))))
@@ -52,7 +53,21 @@ fn only(mut running: Vec<(String, Endpoint)>) -> Result<Endpoint> {
     match running.pop() {
         Some((_, endpoint)) => Ok(endpoint),
         // As a name, the star stands for any.
-        None => Err(not_running(format!("no remuda is running (looked at {})", list(&candidates("*")?)))),
+        None => forbidden_to_ask(None).and_then(|()| {
+            Err(not_running(format!("no remuda is running (looked at {})", list(&candidates("*")?))))
+        }),
+    }
+}
+
+/// It is not that nobody is there: one is, and is not ours to ask.
+fn forbidden_to_ask(name: Option<&str>) -> Result<()> {
+    match forbidden(name) {
+        None => Ok(()),
+        Some((name, place, uid)) => {
+            let message =
+                format!("remuda {name:?} runs as uid {uid} ({place}), and only that user may ask it");
+            Err(Error { code: Code::Refused, message })
+        }
     }
 }
 

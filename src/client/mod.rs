@@ -18,6 +18,7 @@ mod probe;
 mod progress;
 mod shell;
 mod table;
+mod waiting;
 mod why;
 
 use std::io::{IsTerminal, Write};
@@ -54,7 +55,7 @@ pub fn ask(ask: &Ask) -> crate::error::Result<u8> {
         Ok(()) | Err(Halt::NobodyReads) => Ok(Code::Done.status()),
         Err(Halt::Told(code)) => Ok(code.status()),
         // Whoever probes asks for nothing but yes and no.
-        Err(Halt::Failed(error)) if matches!(ask.verb, AskVerb::Probe(_)) => {
+        Err(Halt::Failed(error)) if matches!(ask.verb, AskVerb::Probe(_)) && error.code != Code::TimedOut => {
             Err(Error { code: Code::Failed, ..error })
         }
         Err(Halt::Failed(error)) if ask.json => {
@@ -84,6 +85,9 @@ impl From<Error> for Halt {
 
 fn converse(ask: &Ask) -> Result<(), Halt> {
     let deadline = ask.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    if let (AskVerb::Probe(_), true, Some(deadline)) = (&ask.verb, ask.wait, deadline) {
+        return waiting::wait(ask, deadline);
+    }
     let mut connection = Connection::new(find::manager(ask)?, deadline)?;
     let verb = verb(ask);
     match verb {

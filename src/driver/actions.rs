@@ -52,6 +52,7 @@ impl Driver {
                     if let Err(reason) = self.retrievable(group, from) {
                         self.core.handle(now, Event::Irretrievable { group, generation: from, reason });
                     }
+                    self.tell_astray(group, from);
                     let outcome = self.prepare(group, generation);
                     if let Ok(Some(program)) = outcome {
                         self.core.handle(now, Event::ProgramPrepared { group, program });
@@ -61,6 +62,7 @@ impl Driver {
                 }
                 Action::CheckGeneration { group, generation } => {
                     let outcome = self.retrievable(group, generation);
+                    self.tell_astray(group, generation);
                     self.core.handle(now, Event::Prepared { group, generation, outcome });
                 }
                 Action::Forget { group, generation } => {
@@ -221,6 +223,15 @@ impl Driver {
         let group = self.opened.groups.get(&id);
         let held = group.and_then(|group| group.generation(generation));
         held.map_or_else(|| Err("it is forgotten".to_owned()), Generation::retrievable)
+    }
+
+    /// Says so if workers of a generation would not run what they ran.
+    fn tell_astray(&mut self, id: GroupId, generation: GenerationId) {
+        let held = self.opened.groups.get(&id).and_then(|group| group.generation(generation));
+        if let Some(reason) = held.and_then(Generation::led_astray) {
+            let now = Mono(clock::now_ms());
+            self.core.handle(now, Event::LedAstray { group: id, generation, reason });
+        }
     }
 
     /// Prepares a generation; returns what its program is known by.

@@ -41,6 +41,8 @@ pub(super) struct Generation {
     pub(super) path: CString,
     pub(super) argv: Vec<CString>,
     directory_path: Option<PathBuf>,
+    /// Arguments that lead through a symbolic link, and where they led when it was prepared.
+    linked: Vec<(PathBuf, PathBuf)>,
     pub(super) directory: Option<CString>,
     pub(super) credentials: Option<Credentials>,
     base: Vec<(OsString, OsString)>,
@@ -77,6 +79,8 @@ pub(super) struct GenerationState {
     argv: Vec<CString>,
     #[serde(default, with = "crate::octets")]
     directory: Option<PathBuf>,
+    #[serde(default, with = "crate::octets")]
+    linked: Vec<(PathBuf, PathBuf)>,
     #[serde(default)]
     credentials: Option<Credentials>,
     #[serde(with = "crate::octets")]
@@ -187,6 +191,7 @@ impl Generation {
             |error| Error::failed(format!("cannot look at {}: {}", program.display(), reason(error)));
         let executable = Executable::hold(&program).map_err(failed)?;
         Ok(Generation {
+            linked: linked(&argv, directory_path.as_deref()),
             path: c_string(program.as_os_str())?,
             program,
             executable: Some(executable),
@@ -210,6 +215,7 @@ impl Generation {
             program: self.program.clone(),
             argv: self.argv.clone(),
             directory: self.directory_path.clone(),
+            linked: self.linked.clone(),
             credentials: self.credentials.clone(),
             base: self.base.clone(),
             executable: self.executable.as_ref().map(|held| held.hand_over(keeper)),
@@ -236,6 +242,7 @@ impl Generation {
             program,
             argv,
             directory,
+            linked,
             credentials,
             base,
             executable,
@@ -251,6 +258,7 @@ impl Generation {
         };
         let launch = launch.unwrap_or_else(|| group.spec.launch.clone());
         let mut generation = Generation {
+            linked,
             path: c_string(program.as_os_str())?,
             program,
             executable,
@@ -356,6 +364,18 @@ impl Generation {
         }
     }
 
+    /// The first argument that led to another file when it was prepared: its workers run that of today.
+    pub(super) fn led_astray(&self) -> Option<String> {
+        let now = linked(&self.argv, self.directory_path.as_deref());
+        let moved = self
+            .linked
+            .iter()
+            .find(|(word, file)| now.iter().any(|(other, other_file)| other == word && other_file != file));
+        moved.map(|(word, file)| {
+            format!("{} is a link that led to {}, and leads elsewhere by now", word.display(), file.display())
+        })
+    }
+
     fn whereabouts(&self) -> Whereabouts {
         match &self.executable {
             Some(executable) => executable.whereabouts(&self.program),
@@ -407,6 +427,10 @@ fn argv0(launch: &Launch, base: &[(OsString, OsString)], directory: Option<&Path
         }
         Argv0::Found | Argv0::AsWritten => Ok(launch.program.clone()),
     }
+}
+
+fn linked(argv: &[CString], directory: Option<&Path>) -> Vec<(PathBuf, PathBuf)> {
+    program::linked(argv.iter().skip(1).map(|word| word.as_bytes()), directory)
 }
 
 fn c_string(text: &OsStr) -> Result<CString> {

@@ -262,6 +262,7 @@ impl Form {
             watch,
             rollout,
             words: _,
+            astray: _,
             rollouts: _,
             drain_signal,
             began: _,

@@ -105,6 +105,16 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Workers of a generation that are started from here on do not run what it ran: a sentence says which word leads to
+    /// something else by now. Before the answer to [`Action::Prepare`] and [`Action::CheckGeneration`].
+    LedAstray {
+        /// Of this group.
+        group: GroupId,
+        /// Its number.
+        generation: GenerationId,
+        /// Why.
+        reason: String,
+    },
     /// The answer to [`Action::Prepare`] and [`Action::CheckGeneration`].
     Prepared {
         /// The group it was asked for.

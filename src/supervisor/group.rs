@@ -240,6 +240,9 @@ pub(super) struct Group {
     /// What whoever has failed a rollout wrote last, for those who wait for that.
     #[serde(default)]
     pub(super) words: Option<(u64, Vec<String>)>,
+    /// A generation whose workers do not run what it ran, and why; of the last that was asked after.
+    #[serde(default)]
+    pub(super) astray: Option<(GenerationId, String)>,
     /// Counts rollouts, so that whoever waits for one knows it.
     pub(super) rollouts: u64,
     /// No worker is wanted yet.
@@ -359,6 +362,7 @@ impl Group {
             restart_mark: ChildId(0),
             rollout: None,
             words: None,
+            astray: None,
             rollouts: 0,
             waits: None,
             watch: Watch::default(),
@@ -592,6 +596,16 @@ impl Group {
                     && ((slot.vacancy == Vacancy::Finished && (finished_will_do || self.gave_up))
                         || (self.gave_up && slot.vacancy == Vacancy::Open))
             })
+    }
+
+    /// What there is to say of a generation that is up, if its workers run something else than it ran.
+    pub(super) fn caveat(&self, generation: GenerationId) -> String {
+        match &self.astray {
+            Some((astray, why)) if *astray == generation => {
+                format!(", but not with the code that it had: {why}")
+            }
+            Some(_) | None => String::new(),
+        }
     }
 
     /// The slots in numbers: `3 of 4 ready, 1 finished`.

@@ -253,6 +253,11 @@ impl Supervisor {
                     self.note(group, Level::Warn, Happening::Irretrievable(generation.0, reason));
                 }
             }
+            Event::LedAstray { group, generation, reason } => {
+                if let Some(found) = self.groups.get_mut(group.0) {
+                    found.astray = Some((generation, reason));
+                }
+            }
             Event::Forked { child, pid } => self.forked(child, pid),
             Event::Execed { child } => self.execed(child),
             Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),

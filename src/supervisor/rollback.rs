@@ -97,7 +97,7 @@ impl Supervisor {
                 group.rollouts += 1;
                 let serial = group.rollouts;
                 group.preparing = Some((previous, serial));
-                group.preparing_mode = None;
+                (group.preparing_mode, group.astray) = (None, None);
                 group.history.begin(serial, committed, previous, self.now);
                 self.act(Action::CheckGeneration { group: id, generation: previous });
                 Goal::Rollout(serial)

@@ -81,7 +81,7 @@ impl Supervisor {
         let generation = group.newest;
         let from = group.committed;
         group.history.begin(serial, from, generation, self.now);
-        group.preparing_mode = mode;
+        (group.preparing_mode, group.astray) = (mode, None);
         if let Some((given_up, earlier)) = group.preparing.replace((generation, serial)) {
             self.supersede(id, earlier, given_up, generation);
         }
@@ -288,6 +288,7 @@ impl Supervisor {
         }
         let Some(rollout) = group.rollout.take() else { return };
         let generation = group.generation;
+        let caveat = group.caveat(generation);
         let (outcome, happening) = match rollout.purpose {
             Purpose::Upgrade => {
                 group.commit(generation);
@@ -297,13 +298,13 @@ impl Supervisor {
                     false => "is up",
                 };
                 (
-                    Outcome::Done(format!("generation {} {comes}", generation.0)),
+                    Outcome::Done(format!("generation {} {comes}{caveat}", generation.0)),
                     Happening::UpgradeDone(generation.0),
                 )
             }
             Purpose::RollBack(failed, reason) => {
                 let sentence = format!(
-                    "the upgrade to generation {} failed: {reason}; generation {} is back",
+                    "the upgrade to generation {} failed: {reason}; generation {} is back{caveat}",
                     failed.0, generation.0
                 );
                 (Outcome::Failed(Code::RolledBack, sentence), Happening::RolledBack(generation.0))

@@ -35,7 +35,7 @@ use super::{fault, reason};
 use crate::error::{Code, Error, Result};
 use crate::plan::ControlSpec;
 
-pub use super::endpoint::{Endpoint, candidates, endpoint, running};
+pub use super::endpoint::{Endpoint, candidates, endpoint, forbidden, running};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -252,15 +252,22 @@ pub fn connect(endpoint: &Endpoint) -> Result<UnixStream> {
             let message = format!("no remuda is running at {endpoint}");
             return Err(Error { code: Code::NotRunning, message });
         }
+        Err(errno @ (Errno::EACCES | Errno::EPERM)) => {
+            let whose = endpoint.owner().map_or(String::new(), |uid| format!(" (it belongs to uid {uid})"));
+            let message = format!("cannot connect to {endpoint}: {}{whose}", reason(errno));
+            return Err(Error { code: Code::Refused, message });
+        }
         Err(Errno::EAGAIN) => return Err(failed("it does not accept connections".into())),
         Err(errno) => return Err(failed(reason(errno))),
     }
     stream.set_write_timeout(None).map_err(|error| failed(reason(error)))?;
-    if let Endpoint::Abstract(_) = endpoint {
-        let server = peer(stream.as_fd()).map_err(|error| failed(reason(error)))?;
-        if !is_trusted(server.uid) {
-            return Err(failed(format!("it belongs to uid {} (pid {})", server.uid, server.pid)));
-        }
+    // Whoever is first at a path in a directory for all decides who answers there, as with an abstract name.
+    let server = peer(stream.as_fd()).map_err(|error| failed(reason(error)))?;
+    if !is_trusted(server.uid) {
+        let Peer { uid, pid, .. } = server;
+        let message =
+            format!("{endpoint} belongs to uid {uid} (pid {pid}), and only that user may ask there");
+        return Err(Error { code: Code::Refused, message });
     }
     Ok(stream)
 }
@@ -501,10 +508,7 @@ mod tests {
         let foreign = abstract_spec("foreign");
         let Some(theirs) = as_user(STRANGER, || Control::open(&foreign, "web").unwrap()) else { return };
         let refused = connect(theirs.endpoint()).unwrap_err();
-        assert!(
-            refused.message.ends_with(&format!("it belongs to uid {STRANGER} (pid {})", us())),
-            "{refused}"
-        );
+        assert!(refused.message.contains(&format!("belongs to uid {STRANGER} (pid {})", us())), "{refused}");
         let taken = Control::open(&foreign, "web").unwrap_err();
         assert!(taken.message.contains(&format!("uid {STRANGER} has taken this name")), "{taken}");
     }

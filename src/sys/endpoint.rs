@@ -46,6 +46,12 @@ impl Endpoint {
         }
     }
 
+    /// Who owns the path, or the first directory on the way to it that cannot be passed.
+    pub(super) fn owner(&self) -> Option<u32> {
+        let Endpoint::Path(path) = self else { return None };
+        path.ancestors().find_map(|path| fs::metadata(path).ok()).map(|found| found.uid())
+    }
+
     /// The address for bind(2) and connect(2), or why there is none.
     pub(super) fn address(&self) -> Result<UnixAddr, String> {
         match self {
@@ -99,14 +105,54 @@ pub fn candidates(name: &str) -> Result<Vec<Endpoint>> {
     Ok(safe.map(|directory| in_directory(directory, name)).chain([abstract_name(uid, name)]).collect())
 }
 
-/// The instances that answer in the default places, by name. A socket left behind by a dead manager does not count.
+/// The instances that answer in the default places, by name. A socket left behind by a dead manager does not count. Where
+/// the environment points at a runtime directory, what is elsewhere is not meant.
 pub fn running() -> Vec<(String, Endpoint)> {
-    running_in(&directories(), creds::our_uid())
+    match pointed_at() {
+        Some(directory) => running_in(&[directory], None),
+        None => running_in(&directories(), Some(creds::our_uid())),
+    }
 }
 
-fn running_in(directories: &[PathBuf], uid: u32) -> Vec<(String, Endpoint)> {
+/// The runtime directory that the environment points at, if it does.
+fn pointed_at() -> Option<PathBuf> {
+    let said = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let said = said("RUNTIME_DIRECTORY") || (said("XDG_RUNTIME_DIR") && creds::our_uid() != 0);
+    directories().into_iter().next().filter(|_| said)
+}
+
+/// An instance of another user, whom alone it answers: its name, where it is, and its user. Any, or one of this name; where
+/// the environment points at a runtime directory, only there.
+pub fn forbidden(name: Option<&str>) -> Option<(String, Endpoint, u32)> {
+    let ours = creds::our_uid();
+    let pointed_at = pointed_at();
+    let directories = match &pointed_at {
+        Some(directory) => vec![directory.clone()],
+        None => [directories(), vec![PathBuf::from("/run/remuda")]].concat(),
+    };
+    let of_others = |listener: holder::UnixListener| {
+        let text = str::from_utf8(&listener.name).ok()?;
+        let (instance, endpoint, uid) = if listener.is_abstract {
+            let (uid, instance) = text.strip_prefix("remuda/")?.split_once('/')?;
+            let uid = uid.parse().ok().filter(|_| pointed_at.is_none())?;
+            (instance, Endpoint::Abstract(listener.name.clone()), uid)
+        } else {
+            let path = Path::new(text);
+            let directory = directories.iter().find(|own| path.parent() == Some(own))?;
+            let instance = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+            (instance, Endpoint::Path(path.into()), fs::metadata(directory).ok()?.uid())
+        };
+        // What has such a sign in it is the second socket of a group.
+        let wanted = name.is_none_or(|name| name == instance) && !instance.contains(['/', '@']);
+        (wanted && uid != ours).then(|| (instance.to_owned(), endpoint, uid))
+    };
+    holder::unix_listeners().into_iter().find_map(of_others)
+}
+
+fn running_in(directories: &[PathBuf], uid: Option<u32>) -> Vec<(String, Endpoint)> {
     let mut found: Vec<(String, Endpoint)> = Vec::new();
-    for directory in directories.iter().filter(|directory| is_safe(directory, uid).is_ok()) {
+    let own = creds::our_uid();
+    for directory in directories.iter().filter(|directory| is_safe(directory, own).is_ok()) {
         // A directory that cannot be read holds nothing that we could talk to.
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let file = entry.file_name();
@@ -116,8 +162,12 @@ fn running_in(directories: &[PathBuf], uid: u32) -> Vec<(String, Endpoint)> {
             }
         }
     }
-    let prefix = format!("remuda/{uid}/");
-    for listener in holder::abstract_listeners() {
+    let prefix = uid.map(|uid| format!("remuda/{uid}/"));
+    let listeners = prefix.iter().flat_map(|prefix| {
+        let names = holder::unix_listeners().into_iter().filter(|listener| listener.is_abstract);
+        names.map(move |listener| (prefix, listener.name))
+    });
+    for (prefix, listener) in listeners {
         let name = listener.strip_prefix(prefix.as_bytes()).and_then(|name| str::from_utf8(name).ok());
         // With another `/` it is the second socket of a group.
         if let Some(name) = name.filter(|name| !name.contains('/')) {
@@ -293,7 +343,7 @@ mod tests {
         let name = format!("endpoint-test-{}", std::process::id());
         let hidden = ControlSpec::Path(format!("@remuda/{}/{name}", uid()).into());
         let _abstract = Control::open(&hidden, &name).unwrap();
-        let found: Vec<_> = running_in(std::slice::from_ref(&*directory), uid())
+        let found: Vec<_> = running_in(std::slice::from_ref(&*directory), Some(uid()))
             .into_iter()
             .filter(|(_, endpoint)| match endpoint {
                 Endpoint::Path(path) => path.starts_with(&directory),

@@ -85,13 +85,23 @@ pub fn of_pid(pid: i32) -> Option<Holder> {
     Some(Holder { pid, name: (!name.is_empty()).then_some(name) })
 }
 
-/// The names of all listening sockets in the abstract namespace, without the leading NUL.
-pub fn abstract_listeners() -> Vec<Vec<u8>> {
+/// Where a Unix socket listens.
+pub struct UnixListener {
+    /// Its path as it was bound, or its name without the leading NUL.
+    pub name: Vec<u8>,
+    /// In the abstract namespace.
+    pub is_abstract: bool,
+}
+
+/// All Unix sockets that listen.
+pub fn unix_listeners() -> Vec<UnixListener> {
     let table = read("/proc/net/unix").unwrap_or_default();
-    unix_sockets(&table)
-        .filter(|socket| socket.flags & ACCEPTS != 0)
-        .filter_map(|socket| socket.address.strip_prefix(b"@").map(<[u8]>::to_vec))
-        .collect()
+    let listeners = unix_sockets(&table).filter(|socket| socket.flags & ACCEPTS != 0);
+    let named = |address: &[u8]| match address.strip_prefix(b"@") {
+        Some(name) => UnixListener { name: name.to_vec(), is_abstract: true },
+        None => UnixListener { name: address.to_vec(), is_abstract: false },
+    };
+    listeners.map(|socket| named(socket.address)).collect()
 }
 
 fn read(table: &str) -> Option<Vec<u8>> {
@@ -218,7 +228,7 @@ mod tests {
         let name = format!("remuda-holder-{}", std::process::id());
         let _listener = UnixListener::bind_addr(&UnixAddress::from_abstract_name(&name).unwrap()).unwrap();
         assert!(is_us(of_unix(format!("@{name}").as_bytes())));
-        assert!(abstract_listeners().contains(&name.clone().into_bytes()));
+        assert!(unix_listeners().iter().any(|found| found.is_abstract && found.name == name.as_bytes()));
         assert_eq!(of_unix(format!("@{name}x").as_bytes()), None);
     }
 

@@ -109,6 +109,29 @@ pub fn resolve_directory(directory: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// `$PWD`, if it names the directory we are in and leads there through a symbolic link.
+pub fn logical_directory() -> Option<PathBuf> {
+    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute())?;
+    let (there, here) = (fs::metadata(&named).ok()?, fs::metadata(".").ok()?);
+    let same = (there.dev(), there.ino()) == (here.dev(), here.ino());
+    (same && fs::canonicalize(&named).ok()? != named).then_some(named)
+}
+
+/// The words that are paths and lead through a symbolic link, relative ones from `directory` or from where we are, each
+/// with the file that it leads to.
+pub fn linked<'a>(
+    words: impl Iterator<Item = &'a [u8]>,
+    directory: Option<&Path>,
+) -> Vec<(PathBuf, PathBuf)> {
+    let paths = words.filter(|word| word.contains(&b'/')).map(|word| Path::new(OsStr::from_bytes(word)));
+    let resolved = paths.filter_map(|word| {
+        let written = directory.unwrap_or(Path::new("")).join(word);
+        let file = fs::canonicalize(&written).ok()?;
+        (std::path::absolute(&written).ok()? != file).then(|| (word.to_owned(), file))
+    });
+    resolved.collect()
+}
+
 /// Reads `NAME=VALUE` lines. Blanks around a line, a leading `export ` and one pair of quotes around the value are taken
 /// off; empty lines and those that begin with `#` are skipped; nothing is expanded. Errors name file and line, and never
 /// what stands there: it may be secret.
