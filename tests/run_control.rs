@@ -13,9 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use support::process::{self, Log, Process, descriptors};
 use serde_json::{Value, json};
 use support::events::{Events, Talk};
-use support::process::{self, Log, Process, descriptors};
 use support::{Manager, pid_of, root, setup, tool, worker};
 
 #[test]
@@ -419,4 +419,111 @@ fn a_verb_that_is_asked_by_a_worker_finds_its_manager() {
         .program(&["sh", "-c", &format!("{0} ping --control \"$EINHORN_SOCK_PATH\"", support::REMUDA)])
         .start();
     assert_eq!(manager.exit().code(), Some(0));
+}
+
+// ---- which manager is asked ------------------------------------------------------------------------------------------
+
+/// A user who is nobody here.
+const STRANGER: u32 = 54_321;
+
+#[test]
+fn which_manager_is_meant_may_be_said_before_the_verb_and_help_is_a_word() {
+    let manager = two_workers();
+    let mut command = Command::new(support::REMUDA);
+    command.arg("--control").arg(&manager.control).args(["status", "--json"]);
+    assert_eq!(process::run(&mut command).code, Some(0));
+    let help = |words: &[&str]| process::run(Command::new(support::REMUDA).args(words));
+    assert_eq!(help(&["help"]).stdout, help(&["--help"]).stdout);
+    assert_eq!(help(&["help", "upgrade"]).stdout, help(&["upgrade", "--help"]).stdout);
+    let unknown = help(&["help", "upgrad"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("did you mean 'upgrade'?"), "{unknown:?}");
+}
+
+#[test]
+fn a_verb_without_a_name_asks_nobody_outside_the_runtime_directory_it_was_pointed_at() {
+    let setup = setup("ack pause").options("-n 1 --ack manual");
+    let uid = nix::unistd::getuid();
+    let name = format!("elsewhere-{}", std::process::id());
+    let empty = setup.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let abstract_name = format!("@remuda/{uid}/{name}");
+    let words = setup.words();
+    let mut command = Command::new(support::REMUDA);
+    let at = words.iter().position(|word| word == "--control").expect("a control socket");
+    command.args(&words[..=at]).arg(&abstract_name).args(&words[at + 2..]).env(worker::SCRIPT, "pause");
+    let mut elsewhere = process::Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(support::REMUDA);
+        command.args(words).env("RUNTIME_DIRECTORY", &empty);
+        process::run(&mut command)
+    };
+    // By its name it is found.
+    let found = ask(&["probe", "live", "--name", &name, "--timeout", "30s"]);
+    assert_eq!(found.code, Some(0), "{found:?}");
+    let bare = ask(&["stop"]);
+    assert_eq!(bare.code, Some(3), "{bare:?}");
+    assert!(bare.stderr.contains("no remuda is running"), "{bare:?}");
+    assert_eq!(ask(&["stop", "--name", &name]).code, Some(0));
+    elsewhere.wait();
+}
+
+#[test]
+fn a_manager_of_another_user_is_told_as_such_and_not_as_not_running() {
+    use std::os::unix::process::CommandExt;
+    if !root() {
+        return;
+    }
+    let manager = two_workers();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(manager.path(""), open).unwrap();
+    let mut stranger = Command::new(support::REMUDA);
+    stranger.arg("status").arg("--control").arg(&manager.control).uid(STRANGER).gid(STRANGER);
+    let refused = process::run(&mut stranger);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains("it belongs to uid 0"), "{refused:?}");
+
+    // And the other way: whose answers are believed.
+    let directory = manager.path("theirs");
+    std::fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::chown(&directory, Some(STRANGER), Some(STRANGER)).unwrap();
+    let mut theirs = Command::new(support::REMUDA);
+    theirs.args(["run", "--control"]).arg(directory.join("c.sock")).args(["--", "sleep", "1000"]);
+    theirs.uid(STRANGER).gid(STRANGER).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut theirs = process::Process::spawn(&mut theirs);
+    let mut waiting = Command::new(support::REMUDA);
+    waiting.args(["probe", "live", "--timeout", "30s", "--control"]).arg(directory.join("c.sock"));
+    waiting.uid(STRANGER).gid(STRANGER);
+    assert_eq!(process::run(&mut waiting).code, Some(0));
+    let mut root = Command::new(support::REMUDA);
+    root.args(["stop", "--control"]).arg(directory.join("c.sock"));
+    let refused = process::run(&mut root);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("belongs to uid {STRANGER}")), "{refused:?}");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(theirs.pid()), Signal::SIGTERM).unwrap();
+    assert_eq!(theirs.wait().code(), Some(0));
+}
+
+#[test]
+fn a_probe_waits_for_a_manager_that_is_yet_to_come_and_not_for_ever() {
+    let setup = setup("gate:{dir}/gate ack pause").options("-n 1 --ack manual");
+    let gate = setup.path("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let control = setup.path("c.sock");
+    let probe = |words: &[&str]| {
+        let mut command = Command::new(support::REMUDA);
+        command.arg("probe").args(words).arg("--control").arg(&control);
+        command
+    };
+    let over = process::run(&mut probe(&["ready", "--timeout", "100ms"]));
+    assert_eq!(over.code, Some(6), "{over:?}");
+    assert!(over.stderr.contains("after 100 ms"), "{over:?}");
+    let waiting = process::begin(&mut probe(&["ready", "--timeout", "60s"]));
+    let manager = setup.start();
+    let over = process::run(&mut probe(&["ready", "--timeout", "100ms"]));
+    assert!(over.code == Some(6) && over.stderr.contains("web starting, 0/1 ready"), "{over:?}");
+    let _open = std::fs::OpenOptions::new().read(true).write(true).open(&gate).unwrap();
+    let ready = waiting.output();
+    assert_eq!(ready.code, Some(0), "{ready:?}\n{}", manager.log.text());
+    assert_eq!(process::run(&mut probe(&["live", "--timeout", "5s"])).code, Some(0));
 }
