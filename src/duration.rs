@@ -47,6 +47,11 @@ pub fn parse(text: &str) -> Result<Duration> {
     if duration > MAX { Err(too_long()) } else { Ok(duration) }
 }
 
+/// A number of seconds, perhaps with a fraction, from 0 to [`MAX`]; `None` for anything else that a number may be.
+pub fn from_seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|&span| span <= MAX)
+}
+
 /// A duration for people, in at most two units: `250 ms`, `1.003 s`, `2 m 5 s`, `3 h`, `2 d 4 h`. Rounded down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Human(pub Duration);

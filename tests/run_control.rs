@@ -13,9 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::process::{self, Log, Process, descriptors};
 use serde_json::{Value, json};
 use support::events::{Events, Talk};
+use support::process::{self, Log, Process, descriptors};
 use support::{Manager, pid_of, root, setup, tool, worker};
 
 #[test]

@@ -13,6 +13,7 @@ use super::optparse::{self, Stop};
 use super::{Outcome, Refusal, Stream};
 use crate::addr;
 use crate::attributes::Attributes;
+use crate::duration;
 use crate::error::Result;
 use crate::plan::{
     Address, Argv0, Backoff, ControlSpec, Dialect, EinhornManner, EnvSpec, ExitPolicy, GroupSpec, Handoff,
@@ -183,7 +184,7 @@ struct Given {
     ready: Readiness,
     number: i64,
     seconds: Duration,
-    signal_timeout: Option<u64>,
+    signal_timeout: Option<Duration>,
     verbosity: u8,
     drop: Vec<String>,
     max_unacked: Option<u32>,
@@ -248,15 +249,20 @@ impl Given {
             Id::Quiet => self.verbosity = (self.verbosity + 1).min(2),
             Id::Verbose => self.verbosity = self.verbosity.saturating_sub(1),
             Id::Seconds => {
-                let span = text?.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                let span = text?.parse().ok().and_then(duration::from_seconds);
                 let span = span.filter(|span| !span.is_zero());
                 self.seconds = span.ok_or_else(|| Stop::Wrong("seconds must be > 0".to_owned()))?;
             }
             Id::SignalTimeout => {
                 let seconds = integer(text?, "--signal-timeout").map_err(Stop::Wrong)?;
-                let seconds = u64::try_from(seconds).ok();
-                let negative = || Stop::Wrong("--signal-timeout: a time is not negative".to_owned());
-                self.signal_timeout = Some(seconds.ok_or_else(negative)?);
+                let span = u64::try_from(seconds).ok().map(Duration::from_secs);
+                let wrong = || {
+                    let most = duration::MAX.as_secs();
+                    Stop::Wrong(format!(
+                        "--signal-timeout: {seconds} is not a number of seconds from 0 to {most}"
+                    ))
+                };
+                self.signal_timeout = Some(span.filter(|&span| span <= duration::MAX).ok_or_else(wrong)?);
             }
             Id::DropEnvVar => self.drop.push(text?.to_owned()),
             Id::MaxUnacked => {
@@ -377,7 +383,7 @@ impl Given {
     }
 
     fn policy(&self, workers: u32, processors: u32) -> Policy {
-        let patience = self.signal_timeout.map(Duration::from_secs);
+        let patience = self.signal_timeout;
         Policy {
             workers,
             workers_min: 1,
@@ -483,7 +489,7 @@ fn ack_mode(text: &str) -> Result<Readiness, String> {
     if text == "manual" {
         return Ok(Readiness::Manual);
     }
-    let span = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let span = text.parse().ok().and_then(duration::from_seconds);
     span.map(Readiness::Timer)
         .ok_or_else(|| format!("Invalid ack-mode {text:?} (valid modes: FLOAT or manual)"))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Einhorn;
 use super::manner;
+use crate::duration;
 use crate::plan::{Level, Readiness};
 use crate::signame::Signal;
 use crate::supervisor::foreign::{Changes, Foreign};
@@ -267,5 +268,5 @@ fn change(changes: &mut Changes, within: &str, key: &Yaml, value: &Yaml) -> Resu
 /// A number of seconds, perhaps with a fraction.
 fn seconds(value: &Yaml) -> Option<Duration> {
     let Yaml::Scalar { text, plain: true } = value else { return None };
-    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+    duration::from_seconds(text.parse().ok()?)
 }
