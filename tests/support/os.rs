@@ -307,7 +307,9 @@ impl World {
             let unasked = process.hook.is_none() && process.asked.is_none();
             let soon = unasked && self.watches[process.group.0].end(process.slot, self.now, policy);
             let healthy = is_healthy(&process, policy, self.now) && (is_success(policy, exit) || !soon);
-            let wanted = self.machine.wishes().nth(process.group.0).map(|wish| wish.generation);
+            let wish = self.machine.wishes().nth(process.group.0);
+            let wanted = wish.map(|wish| wish.generation);
+            let in_place = wish.is_some_and(|wish| process.slot < wish.target);
             let restarted = self.watches[process.group.0].restarted;
             let shared = self.processes.iter().any(|(&id, other)| {
                 let modern = Some(other.generation) == wanted && id >= restarted;
@@ -326,7 +328,12 @@ impl World {
                 (None, false) => _ = urgent.remove(&process.slot),
             }
             let content = policy.restart != Restart::Always && is_success(policy, exit);
-            if unasked && content && Some(process.generation) == wanted && process.stride == Stride::Running {
+            if unasked
+                && content
+                && in_place
+                && Some(process.generation) == wanted
+                && process.stride == Stride::Running
+            {
                 done.insert(process.slot);
             }
         }
@@ -816,6 +823,9 @@ impl World {
                 watch.ends.retain(|slot, _| slot < to);
                 watch.rests.retain(|slot, _| slot < to);
                 watch.done.retain(|slot| slot < to);
+                if let Some(before) = &mut watch.done_before {
+                    before.retain(|slot| slot < to);
+                }
                 // Who wants more workers wants them tried.
                 if to > from && watch.gave_up {
                     (watch.not_before, watch.probation, watch.gave_up) = (None, None, false);
