@@ -37,6 +37,7 @@ mod service;
 mod spawning;
 mod state;
 mod tree;
+mod turns;
 mod wording;
 mod workers;
 
@@ -72,6 +73,7 @@ use obstacle::{Hurdle, Obstacle};
 use probe::Probes;
 pub use reexec::{Resumption, resumption};
 use service::{Said, Service};
+use turns::Turns;
 use workers::Workers;
 
 /// Reads a file that a plan comes from, or says all that is wrong with it. It may take its time.
@@ -226,6 +228,7 @@ struct Driver {
     own: OwnProcess,
     status_file: Option<StatusFile>,
     poll: PollSet,
+    turns: Turns,
 }
 
 impl Base {
@@ -329,6 +332,7 @@ impl Driver {
             image: base.image,
             service: base.service,
             poll: PollSet::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -430,9 +434,16 @@ impl Driver {
             self.service.deadline(),
             more.then_some(0),
         ];
-        self.poll.wait(deadlines.into_iter().flatten().min())?;
+        let (due, asleep) = (deadlines.into_iter().flatten().min(), clock::now_ms());
+        self.poll.wait(due)?;
 
         let now = Mono(clock::now_ms());
+        if let Some(gap) = self.turns.woke(asleep, due, now.0) {
+            self.core.handle(now, Event::Lost(gap.0));
+            if let Some(line) = gap.line() {
+                self.journal.line(Level::Warn, &line);
+            }
+        }
         let signals = if self.poll.readable(signals_at) { Some(self.signals.drain()) } else { None };
         if log_at.is_some_and(|at| self.poll.writable(at)) {
             self.journal.flush();
@@ -440,9 +451,10 @@ impl Driver {
         if missing_at.is_some_and(|at| self.poll.writable(at)) {
             self.journal.tell_missing();
         }
-        self.workers.outputs.heard(&self.poll, &mut self.journal);
+        let wrote = self.workers.outputs.heard(&self.poll, &mut self.journal);
         self.workers.spares = self.opened.groups.values().any(|group| !group.spec.launch.kill_process_group);
-        let core = &mut self.core;
+        let mut told = Told { core: &mut self.core, events: 0 };
+        let core = &mut told;
         self.workers.heard(&self.poll, &workers_at, &mut self.journal, |event| core.handle(now, event));
         self.workers.look(now, |event| core.handle(now, event));
         let mut died = false;
@@ -470,8 +482,12 @@ impl Driver {
             |pid| workers.is_worker(pid),
             |event| core.handle(now, event),
         );
-        if core.next_deadline().is_some_and(|deadline| deadline <= now) {
+        if core.core.next_deadline().is_some_and(|deadline| deadline <= now) {
             core.handle(now, Event::Timeout);
+        }
+        let fruitful = more || wrote || told.events > 0;
+        if let Some(line) = self.turns.turned(now.0, fruitful) {
+            self.journal.line(Level::Warn, &line);
         }
         Ok(())
     }
@@ -534,6 +550,19 @@ impl Opened {
         if let Err(error) = self.clients.close() {
             complain(&format!("cannot remove the control socket: {}", reason(error)));
         }
+    }
+}
+
+/// The machine, and how many events it was told of in this pass.
+struct Told<'a> {
+    core: &'a mut Supervisor,
+    events: u32,
+}
+
+impl Told<'_> {
+    fn handle(&mut self, now: Mono, event: Event) {
+        self.events += 1;
+        self.core.handle(now, event);
     }
 }
 

@@ -30,6 +30,7 @@ use super::journal::Journal;
 use super::probe::Probes;
 use super::service::Service;
 use super::state::{Document, FORMAT, GroupState, SignalsState, VERSION};
+use super::turns::Turns;
 use super::workers::Workers;
 use super::{Driver, Opened, Reader, own_pid};
 
@@ -255,6 +256,7 @@ impl Driver {
             status_file: own.status_file.clone().map(StatusFile::at),
             own,
             poll: PollSet::new(),
+            turns: Turns::default(),
         };
         driver.present();
         if let Err(error) = start::seal_inherited(&[]) {

@@ -231,6 +231,8 @@ pub enum Event {
         /// What.
         word: Word,
     },
+    /// For so long, up to now, the manager did not run; before all that has come meanwhile.
+    Lost(Duration),
     /// The manager received a signal.
     Signaled(Signal),
     /// The manager received HUP, and the terminal that was its standard input is gone.

@@ -68,6 +68,7 @@ mod deadlines;
 mod drain;
 pub mod event;
 pub mod foreign;
+mod gap;
 mod group;
 mod history;
 mod hook;
@@ -242,6 +243,7 @@ impl Supervisor {
             }
             // To move the time on was all.
             Event::Timeout => {}
+            Event::Lost(gap) => self.lost(gap),
             Event::Prepared { group, generation, outcome } => {
                 if group.0 < self.groups.len() {
                     self.prepared(group, generation, outcome);

@@ -139,6 +139,12 @@ fn perform(word: &str) {
             let address = unix_address("NOTIFY_SOCKET");
             UnixDatagram::unbound().unwrap().send_to_addr(lines(text).as_bytes(), &address).unwrap();
         }
+        ("beat", Some(ms), None) => loop {
+            let address = unix_address("NOTIFY_SOCKET");
+            // While the manager is stopped its queue is full, and this one waits.
+            let _ = UnixDatagram::unbound().unwrap().send_to_addr(b"WATCHDOG=1", &address);
+            thread::sleep(Duration::from_millis(ms.parse().unwrap()));
+        },
         ("give", Some(text), Some(path)) => give(&lines(text), path),
         ("serve", how, None) => serve(how == Some("linger")),
         ("udp", None, None) => serve_datagrams(),

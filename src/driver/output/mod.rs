@@ -326,12 +326,14 @@ impl Outputs {
     }
 
     /// Writes what there is room for, then reads once each pipe that has something.
-    pub(super) fn heard(&mut self, poll: &PollSet, journal: &mut Journal) {
+    pub(super) fn heard(&mut self, poll: &PollSet, journal: &mut Journal) -> bool {
         for sink in &mut self.sinks {
             sink.tend(poll, journal);
         }
-        self.read_each(journal, |pipe, takes| takes && pipe.at.take().is_some_and(|at| poll.readable(at)));
+        let read = self
+            .read_each(journal, |pipe, takes| takes && pipe.at.take().is_some_and(|at| poll.readable(at)));
         self.close_unused();
+        read
     }
 
     /// Reads what is there of what goes into our log, so that it is told before the death of whoever wrote it: also where

@@ -31,6 +31,34 @@ fn a_worker_that_shows_itself_in_time_stays() {
     assert_eq!(bench.phase(child), Some(Phase::Ready));
 }
 
+/// After a pause of the manager nobody is judged by what could not be heard: each has its time once more.
+#[test]
+fn time_that_nobody_had_is_given_once_more() {
+    let (mut bench, child) = watched();
+    bench.pass_without_looking(secs(60));
+    bench.feed(Event::Lost(secs(55)));
+    bench.feed(Event::Timeout);
+    assert_eq!(bench.phase(child), Some(Phase::Ready));
+    assert_eq!(bench.wait(), Some(secs(5)));
+    bench.pass(secs(5));
+    assert_eq!(bench.phase(child), Some(Phase::Stopping), "who is silent then is judged as ever");
+    // What is to be asked to go has its time, but for what was lost.
+    bench.pass_without_looking(secs(60));
+    bench.feed(Event::Lost(secs(60)));
+    bench.feed(Event::Timeout);
+    assert_eq!((bench.phase(child), bench.wait()), (Some(Phase::Stopping), Some(secs(10))));
+
+    let mut bench =
+        Bench::new(Policy { ready: Readiness::Manual, ack_deadline: Some(secs(30)), ..policy(1) });
+    let child = bench.spawn();
+    bench.fork(child);
+    bench.exec(child);
+    bench.pass_without_looking(secs(100));
+    bench.feed(Event::Lost(secs(90)));
+    bench.feed(Event::Timeout);
+    assert_eq!((bench.phase(child), bench.wait()), (Some(Phase::Starting), Some(secs(30))));
+}
+
 #[test]
 fn a_silent_worker_is_asked_to_go_killed_and_replaced_at_once() {
     let (mut bench, child) = watched();

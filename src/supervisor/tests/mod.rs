@@ -168,6 +168,11 @@ impl Bench {
         self.now = end;
     }
 
+    /// Lets time pass in which the manager does not run.
+    fn pass_without_looking(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+    }
+
     // ---- what happens to workers ---------------------------------------------------------------------------------
 
     fn fork(&mut self, child: ChildId) -> i32 {
