@@ -531,6 +531,9 @@ impl Group {
     pub(super) fn max_workers(&self) -> u32 {
         let surge = match (self.mode(), self.policy.upgrade) {
             (UpgradeMode::StopFirst, _) => 0,
+            // Nobody stands beside another one, also where nothing is being replaced; only what a roll-back that was given
+            // up has left may.
+            (UpgradeMode::Rolling, UpgradeMode::StopFirst) if !self.policy.give_up_roll_back => 0,
             // Of a fleet that has failed all may leave at once, and hold up nobody who follows a death.
             (UpgradeMode::Fleet, _) | (UpgradeMode::Rolling, UpgradeMode::Fleet) => self.target(),
             (UpgradeMode::Rolling, UpgradeMode::Rolling | UpgradeMode::StopFirst) => self.surge(),
