@@ -1,5 +1,7 @@
 //! What the machine asks for, done: each action becomes system calls, or an answer to a client, or a line of the log.
 
+use std::collections::BTreeSet;
+
 use super::generation::Generation;
 use super::group::Group;
 use super::hook::Order;
@@ -10,6 +12,7 @@ use crate::error::{Code, Result};
 use crate::plan::Level;
 use crate::supervisor::command::Reply;
 use crate::supervisor::event::{Action, Event, GenerationId, GroupId, Mono};
+use crate::supervisor::note::Happening;
 use crate::supervisor::snapshot::Status;
 use crate::sys::{clock, reason};
 
@@ -35,8 +38,13 @@ impl Driver {
         let mut spawns = 0;
         // Workers that are asked for one after the other are started together.
         let mut orders = Vec::new();
+        // Groups whose workers may have changed what they share.
+        let mut touched = BTreeSet::new();
         loop {
             let action = if spawns < SPAWNS_MAX { self.core.poll_action() } else { None };
+            if action.is_none() || matches!(action, Some(Action::Spawn { .. })) {
+                self.look_after_sockets(&std::mem::take(&mut touched));
+            }
             if !orders.is_empty() && !matches!(action, Some(Action::Spawn { .. } | Action::Note(_))) {
                 self.spawn(&std::mem::take(&mut orders));
                 if action.is_none() {
@@ -131,7 +139,17 @@ impl Driver {
                     }
                     self.opened.clients.reply(ticket, &reply, last);
                 }
-                Action::Note(note) => self.journal.note(&note),
+                Action::Note(note) => {
+                    self.journal.note(&note);
+                    let changed = matches!(
+                        note.what,
+                        Happening::Ready(_)
+                            | Happening::Died(..)
+                            | Happening::Gone(_)
+                            | Happening::UpgradeDone(_)
+                    );
+                    touched.extend(note.group.filter(|_| changed));
+                }
                 Action::SetLevel(level) => self.journal.set_level(level),
                 Action::ReopenLogs { ticket } => {
                     let reply = self.reopen_logs();
@@ -169,6 +187,20 @@ impl Driver {
                 Action::Exit(code) => {
                     self.opened.clients.flush();
                     return Performed::Exit(code);
+                }
+            }
+        }
+    }
+
+    /// Puts right what workers may have changed of the sockets that all of a group share.
+    fn look_after_sockets(&mut self, groups: &BTreeSet<String>) {
+        let journal = &mut self.journal;
+        for group in self.opened.groups.values().filter(|group| groups.contains(&group.spec.name)) {
+            for socket in &group.sockets {
+                for outcome in socket.look_after() {
+                    let (Ok(what) | Err(what)) = &outcome;
+                    let level = if outcome.is_ok() { Level::Warn } else { Level::Error };
+                    journal.line(level, &format!("{}: {}: {what}", group.spec.name, socket.address));
                 }
             }
         }

@@ -52,6 +52,22 @@ pub struct Listener {
     pub(super) path: RefCell<Option<BoundPath>>,
     /// Our manager has it too, and gives it to whoever comes after us.
     pub(super) kept: Cell<bool>,
+    /// What workers may have changed, as the plan wants it.
+    wanted: Wanted,
+}
+
+/// What all that share a socket share with it, as the plan wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    /// What listen(2) is told; absent where it is not ours to tell.
+    queue: Option<i32>,
+    /// How long the queue of a TCP socket then was.
+    length: Option<u32>,
+    /// Said to be so by the user.
+    nonblocking: bool,
+    /// The port that it had, where the system has chosen it.
+    port: Option<SocketAddr>,
 }
 
 /// A listener on its way to another image of this process.
@@ -67,6 +83,8 @@ pub struct ListenerState {
     path: Option<BoundPath>,
     #[serde(default)]
     kept: bool,
+    #[serde(default)]
+    wanted: Wanted,
 }
 
 impl Listener {
@@ -80,19 +98,67 @@ impl Listener {
             passed: self.passed,
             path: self.path.borrow().clone(),
             kept: self.kept.get(),
+            wanted: self.wanted,
         }
     }
 
     /// The listener of the image before this one.
     pub fn take_over(state: ListenerState, inherited: &mut Inherited) -> io::Result<Listener> {
-        let ListenerState { descriptor, name, address, family, passed, path, kept } = state;
+        let ListenerState { descriptor, name, address, family, passed, path, kept, wanted } = state;
         let fd = inherited.claim(descriptor)?;
-        Ok(Listener { fd, name, address, family, passed, path: path.into(), kept: kept.into() })
+        Ok(Listener { fd, name, address, family, passed, path: path.into(), kept: kept.into(), wanted })
     }
 
     /// What the environment of workers says of it.
     pub fn handed(&self) -> HandedSocket {
         HandedSocket { name: self.name.clone(), family: self.family, address: self.address.clone() }
+    }
+
+    /// Puts right what a worker may have changed for all: that the socket listens, how long its queue is, that it does not
+    /// block, that its path is there. What was done, or what stands in the way, a sentence each; nothing if all is well.
+    pub fn look_after(&self) -> Vec<Result<String, String>> {
+        let mut told = Vec::new();
+        let mut done = |what: &str, outcome: io::Result<()>| {
+            told.push(match outcome {
+                Ok(()) => Ok(what.to_owned()),
+                Err(error) => Err(format!("{what}: in vain: {}", reason(error))),
+            });
+        };
+        if let Some(queue) = self.wanted.queue {
+            let tcp = self.family != SocketFamily::Unix;
+            if tcp && !getsockopt(&self.fd, sockopt::AcceptConn).unwrap_or(true) {
+                let bound = self.wanted.port.map_or(Ok(()), |address| {
+                    bind_to(self.fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(io::Error::from)
+                });
+                done(
+                    "a worker had shut it down, and it listens again",
+                    bound.and_then(|()| listen(&self.fd, queue)),
+                );
+            } else if !tcp {
+                // Nobody tells how long its queue is.
+                if let Err(error) = listen(&self.fd, queue) {
+                    done("its queue is as long as it was meant to be", Err(error));
+                }
+            } else if own_options::queue(&self.fd) != self.wanted.length {
+                done(
+                    "a worker had changed its queue, which is as long again as it was",
+                    listen(&self.fd, queue),
+                );
+            }
+        }
+        if self.wanted.nonblocking
+            && let Ok(flags) = fcntl(&self.fd, FcntlArg::F_GETFL).map(OFlag::from_bits_retain)
+            && !flags.contains(OFlag::O_NONBLOCK)
+        {
+            let set = fcntl(&self.fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK));
+            done(
+                "a worker had made it block, and it does not block again",
+                set.map(drop).map_err(io::Error::from),
+            );
+        }
+        let mended = self.path.borrow().as_ref().map_or(Ok(None), BoundPath::mend);
+        told.extend(mended.transpose());
+        told
     }
 
     /// Says whether our manager keeps the socket for whoever comes after us: then its path stays.
@@ -178,8 +244,27 @@ pub fn bind(spec: &SocketSpec, look_up: &LookUp<'_>) -> Result<Listener> {
                 .map_err(|why| Error::failed(format!("cannot use {}: {why}", spec.address)));
         }
     };
-    let (fd, path) = opened.map_err(failed)?;
+    let (fd, mut path) = opened.map_err(failed)?;
     let (address, family) = describe(&fd).map_err(|error| failed(reason(error)))?;
+    if let Some(path) = &mut path {
+        path.keep_spare();
+    }
+    let stream = !matches!(spec.address, Address::Udp(_));
+    let chosen = match &spec.address {
+        Address::Tcp(Host::Ip(address)) => address.port() == 0,
+        Address::Tcp(Host::Any(port) | Host::Name(_, port, _)) => *port == 0,
+        _ => false,
+    };
+    let bound: Option<SocketAddr> = getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok().and_then(|bound| {
+        let v4 = bound.as_sockaddr_in().map(|address| SocketAddr::from(*address));
+        v4.or_else(|| bound.as_sockaddr_in6().map(|address| SocketAddr::from(*address)))
+    });
+    let wanted = Wanted {
+        queue: stream.then(|| backlog(spec)),
+        length: own_options::queue(&fd),
+        nonblocking: spec.nonblocking,
+        port: bound.filter(|_| chosen),
+    };
     Ok(Listener {
         fd,
         name: spec.name.clone(),
@@ -188,6 +273,7 @@ pub fn bind(spec: &SocketSpec, look_up: &LookUp<'_>) -> Result<Listener> {
         passed: false,
         path: path.into(),
         kept: Cell::new(false),
+        wanted,
     })
 }
 
@@ -355,7 +441,17 @@ fn take_in(spec: &SocketSpec, fd: OwnedFd) -> Result<Listener, String> {
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map_err(reason)?;
     }
     let (name, address) = (spec.name.clone(), address.to_string());
-    Ok(Listener { fd, name, address, family, passed: true, path: None.into(), kept: Cell::new(false) })
+    let wanted = Wanted { nonblocking: spec.nonblocking, ..Wanted::default() };
+    Ok(Listener {
+        fd,
+        name,
+        address,
+        family,
+        passed: true,
+        path: None.into(),
+        kept: Cell::new(false),
+        wanted,
+    })
 }
 
 /// Where a socket is bound, as the kernel tells.

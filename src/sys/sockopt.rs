@@ -63,6 +63,24 @@ pub fn set_all(fd: &OwnedFd, family: SocketFamily, options: &SocketOptions) -> i
     Ok(())
 }
 
+/// How long the queue of a listening TCP socket may become: `tcpi_sacked` of `struct tcp_info`. Others do not tell.
+pub(super) fn queue(fd: &OwnedFd) -> Option<u32> {
+    // Eight bytes come first, then numbers of 32 bits, of which it is the sixth.
+    let mut info = [0_u32; 8];
+    let mut size = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: there is room for so many bytes, and the kernel writes no more.
+    let asked = cvt(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    });
+    asked.is_ok().then_some(info[7])
+}
+
 /// With CAP_NET_ADMIN beyond what net.core.rmem_max and wmem_max allow, else up to there: socket(7).
 fn buffer(
     fd: &OwnedFd,

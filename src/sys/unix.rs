@@ -4,6 +4,7 @@
 //! A path stays behind when its process dies. It is replaced without asking if it is a socket that nobody listens on,
 //! and never otherwise. Errors are the reason alone, for a sentence that names the path.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -35,6 +36,9 @@ pub struct BoundPath {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// A second name of it, by which it comes back when somebody removes the first.
+    #[serde(default, with = "crate::octets")]
+    spare: Option<PathBuf>,
 }
 
 /// Who may connect, and where the listening socket is to be made; what is absent is left to umask and creator.
@@ -56,15 +60,54 @@ impl BoundPath {
         &self.path
     }
 
-    /// Removes the name, if device and inode say that it is still the one we made.
+    /// Removes the name, and the spare one, if device and inode say that they are still those we made.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(named) if (named.dev(), named.ino()) == (self.device, self.inode) => {
-                fs::remove_file(&self.path)
+        for path in [Some(&self.path), self.spare.as_ref()].into_iter().flatten() {
+            match fs::symlink_metadata(path) {
+                Ok(named) if self.is(&named) => fs::remove_file(path)?,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        }
+        Ok(())
+    }
+
+    fn is(&self, named: &fs::Metadata) -> bool {
+        (named.dev(), named.ino()) == (self.device, self.inode)
+    }
+
+    /// Gives the socket a second name beside the first: `.NAME.remuda`. Where that cannot be had, a removed name is told and
+    /// stays away.
+    pub(super) fn keep_spare(&mut self) {
+        let Some(name) = self.path.file_name() else { return };
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(".remuda");
+        let spare = self.path.with_file_name(hidden);
+        let left = fs::symlink_metadata(&spare).is_ok_and(|there| there.file_type().is_socket());
+        if left {
+            // By one that was killed: whoever lives has another name, as its path is another.
+            let _ = fs::remove_file(&spare);
+        }
+        self.spare = fs::hard_link(&self.path, &spare).is_ok().then_some(spare);
+    }
+
+    /// Gives the socket its name again, if it has lost it. Nothing if all is well; else what was done.
+    ///
+    /// # Errors
+    /// A sentence: what stands in the way.
+    pub(super) fn mend(&self) -> Result<Option<String>, String> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(named) if self.is(&named) => return Ok(None),
+            Ok(_) => return Err("something else is at its path".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("its path cannot be looked at: {}", reason(error))),
+        }
+        let Some(spare) = &self.spare else { return Err("its path was removed".to_owned()) };
+        match fs::hard_link(spare, &self.path) {
+            Ok(()) => Ok(Some("its path was removed, and is there again".to_owned())),
+            Err(error) => Err(format!("its path was removed, and cannot be made again: {}", reason(error))),
         }
     }
 }
@@ -92,7 +135,7 @@ pub fn listen_at(
     fault::hit("bind").map_err(reason)?;
     bind(fd.as_raw_fd(), &address).map_err(reason)?;
     let made = fs::symlink_metadata(path).map_err(reason)?;
-    let bound = BoundPath { path: path.to_owned(), device: made.dev(), inode: made.ino() };
+    let bound = BoundPath { path: path.to_owned(), device: made.dev(), inode: made.ino(), spare: None };
     let finished = own(path, made.mode(), access).and_then(|()| listen(&fd, backlog));
     match finished {
         Ok(()) => Ok((fd, bound)),

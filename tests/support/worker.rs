@@ -12,6 +12,9 @@
 //! | `in-slot:N:WORD` | performs the word (with `=` for its colons) only in that slot, as [`SLOT`] tells it |
 //! | `first:PATH:N` | exits with 1 unless it is among the first N that come here |
 //! | `bind` | binds the address of descriptor 3 itself, and exits with 1 if it may not |
+//! | `shut` | shuts the socket at descriptor 3 down, for all that share it |
+//! | `queue:N` | has the socket at descriptor 3 keep no more than N waiting connections |
+//! | `remove:PATH` | removes a file |
 //! | `note:PATH` | appends its pid to a file |
 //! | `grandchild` | starts a process that ignores every signal it can; the pid is appended to the file `grandchildren` |
 //! | `ack`, `ack:0`, `ack:self` | says that it is ready, in JSON: without pid, with 0, with its own |
@@ -104,6 +107,12 @@ fn perform(word: &str) {
                 exit(1);
             }
         }
+        ("shut", None, None) => nix::sys::socket::shutdown(3, nix::sys::socket::Shutdown::Both).unwrap(),
+        ("queue", Some(length), None) => {
+            // SAFETY: listen(2) takes no pointer, and descriptor 3 is the socket of the test.
+            assert_eq!(unsafe { libc::listen(3, length.parse().unwrap()) }, 0);
+        }
+        ("remove", Some(path), None) => fs::remove_file(path).unwrap(),
         ("note", Some(path), None) => append(path, std::process::id()),
         ("grandchild", None, None) => grandchild(),
         ("ack", None, None) => ack(""),
