@@ -44,6 +44,8 @@ struct Search {
     faults: u8,
     /// Codes with which workers die unasked.
     codes: Vec<u8>,
+    /// Workers are trees, whose leader may end before others of them.
+    trees: bool,
     /// States to explore at least, so that a search that became trivial is noticed.
     at_least: usize,
 }
@@ -82,6 +84,8 @@ enum Move {
     Passes(ChildId),
     Fails(ChildId),
     Dies(ChildId, u8),
+    /// The leader of a worker's tree dies, and others of it live on.
+    EndsBeforeOthers(ChildId, u8),
     Goes(ChildId),
     /// A hook is content.
     Ends(ChildId),
@@ -104,6 +108,7 @@ impl Move {
     fn is_fault(self) -> bool {
         match self {
             Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) | Move::Fails(_) => true,
+            Move::EndsBeforeOthers(..) => true,
             Move::PrepareFails | Move::CheckFails | Move::PlanUnreadable | Move::CrossingFails => true,
             Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) | Move::Ends(_) => false,
             Move::Passes(_) => false,
@@ -187,6 +192,9 @@ impl Node {
             }
             if mortal {
                 moves.extend(search.codes.iter().map(|&code| Move::Dies(child, code)));
+                if search.trees && process.stride == Stride::Running {
+                    moves.extend(search.codes.iter().map(|&code| Move::EndsBeforeOthers(child, code)));
+                }
             }
         }
         // A probe that was killed is gone before long. Else they would pile up, one for each worker that came and went.
@@ -226,6 +234,7 @@ impl Node {
             Move::Passes(child) => world.probed(child, Finding::Well),
             Move::Fails(child) => world.probed(child, Finding::Unwell("refused".into())),
             Move::Dies(child, code) => world.die(child, Exit::Code(code)),
+            Move::EndsBeforeOthers(child, code) => world.end_before_others(child, Exit::Code(code)),
             Move::Goes(child) => world.obey(child),
             Move::Ends(child) => world.die(child, Exit::Code(0)),
             Move::Prepared => world.prepared(0, Ok(())),
@@ -422,6 +431,7 @@ fn one_worker_with_every_wish() {
             once: false,
             faults,
             codes: vec![1],
+            trees: false,
             at_least: 5_000,
         }
         .run();
@@ -438,6 +448,7 @@ fn one_worker_acks_and_is_upgraded() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 50_000,
     }
     .run();
@@ -453,6 +464,7 @@ fn two_workers_are_upgraded_rolling() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 50_000,
     }
     .run();
@@ -473,6 +485,7 @@ fn two_workers_are_upgraded_after_a_canary() {
             once: false,
             faults: 1,
             codes: vec![1],
+            trees: false,
             at_least: 5_000,
         }
         .run();
@@ -493,6 +506,7 @@ fn a_canary_amid_other_wishes() {
         once: false,
         faults: 0,
         codes: vec![1],
+        trees: false,
         at_least: 5_000,
     }
     .run();
@@ -509,6 +523,7 @@ fn an_upgrade_of_two_workers_is_superseded() {
             once: false,
             faults: 0,
             codes: vec![1],
+            trees: false,
             at_least: 40_000,
         }
         .run();
@@ -525,6 +540,7 @@ fn two_workers_are_upgraded_as_a_fleet() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 120_000,
     }
     .run();
@@ -540,6 +556,7 @@ fn two_workers_are_upgraded_stop_first() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 25_000,
     }
     .run();
@@ -562,6 +579,7 @@ fn an_upgrade_begins_with_its_preflight() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 2_000,
     }
     .run();
@@ -577,6 +595,7 @@ fn a_command_asks_workers_to_stop() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 2_000,
     }
     .run();
@@ -596,6 +615,7 @@ fn workers_are_looked_at_by_a_connection_or_a_command() {
             once: false,
             faults,
             codes: vec![1],
+            trees: false,
             at_least: 500,
         }
         .run();
@@ -612,6 +632,7 @@ fn a_group_waits_for_its_time_and_then_for_a_connection() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 2_000,
     }
     .run();
@@ -634,7 +655,31 @@ fn tasks_that_are_done_before_they_are_ready() {
             once: false,
             faults,
             codes: vec![0, 1],
+            trees: false,
             at_least: 5_000,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn trees_whose_leader_ends_before_others() {
+    for (workers, upgrade, wishes, faults) in [
+        (1, UpgradeMode::Rolling, everything(), 1),
+        (1, UpgradeMode::Rolling, vec![Wish::Upgrade, Wish::Restart], 2),
+        (1, UpgradeMode::Fleet, vec![Wish::Upgrade, Wish::Scale(2)], 1),
+        (1, UpgradeMode::StopFirst, vec![Wish::Upgrade, Wish::Stop], 2),
+    ] {
+        Search {
+            name: "trees whose leader ends before others",
+            policy: policy(workers, Readiness::Exec, upgrade),
+            wishes,
+            asks: 1,
+            once: false,
+            faults,
+            codes: vec![0, 1],
+            trees: true,
+            at_least: 1_000,
         }
         .run();
     }
@@ -655,6 +700,7 @@ fn workers_that_finish() {
             once: false,
             faults: 1,
             codes: vec![0, 1],
+            trees: false,
             at_least: 50_000,
         }
         .run();
@@ -671,6 +717,7 @@ fn a_group_that_gives_up() {
         once: false,
         faults: 3,
         codes: vec![1],
+        trees: false,
         at_least: 10_000,
     }
     .run();
@@ -695,6 +742,7 @@ fn upgrades_are_taken_back_by_hand() {
             once: false,
             faults,
             codes: vec![1],
+            trees: false,
             at_least: 500,
         }
         .run();
@@ -713,6 +761,7 @@ fn an_upgrade_a_reload_a_scale_a_death_and_a_stop_in_any_order() {
         once: true,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 50_000,
     }
     .run();
@@ -729,6 +778,7 @@ fn an_upgrade_that_meets_another_is_queued_or_refused() {
             once: false,
             faults: 0,
             codes: vec![1],
+            trees: false,
             at_least: 5_000,
         }
         .run();
@@ -747,6 +797,7 @@ fn a_plan_that_is_read_again() {
         once: false,
         faults: 0,
         codes: vec![1],
+        trees: false,
         at_least: 1_000,
     }
     .run();
@@ -758,6 +809,7 @@ fn a_plan_that_is_read_again() {
         once: false,
         faults: 1,
         codes: vec![1],
+        trees: false,
         at_least: 1_000,
     }
     .run();
@@ -771,6 +823,7 @@ fn a_plan_that_is_read_again() {
         once: false,
         faults: 0,
         codes: vec![1],
+        trees: false,
         at_least: 1_000,
     }
     .run();

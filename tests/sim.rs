@@ -33,6 +33,8 @@ enum Step {
     Proceeds(Index),
     /// A worker dies by itself.
     Dies(Index, Exit),
+    /// The leader of a worker's tree ends, and others of it live on.
+    EndsBeforeOthers(Index, Exit),
     /// Somebody has looked at a worker.
     Probed(Index, Finding),
     /// Several do, before the machine looks.
@@ -172,7 +174,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => any::<Index>().prop_map(Step::Proceeds),
         12 => (any::<Index>(), finding()).prop_map(|(which, finding)| Step::Probed(which, finding)),
-        8 => (any::<Index>(), exit).prop_map(|(who, exit)| Step::Dies(who, exit)),
+        8 => (any::<Index>(), exit.clone()).prop_map(|(who, exit)| Step::Dies(who, exit)),
+        3 => (any::<Index>(), exit).prop_map(|(who, exit)| Step::EndsBeforeOthers(who, exit)),
         2 => prop::collection::vec((any::<Index>(), 0..2u8), 1..8).prop_map(Step::Swarm),
         2 => (any::<Index>(), errno).prop_map(|(who, errno)| Step::ExecFails(who, errno)),
         2 => (0..4u8).prop_map(Step::ForksFail),
@@ -264,6 +267,11 @@ impl Life {
             Step::Dies(which, exit) => {
                 if let Some(child) = self.pick(which, |_| true) {
                     self.world.die(child, exit)?;
+                }
+            }
+            Step::EndsBeforeOthers(which, exit) => {
+                if let Some(child) = self.pick(which, |_| true) {
+                    self.world.end_before_others(child, exit)?;
                 }
             }
             Step::Swarm(dead) => {

@@ -114,6 +114,8 @@ impl Supervisor {
         let (heard, stop_timeout) = (policy.signal_group, policy.stop_timeout);
         if let Some(child) = self.child_mut(id) {
             (child.remnant, child.retired) = (true, true);
+            // Nobody looks at it any more.
+            child.probing = Probing::default();
             if child.phase.is_serving() {
                 child.enter(Phase::Stopping, now, now.within(stop_timeout));
             }

@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) asked: Option<Signal>,
     /// It goes because another one has its place, or the upgrade that it was started for is no more.
     retired: bool,
+    /// Its leader has ended, and others of its tree live.
+    pub(crate) remnant: bool,
 }
 
 impl Process {
@@ -301,43 +303,76 @@ impl World {
     }
 
     pub(crate) fn die(&mut self, child: ChildId, exit: Exit) -> Result<(), Violation> {
+        if self.processes.get(&child).is_some_and(|process| process.remnant) {
+            return self.leave_nobody(child);
+        }
         if let Some(process) = self.processes.remove(&child) {
             self.free.push(process.pid);
-            let policy = &self.policies[process.group.0];
-            let unasked = process.hook.is_none() && process.asked.is_none();
-            let soon = unasked && self.watches[process.group.0].end(process.slot, self.now, policy);
-            let healthy = is_healthy(&process, policy, self.now) && (is_success(policy, exit) || !soon);
-            let wish = self.machine.wishes().nth(process.group.0);
-            let wanted = wish.map(|wish| wish.generation);
-            let in_place = wish.is_some_and(|wish| process.slot < wish.target);
-            let restarted = self.watches[process.group.0].restarted;
-            let shared = self.processes.iter().any(|(&id, other)| {
-                let modern = Some(other.generation) == wanted && id >= restarted;
-                let successor = other.hook.is_none() && modern && other.asked.is_none();
-                (other.group, other.slot) == (process.group, process.slot) && successor
-            });
-            let Watch { urgent, up, committed, done, .. } = &mut self.watches[process.group.0];
-            if process.is_up(*committed) {
-                up.remove(&process.slot);
-            }
-            match (process.asked, healthy) {
-                _ if process.hook.is_some() => {}
-                (Some(_), _) => {}
-                (None, true) if shared => {}
-                (None, true) => _ = urgent.insert(process.slot),
-                (None, false) => _ = urgent.remove(&process.slot),
-            }
-            let content = policy.restart != Restart::Always && is_success(policy, exit);
-            if unasked
-                && content
-                && in_place
-                && Some(process.generation) == wanted
-                && process.stride == Stride::Running
-            {
-                done.insert(process.slot);
-            }
+            self.account_for(child, &process, exit);
         }
         self.feed(Event::Exited { child, exit })
+    }
+
+    /// The leader of a tree ends before others of it: it is a worker no more, and they drain.
+    pub(crate) fn end_before_others(&mut self, child: ChildId, exit: Exit) -> Result<(), Violation> {
+        let whole = |process: &&Process| {
+            process.stride == Stride::Running && process.hook.is_none() && !process.remnant
+        };
+        let Some(process) = self.processes.get(&child).filter(whole).cloned() else {
+            return self.die(child, exit);
+        };
+        self.account_for(child, &process, exit);
+        if let Some(process) = self.processes.get_mut(&child) {
+            (process.remnant, process.retired) = (true, true);
+            process.asked.get_or_insert(Signal::TERM);
+        }
+        self.feed(Event::LeaderEnded { child, exit })
+    }
+
+    /// The last one of a tree ends.
+    fn leave_nobody(&mut self, child: ChildId) -> Result<(), Violation> {
+        if let Some(process) = self.processes.remove(&child) {
+            self.free.push(process.pid);
+        }
+        self.feed(Event::TreeGone { child })
+    }
+
+    /// What the end of a process means for what may come next.
+    fn account_for(&mut self, child: ChildId, process: &Process, exit: Exit) {
+        let policy = &self.policies[process.group.0];
+        let unasked = process.hook.is_none() && process.asked.is_none();
+        let soon = unasked && self.watches[process.group.0].end(process.slot, self.now, policy);
+        let healthy = is_healthy(process, policy, self.now) && (is_success(policy, exit) || !soon);
+        let wish = self.machine.wishes().nth(process.group.0);
+        let wanted = wish.map(|wish| wish.generation);
+        let in_place = wish.is_some_and(|wish| process.slot < wish.target);
+        let restarted = self.watches[process.group.0].restarted;
+        let mut others = self.processes.iter().filter(|(id, _)| **id != child);
+        let shared = others.any(|(&id, other)| {
+            let modern = Some(other.generation) == wanted && id >= restarted;
+            let successor = other.hook.is_none() && modern && other.asked.is_none();
+            (other.group, other.slot) == (process.group, process.slot) && successor
+        });
+        let Watch { urgent, up, committed, done, .. } = &mut self.watches[process.group.0];
+        if process.is_up(*committed) {
+            up.remove(&process.slot);
+        }
+        match (process.asked, healthy) {
+            _ if process.hook.is_some() => {}
+            (Some(_), _) => {}
+            (None, true) if shared => {}
+            (None, true) => _ = urgent.insert(process.slot),
+            (None, false) => _ = urgent.remove(&process.slot),
+        }
+        let content = policy.restart != Restart::Always && is_success(policy, exit);
+        if unasked
+            && content
+            && in_place
+            && Some(process.generation) == wanted
+            && process.stride == Stride::Running
+        {
+            done.insert(process.slot);
+        }
     }
 
     /// The process goes as it was asked to.
@@ -548,8 +583,9 @@ impl World {
     /// Everything that decides what can happen from here, and nothing else.
     #[allow(dead_code, reason = "only a search asks for it")]
     pub(crate) fn canonical(&self) -> impl std::hash::Hash + Eq + use<> {
-        let of_process =
-            |process: &Process| (process.stride, process.asked.is_some(), process.hook.is_some());
+        let of_process = |process: &Process| {
+            (process.stride, process.asked.is_some(), process.hook.is_some(), process.remnant)
+        };
         let newest =
             |group: GroupId| self.prepares.iter().filter(|prepare| prepare.0 == group).map(|p| p.1).max();
         let of_watch = |watch: &Watch| {
@@ -602,6 +638,7 @@ impl World {
                     signalled: None,
                     asked: None,
                     retired: false,
+                    remnant: false,
                 };
                 self.processes.insert(child, process);
                 self.check_number(group)?;
@@ -625,6 +662,7 @@ impl World {
                     signalled: None,
                     asked: None,
                     retired: false,
+                    remnant: false,
                 };
                 self.processes.insert(child, process);
             }
