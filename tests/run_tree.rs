@@ -173,3 +173,47 @@ fn orphans_of_another_session_are_asked_to_go_at_the_stop() {
     assert!(!support::process::lives(found), "{found} lives on");
     manager.log.line(&format!("left by workers: pid {found} (sleep); stopping with signal TERM"));
 }
+
+#[test]
+fn the_whole_group_is_asked_to_go_where_the_user_wants_it() {
+    // Without that the signal is the leader's alone: the one that it has started hears of it only when that is gone.
+    for (options, together) in [("--signal-group", true), ("", false)] {
+        let script = "trap 'wait $!; exit 0' TERM\n\
+                      sh -c 'trap \"echo asked >>asked; exit 0\" TERM; echo ready >>ready; while :; do sleep 0.02; done' &\n\
+                      while :; do wait $!; done\n";
+        let setup = setup("");
+        let program = setup.path("tree.sh");
+        support::write_program(&program, &format!("#!/bin/sh\ncd {}\n{script}", setup.path("").display()));
+        let mut manager =
+            setup.options("--ack none --stop-timeout 500ms").options(options).program(&[program]).start();
+        until("the program runs", || manager.path("ready").exists());
+        manager.signal(Signal::SIGTERM);
+        let code = manager.exit().code();
+        // The leader waits for the other one, who was asked or has to be killed with it.
+        assert_eq!(
+            (code, manager.path("asked").exists()),
+            (Some(i32::from(!together)), together),
+            "{options}"
+        );
+    }
+}
+
+#[test]
+fn that_workers_cannot_be_signalled_is_told_at_the_start() {
+    if !support::root() || !support::tool("setpriv") {
+        return;
+    }
+    let setup = setup("").options("--user 65534:65534 --ack none").program(&["sleep", "0.3"]);
+    let words = setup.words();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--bounding-set=-kill", "--inh-caps=-kill", support::REMUDA]).args(words);
+    command.args(["--restart", "never"]);
+    let at = command.get_args().position(|word| word == "--").expect("a program");
+    let mut arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+    let restart = arguments.split_off(arguments.len() - 2);
+    arguments.splice(at..at, restart);
+    let mut command = std::process::Command::new("setpriv");
+    command.args(arguments).current_dir("/");
+    let output = support::process::run(&mut command);
+    assert!(output.stderr.contains("we lack CAP_KILL to signal them"), "{output:?}");
+}

@@ -62,7 +62,7 @@ use crate::sys::service::Passed;
 use crate::sys::signals::{self, Signals};
 use crate::sys::socket::Listener;
 use crate::sys::status_file::StatusFile;
-use crate::sys::{clock, family, reason, start, title};
+use crate::sys::{clock, creds, family, reason, start, title};
 use actions::Performed;
 pub use check::{ABOUT, CAN_RESUME, RESUMABLE, can_resume, can_resume_if_asked};
 use clients::Clients;
@@ -258,7 +258,17 @@ impl Base {
                 logs.map(|()| first).map_err(|error| other(error.within(&spec.name)))
             });
             match first {
-                Ok(first) => firsts.push((spec, first)),
+                Ok(first) => {
+                    if let Some(uid) = first.other_user().filter(|_| !creds::may_signal_others()) {
+                        let sentence = format!(
+                            "{}: workers run as uid {uid}, and we lack CAP_KILL to signal them: they have to end by \
+                             themselves",
+                            spec.name
+                        );
+                        journal.line(Level::Warn, &sentence);
+                    }
+                    firsts.push((spec, first));
+                }
                 Err(obstacle) => {
                     if keep_going {
                         journal.left_out(&obstacle);

@@ -53,6 +53,16 @@ pub fn may_become(who: &Credentials) -> bool {
     Uid::effective().is_root() || (who.uid == our_uid() && who.gid == Gid::effective().as_raw())
 }
 
+/// Whether we may signal processes of other users: CAP_KILL (capabilities(7)) is in effect, as far as can be told.
+pub fn may_signal_others() -> bool {
+    /// CAP_KILL, by its number.
+    const CAP_KILL: u32 = 5;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    set.is_none_or(|set| set & (1 << CAP_KILL) != 0)
+}
+
 /// Looks up who workers run as: a user and a group, each a name or a number; `None` if neither is given.
 ///
 /// A name wins over a number of the same spelling, as with chown(1). A number without an entry in the user database is
