@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::process::{Output, lives};
+use support::process::{Output, lives, wait_gone};
 use support::{Manager, Setup, copy_program, replace_by_link, setup, worker, write_program};
 
 #[path = "../examples/support/load.rs"]
@@ -207,9 +207,11 @@ fn takes_long_to_start_as(workers: u32, options: &str, at_once: u32) {
 
 fn forks_and_leaves(workers: u32) {
     let wanted = (5, "exit code 0", 1);
-    let manager = scripted("forks and leaves", workers, "", "grandchild exit:0", wanted);
+    let options = "--stop-timeout 300ms";
+    let manager = scripted("forks and leaves", workers, options, "grandchild exit:0", wanted);
     let left = worker::noted(&manager.path("grandchildren"));
-    assert!(!left.is_empty() && !left.iter().any(|&pid| lives(pid)), "{left:?}");
+    // They have the time that a worker has to stop, and ignore that they are asked to.
+    assert!(!left.is_empty() && left.iter().all(|&pid| wait_gone(pid)), "{left:?}");
 }
 
 fn binds_the_port_itself(workers: u32) {
