@@ -169,6 +169,7 @@ fn probes_say_yes_or_no_and_why() {
     // One that hangs does not live, and one that is not there does not either.
     manager.signal(Signal::SIGSTOP);
     assert_eq!(probe(&manager, &["live", "--timeout", "100ms"]).0, Some(6));
+    assert_eq!(probe(&manager, &["live"]).0, Some(1), "without a time to wait it is yes or no");
     manager.signal(Signal::SIGCONT);
     assert_eq!(probe(&manager, &["live"]).0, Some(0));
     let mut nobody = Command::new(REMUDA);

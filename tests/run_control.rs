@@ -464,6 +464,7 @@ fn a_verb_without_a_name_asks_nobody_outside_the_runtime_directory_it_was_pointe
     let bare = ask(&["stop"]);
     assert_eq!(bare.code, Some(3), "{bare:?}");
     assert!(bare.stderr.contains("no remuda is running"), "{bare:?}");
+    assert!(!bare.stderr.contains("@remuda/"), "nobody has looked there: {bare:?}");
     assert_eq!(ask(&["stop", "--name", &name]).code, Some(0));
     elsewhere.wait();
 }
@@ -526,4 +527,61 @@ fn a_probe_waits_for_a_manager_that_is_yet_to_come_and_not_for_ever() {
     let ready = waiting.output();
     assert_eq!(ready.code, Some(0), "{ready:?}\n{}", manager.log.text());
     assert_eq!(process::run(&mut probe(&["live", "--timeout", "5s"])).code, Some(0));
+}
+
+/// Listens as that user at an abstract name, until it is dropped.
+fn listen_as(uid: u32, name: &str) -> process::Process {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(support::REMUDA);
+    command.args(["run", "--control", name, "--", "sleep", "1000"]).uid(uid).gid(uid).current_dir("/");
+    let manager = process::Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let mut probe = Command::new(support::REMUDA);
+    probe.args(["probe", "live", "--timeout", "30s", "--control", name]).uid(uid).gid(uid);
+    assert_eq!(process::run(&mut probe).code, Some(0));
+    manager
+}
+
+/// A verb of this process's user, who has no runtime directory.
+fn ask_anywhere(words: &[&str]) -> process::Output {
+    let mut command = Command::new(support::REMUDA);
+    process::run(command.args(words).env_remove("RUNTIME_DIRECTORY").env_remove("XDG_RUNTIME_DIR"))
+}
+
+fn end(mut manager: process::Process) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(manager.pid()), Signal::SIGTERM).unwrap();
+    assert_eq!(manager.wait().code(), Some(0));
+}
+
+#[test]
+fn a_probe_waits_for_ours_beside_a_manager_of_that_name_that_is_another_users() {
+    if !root() {
+        return;
+    }
+    let name = format!("twin-{}", std::process::id());
+    let theirs = listen_as(STRANGER, &format!("@remuda/{STRANGER}/{name}"));
+    let refused = ask_anywhere(&["status", "--name", &name]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("runs as uid {STRANGER}")), "{refused:?}");
+    let over = ask_anywhere(&["probe", "live", "--name", &name, "--timeout", "100ms"]);
+    assert_eq!(over.code, Some(6), "{over:?}");
+    let mut probe = Command::new(support::REMUDA);
+    probe.args(["probe", "live", "--name", &name, "--timeout", "60s"]);
+    let waiting = process::begin(probe.env_remove("RUNTIME_DIRECTORY").env_remove("XDG_RUNTIME_DIR"));
+    let ours = listen_as(0, &format!("@remuda/0/{name}"));
+    let found = waiting.output();
+    assert_eq!(found.code, Some(0), "{found:?}");
+    end(ours);
+    end(theirs);
+}
+
+#[test]
+fn a_number_in_an_abstract_name_does_not_tell_whose_it_is() {
+    if !root() {
+        return;
+    }
+    let name = format!("feigned-{}", std::process::id());
+    let theirs = listen_as(STRANGER, &format!("@remuda/777/{name}"));
+    let nobody = ask_anywhere(&["status", "--name", &name]);
+    assert_eq!(nobody.code, Some(3), "{nobody:?}");
+    end(theirs);
 }

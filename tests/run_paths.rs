@@ -138,3 +138,37 @@ fn a_roll_back_whose_words_lead_to_the_new_code_says_so() {
     let back = manager.done(&["rollback"]);
     assert!(!back.stdout.contains("not with the code"), "{back:?}");
 }
+
+#[test]
+fn a_path_behind_an_option_is_a_word_that_leads_somewhere() {
+    let setup = setup("");
+    releases(&setup);
+    let option = format!("--config={}", setup.path("current").join(".env").display());
+    let mut command = Command::new(REMUDA);
+    command.args(["run", "--ack", "none", "--control"]).arg(setup.path("c.sock"));
+    command.args(["--", "sh", "-c", "exec sleep 1000", "app", &option]);
+    let manager = setup.start_as(command);
+    manager.up();
+    make_current(&manager.path("current"), "two");
+    manager.done(&["upgrade"]);
+    let back = manager.done(&["rollback"]);
+    assert!(back.stdout.contains(&format!("not with the code that it had: {option}")), "{back:?}");
+}
+
+#[test]
+fn a_relative_word_in_the_directory_of_a_release_goes_back_with_it() {
+    let setup = setup("");
+    releases(&setup);
+    let mut command = Command::new(REMUDA);
+    command.args(["run", "--ack", "none", "--control"]).arg(setup.path("c.sock"));
+    command.arg("-C").arg(setup.path("current")).args(["--", "sh", "app"]);
+    let manager = setup.start_as(command);
+    manager.up();
+    assert_eq!(ran(&manager, 1), ["one"]);
+    make_current(&manager.path("current"), "two");
+    manager.done(&["upgrade"]);
+    assert_eq!(ran(&manager, 2), ["one", "two"]);
+    let back = manager.done(&["rollback"]);
+    assert!(!back.stdout.contains("not with the code"), "{back:?}");
+    assert_eq!(ran(&manager, 3), ["one", "two", "one"]);
+}

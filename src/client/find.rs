@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use crate::ask::{Ask, AskVerb};
 use crate::error::{Code, Error, Result};
 use crate::plan::ControlSpec;
-use crate::sys::control::{Endpoint, candidates, connect, endpoint, forbidden, running};
+use crate::sys::control::{Endpoint, candidates, connect, endpoint, forbidden, looked_at, running};
 
 /// Where a worker finds the socket of its manager.
 const WORKER_VARIABLE: &str = "EINHORN_SOCK_PATH";
@@ -52,9 +52,8 @@ fn only(mut running: Vec<(String, Endpoint)>) -> Result<Endpoint> {
     }
     match running.pop() {
         Some((_, endpoint)) => Ok(endpoint),
-        // As a name, the star stands for any.
         None => forbidden_to_ask(None).and_then(|()| {
-            Err(not_running(format!("no remuda is running (looked at {})", list(&candidates("*")?))))
+            Err(not_running(format!("no remuda is running (looked at {})", looked_at().join(", "))))
         }),
     }
 }

@@ -54,8 +54,10 @@ pub fn ask(ask: &Ask) -> crate::error::Result<u8> {
     match converse(ask) {
         Ok(()) | Err(Halt::NobodyReads) => Ok(Code::Done.status()),
         Err(Halt::Told(code)) => Ok(code.status()),
-        // Whoever probes asks for nothing but yes and no.
-        Err(Halt::Failed(error)) if matches!(ask.verb, AskVerb::Probe(_)) && error.code != Code::TimedOut => {
+        // Whoever probes asks for nothing but yes and no, unless it was said for how long to wait.
+        Err(Halt::Failed(error))
+            if matches!(ask.verb, AskVerb::Probe(_)) && !(ask.wait && error.code == Code::TimedOut) =>
+        {
             Err(Error { code: Code::Failed, ..error })
         }
         Err(Halt::Failed(error)) if ask.json => {

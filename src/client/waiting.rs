@@ -24,9 +24,8 @@ pub(super) fn wait(ask: &Ask, deadline: Instant) -> Result<(), super::Halt> {
         match attempt(ask, deadline, &mut why) {
             Ok(Some(sentence)) => return finish(ask, Code::Done, Some(sentence), &[], &[]),
             Ok(None) => {}
-            // To wait longer makes nothing better: what was asked is unclear, or refused.
-            Err(error) if matches!(error.code, Code::Usage | Code::Refused) => return Err(error.into()),
-            Err(error) => why = error.message,
+            Err(Miss::ForGood(error)) => return Err(error.into()),
+            Err(Miss::ForNow(reason)) => why = reason,
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -38,9 +37,30 @@ pub(super) fn wait(ask: &Ask, deadline: Instant) -> Result<(), super::Halt> {
     }
 }
 
+/// Why an attempt came to nothing.
+enum Miss {
+    /// To wait longer makes nothing better: what was asked is unclear, or refused.
+    ForGood(Error),
+    ForNow(String),
+}
+
+impl From<Error> for Miss {
+    fn from(error: Error) -> Miss {
+        match error.code {
+            Code::Usage | Code::Refused => Miss::ForGood(error),
+            _ => Miss::ForNow(error.message),
+        }
+    }
+}
+
 /// Talks to the manager until it is so: `None` if the conversation ends before. `why` says what is not so yet.
-fn attempt(ask: &Ask, deadline: Instant, why: &mut String) -> Result<Option<String>, Error> {
-    let mut connection = Connection::new(find::manager(ask)?, Some(deadline))?;
+fn attempt(ask: &Ask, deadline: Instant, why: &mut String) -> Result<Option<String>, Miss> {
+    let stream = find::manager(ask).map_err(|error| match error.code {
+        // Somebody else's of that name says nothing about ours, which is yet to come.
+        Code::Refused if ask.control.is_none() => Miss::ForNow(error.message),
+        _ => error.into(),
+    })?;
+    let mut connection = Connection::new(stream, Some(deadline))?;
     let mut request = request_line(Some(VERB_ID), &verb(ask));
     if matches!(ask.verb, AskVerb::Probe(Probe::Ready { .. })) {
         // In this order nothing that happens in between is missed.

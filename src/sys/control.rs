@@ -35,7 +35,7 @@ use super::{fault, reason};
 use crate::error::{Code, Error, Result};
 use crate::plan::ControlSpec;
 
-pub use super::endpoint::{Endpoint, candidates, endpoint, forbidden, running};
+pub use super::endpoint::{Endpoint, candidates, endpoint, forbidden, looked_at, running};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -270,6 +270,14 @@ pub fn connect(endpoint: &Endpoint) -> Result<UnixStream> {
         return Err(Error { code: Code::Refused, message });
     }
     Ok(stream)
+}
+
+/// Whether it is that user who listens there. Anybody may take an abstract name that has a user's number in it; and nobody
+/// is waited for.
+pub(super) fn listens_as(endpoint: &Endpoint, uid: u32) -> bool {
+    let Ok(address) = endpoint.address() else { return false };
+    let Ok(socket) = unix::stream_socket(SockFlag::SOCK_NONBLOCK) else { return false };
+    connect_to(socket.as_raw_fd(), &address).is_ok() && peer(socket.as_fd()).is_ok_and(|peer| peer.uid == uid)
 }
 
 /// Ourselves, or root, who needs no leave of ours.

@@ -114,6 +114,16 @@ pub fn running() -> Vec<(String, Endpoint)> {
     }
 }
 
+/// Where [`running`] looks, for a sentence.
+pub fn looked_at() -> Vec<String> {
+    let (directories, hidden) = match pointed_at() {
+        Some(directory) => (vec![directory], None),
+        None => (directories(), Some(abstract_name(creds::our_uid(), "*").to_string())),
+    };
+    let pattern = |directory: &PathBuf| in_directory(directory, "*").to_string();
+    directories.iter().map(pattern).chain(hidden).collect()
+}
+
 /// The runtime directory that the environment points at, if it does.
 fn pointed_at() -> Option<PathBuf> {
     let said = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -134,8 +144,9 @@ pub fn forbidden(name: Option<&str>) -> Option<(String, Endpoint, u32)> {
         let text = str::from_utf8(&listener.name).ok()?;
         let (instance, endpoint, uid) = if listener.is_abstract {
             let (uid, instance) = text.strip_prefix("remuda/")?.split_once('/')?;
-            let uid = uid.parse().ok().filter(|_| pointed_at.is_none())?;
-            (instance, Endpoint::Abstract(listener.name.clone()), uid)
+            let uid: u32 = uid.parse().ok().filter(|_| pointed_at.is_none())?;
+            let endpoint = Endpoint::Abstract(listener.name.clone());
+            (instance, endpoint, uid)
         } else {
             let path = Path::new(text);
             let directory = directories.iter().find(|own| path.parent() == Some(own))?;
@@ -144,7 +155,8 @@ pub fn forbidden(name: Option<&str>) -> Option<(String, Endpoint, u32)> {
         };
         // What has such a sign in it is the second socket of a group.
         let wanted = name.is_none_or(|name| name == instance) && !instance.contains(['/', '@']);
-        (wanted && uid != ours).then(|| (instance.to_owned(), endpoint, uid))
+        let wanted = wanted && uid != ours && (!listener.is_abstract || control::listens_as(&endpoint, uid));
+        wanted.then(|| (instance.to_owned(), endpoint, uid))
     };
     holder::unix_listeners().into_iter().find_map(of_others)
 }

@@ -117,15 +117,18 @@ pub fn logical_directory() -> Option<PathBuf> {
     (same && fs::canonicalize(&named).ok()? != named).then_some(named)
 }
 
-/// The words that are paths and lead through a symbolic link, relative ones from `directory` or from where we are, each
-/// with the file that it leads to.
+/// The words that are paths, or options that end in one after a `=`, and lead through a symbolic link: relative ones from
+/// `directory` or from where we are. Each with the file that it leads to.
 pub fn linked<'a>(
     words: impl Iterator<Item = &'a [u8]>,
     directory: Option<&Path>,
 ) -> Vec<(PathBuf, PathBuf)> {
     let paths = words.filter(|word| word.contains(&b'/')).map(|word| Path::new(OsStr::from_bytes(word)));
     let resolved = paths.filter_map(|word| {
-        let written = directory.unwrap_or(Path::new("")).join(word);
+        let bytes = word.as_os_str().as_bytes();
+        let equals = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes.starts_with(b"-"));
+        let path = equals.map_or(bytes, |at| &bytes[at + 1..]);
+        let written = directory.unwrap_or(Path::new("")).join(OsStr::from_bytes(path));
         let file = fs::canonicalize(&written).ok()?;
         (std::path::absolute(&written).ok()? != file).then(|| (word.to_owned(), file))
     });
