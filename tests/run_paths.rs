@@ -126,6 +126,8 @@ fn a_roll_back_whose_words_lead_to_the_new_code_says_so() {
     make_current(&manager.path("current"), "two");
     let upgrade: Output = manager.done(&["upgrade"]);
     assert!(!upgrade.stdout.contains("not with the code"), "{upgrade:?}");
+    // Who is replaced before it has said what it is says nothing.
+    assert_eq!(ran(&manager, 2), ["one", "two"]);
     let back = manager.done(&["rollback"]);
     assert!(back.stdout.contains("generation 1 is up, but not with the code that it had"), "{back:?}");
     assert!(back.stdout.contains(&script.display().to_string()), "{back:?}");
