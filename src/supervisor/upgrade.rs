@@ -261,9 +261,10 @@ impl Supervisor {
         for (slot, _) in group.slots.iter_mut().zip(ended).filter(|(_, ended)| *ended) {
             slot.vacancy = Vacancy::Finished;
         }
-        // A worker that was starting when the upgrade began, and is there still with nobody beside it, was not touched.
+        // A worker that was starting when the upgrade began, and is there still, was not touched, unless one that is ready
+        // had come beside it.
         let lacking = |(slot, view): (&Slot, &SlotView)| {
-            !slot.is_content(view) && (view.modern.is_none() || !view.old.is_empty())
+            !slot.is_content(view) && (view.modern.is_none() || view.old.iter().any(|old| old.ready))
         };
         let replaced = group.slots.iter().zip(&views).any(lacking);
         if let Some(mut rollout) = group.rollout.take() {
