@@ -47,9 +47,32 @@ pub fn parse(text: &str) -> Result<Duration> {
     if duration > MAX { Err(too_long()) } else { Ok(duration) }
 }
 
-/// A number of seconds, perhaps with a fraction, from 0 to [`MAX`]; `None` for anything else that a number may be.
-pub fn from_seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|&span| span <= MAX)
+/// Why a text is no number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// No number, or a negative one, or none at all as `nan`.
+    NoSeconds,
+    /// More than [`MAX`].
+    TooLong,
+}
+
+/// Reads a number of seconds as Ruby and others write it, perhaps with a fraction or an exponent, from 0 to [`MAX`]. What
+/// comes of it can be multiplied and added to a clock without a look at how large it is.
+///
+/// # Errors
+/// Which of the two is wrong with it.
+pub fn seconds(text: &str) -> std::result::Result<Duration, Unfit> {
+    let number: f64 = text.parse().map_err(|_| Unfit::NoSeconds)?;
+    if number.is_nan() || number < 0.0 {
+        return Err(Unfit::NoSeconds);
+    }
+    let span = Duration::try_from_secs_f64(number).map_err(|_| Unfit::TooLong)?;
+    if span > MAX { Err(Unfit::TooLong) } else { Ok(span) }
+}
+
+/// Says that a number of seconds is above [`MAX`]: `seconds: 1.5e19 is more than 86400000`.
+pub fn too_long(name: &str, text: &str) -> String {
+    format!("{name}: {text} is more than {}", MAX.as_secs())
 }
 
 /// A duration for people, in at most two units: `250 ms`, `1.003 s`, `2 m 5 s`, `3 h`, `2 d 4 h`. Rounded down.
@@ -111,6 +134,24 @@ mod tests {
         for text in ["24001h", "99999999999999999999", "18446744073709551615h"] {
             assert_eq!(parse(text).unwrap_err().message, format!("'{text}' is too long (at most 1000 d)"));
         }
+    }
+
+    #[test]
+    fn seconds_are_within_bounds_or_refused() {
+        for (text, milliseconds) in
+            [("0", 0), ("-0.0", 0), ("1.5", 1500), ("2e3", 2_000_000), ("86400000", 86_400_000_000)]
+        {
+            assert_eq!(seconds(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "x", "-1", "-1e-3", "nan", "-inf", "-1e400"] {
+            assert_eq!(seconds(text), Err(Unfit::NoSeconds), "{text}");
+        }
+        for text in
+            ["86400001", "1.5e19", "18446744073709551615", "1.8446744073709552e19", "1e308", "1e400", "inf"]
+        {
+            assert_eq!(seconds(text), Err(Unfit::TooLong), "{text}");
+        }
+        assert_eq!(too_long("seconds", "1.5e19"), "seconds: 1.5e19 is more than 86400000");
     }
 
     #[test]

@@ -4,10 +4,12 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use remuda::cli::{self, Outcome};
 use remuda::config::{self, Source};
-use remuda::plan::Dialect;
+use remuda::plan::{Dialect, Readiness};
 use remuda::supervisor::command::{Scale, Verb};
+use remuda::supervisor::foreign::Foreign;
 use remuda::wire::{Codec, Decoded};
 
 /// Numbers as people, programs and attackers write them.
@@ -91,9 +93,7 @@ fn every_codec_bounds_or_refuses_a_number() {
                     Codec::new(&Dialect::Einhyrningsins, 1, None),
                 ];
                 for codec in codecs {
-                    if let Some(Verb::Foreign(remuda::supervisor::foreign::Foreign::Configure(changes))) =
-                        decode(codec, line)
-                    {
+                    if let Some(Verb::Foreign(Foreign::Configure(changes))) = decode(codec, line) {
                         let spans = [changes.spacing, changes.stop_timeout.flatten()];
                         assert!(
                             spans.into_iter().flatten().all(|span| span <= LONGEST),
@@ -206,6 +206,78 @@ fn a_file_bounds_or_refuses_the_number_of_every_key() {
                     format!("[remuda]\n{0} = {value}\n[web]\nexec_start = 'a'\n{0} = {value}\n", key.name);
                 // A plan or faults; nothing else can come of it.
                 let _either = config::read(&text, &Source::of("a.toml".into()), &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn too_many_seconds_are_refused_by_name() {
+    let Ok(Outcome::Refuse(refusal)) = cli::parse(["einhorn", "-s", "1.5e19", "--", "x"].map(OsString::from))
+    else {
+        panic!("taken");
+    };
+    assert!(refusal.page.contains("seconds: 1.5e19 is more than 86400000"), "{}", refusal.page);
+    for (request, said) in [
+        ("{config: {seconds: 1.5e19}}", "config.seconds: 1.5e19 is more than 86400000"),
+        ("{signal_timeout: 1e400}", "signal_timeout: 1e400 is more than 86400000"),
+        ("{ack_mode: {type: timer, timeout: 86400001}}", "ack_mode.timeout: 86400001 is more than 86400000"),
+    ] {
+        let line = format!(r#"{{"command":"config","id":1,"args":["{request}"]}}"#);
+        let mut codec = Codec::new(&Dialect::Einhorn(Box::default()), 1, None);
+        let Decoded::Reply(answer) = codec.decode(line.as_bytes()) else { panic!("{line}: taken") };
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains(said), "{answer}");
+    }
+}
+
+#[test]
+fn a_number_too_large_for_an_integer_scales_to_nothing_else() {
+    for number in ["18446744073709551616", "\"18446744073709551616\"", "1e30", "4.5", "\"4.5\""] {
+        let line = format!(r#"{{"command":"set_workers","id":1,"args":[{number}]}}"#);
+        let mut codec = Codec::new(&Dialect::Einhorn(Box::default()), 1, None);
+        match codec.decode(line.as_bytes()) {
+            Decoded::Reply(_) => {}
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    let mut codec = Codec::new(&Dialect::Einhorn(Box::default()), 1, None);
+    let line = br#"{"command":"set_workers","id":1,"args":["4"]}"#;
+    let Decoded::Request { verb: Verb::Scale(None, Scale::To(4), _), .. } = codec.decode(line) else {
+        panic!("refused");
+    };
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_number_einhorn_is_told_it_is_within_bounds_or_refused(
+        bits: u64,
+        whole: i128,
+        digits in "[-+]?[0-9]{1,40}(\\.[0-9]{1,12})?(e[-+]?[0-9]{1,3})?",
+    ) {
+        for number in [format!("{:e}", f64::from_bits(bits)), whole.to_string(), digits] {
+            for setting in ["config: {seconds: N}", "signal_timeout: N", "ack_mode: {type: timer, timeout: N}"] {
+                let setting = setting.replace('N', &number);
+                let line = format!(r#"{{"command":"config","id":1,"args":["{{{setting}}}"]}}"#);
+                let codec = Codec::new(&Dialect::Einhorn(Box::default()), 1, None);
+                if let Some(Verb::Foreign(Foreign::Configure(changes))) = decode(codec, &line) {
+                    let timer = match changes.ready {
+                        Some(Readiness::Timer(span)) => Some(span),
+                        _ => None,
+                    };
+                    let spans = [changes.spacing, changes.stop_timeout.flatten(), timer];
+                    prop_assert!(spans.into_iter().flatten().all(|span| span <= LONGEST), "{}: {:?}", line, changes);
+                }
+            }
+            for option in ["-s", "-m", "--signal-timeout", "-l", "-n"] {
+                let words = ["einhorn", option, &number, "--", "x"].map(OsString::from);
+                if let Ok(Outcome::Run(plan)) = cli::parse(words) {
+                    let policy = &plan.groups[0].policy;
+                    let spans = [Some(policy.spacing), policy.stop_timeout];
+                    prop_assert!(spans.into_iter().flatten().all(|span| span <= LONGEST), "{} {}", option, number);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,16 +171,49 @@ fn a_crowd_that_connects_at_once_is_served_to_the_last() {
 }
 
 #[test]
-fn one_listener_too_many_is_told_so_and_workers_are_not() {
-    let manager = setup("ack pause").options("-n 2 --ack manual").start();
+fn one_listener_too_many_is_told_so_and_workers_and_who_looks_or_stops_are_not() {
+    let mut manager = setup("ack pause").options("-n 2 --ack manual").start();
     manager.up();
     let mut listeners: Vec<Events> = (0..64).map(|_| manager.events()).collect();
-    let answer = manager.connect().answer();
-    assert_eq!((&answer["ok"], &answer["code"]), (&json!(false), &json!(4)), "{answer}");
+    for request in [json!({"command": "events", "id": 7}), json!({"command": "restart", "id": 7})] {
+        let answer = manager.ask(&request);
+        assert_eq!(
+            (&answer["ok"], &answer["code"], &answer["id"]),
+            (&json!(false), &json!(4), &json!(7)),
+            "{answer}"
+        );
+    }
+    manager.done(&["status"]);
     manager.signal(Signal::SIGHUP);
     listeners[0].until("upgrade-done");
-    drop(listeners);
-    manager.done(&["status"]);
+    manager.done(&["stop"]);
+    assert_eq!(manager.exit().code(), Some(0));
+}
+
+#[test]
+fn who_talks_without_end_has_its_turn_and_then_makes_room() {
+    let manager = two_workers();
+    let stop = Arc::new(AtomicBool::new(false));
+    let talkers: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, control) = (Arc::clone(&stop), manager.control.clone());
+            thread::spawn(move || {
+                let open = || UnixStream::connect(&control).unwrap();
+                let mut talkers: Vec<UnixStream> = (0..40).map(|_| open()).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    for talker in &mut talkers {
+                        // One that had to make room stays out.
+                        let _ = talker.write_all(b"\n");
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        manager.done(&["status"]);
+    }
+    stop.store(true, Ordering::Relaxed);
+    talkers.into_iter().for_each(|talker| talker.join().unwrap());
 }
 
 #[test]

@@ -343,8 +343,15 @@ fn two_hundred_descriptors_are_kept_as_far_as_there_is_room() {
         give(&name, b"FDSTORE=1\nFDNAME=zero", &numbers).unwrap();
     }
     barrier(&name);
-    let held = descriptors(manager.pid());
-    assert_eq!(held.values().filter(|target| *target == "/dev/zero").count(), 5);
+    // Who closes the others may be at it still, when the barrier is passed.
+    let deadline = Instant::now() + LIMIT;
+    let held = loop {
+        let held = descriptors(manager.pid());
+        match held.values().filter(|target| *target == "/dev/zero").count() {
+            5 => break held,
+            more => assert!(more > 5 && Instant::now() < deadline, "{more} are kept"),
+        }
+    };
     assert!(held.len() <= before + 5, "{before} before");
     assert_eq!(manager.workers()[0]["fd_store"], 5);
 }

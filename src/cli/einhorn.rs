@@ -13,7 +13,7 @@ use super::optparse::{self, Stop};
 use super::{Outcome, Refusal, Stream};
 use crate::addr;
 use crate::attributes::Attributes;
-use crate::duration;
+use crate::duration::{self, Unfit};
 use crate::error::Result;
 use crate::plan::{
     Address, Argv0, Backoff, ControlSpec, Dialect, EinhornManner, EnvSpec, ExitPolicy, GroupSpec, Handoff,
@@ -241,7 +241,11 @@ impl Given {
             Id::Lockfile => self.lockfile = Some(file(value, "--lockfile").map_err(Stop::Wrong)?),
             Id::SocketAsFd => self.socket_as_fd = true,
             Id::KillChildren => self.kill_children = true,
-            Id::Backlog => self.backlog = u32::try_from(lenient(text?)).unwrap_or(0),
+            Id::Backlog => {
+                // As for listen(2), less than nothing is nothing, and the kernel has a maximum of its own.
+                let backlog = lenient(text?).clamp(0, i64::from(i32::MAX));
+                self.backlog = u32::try_from(backlog).unwrap_or(0);
+            }
             Id::AckMode => self.ready = ack_mode(text?).map_err(Stop::Wrong)?,
             Id::Number => self.number = lenient(text?),
             Id::Preload => self.ignored.push("--preload"),
@@ -249,9 +253,15 @@ impl Given {
             Id::Quiet => self.verbosity = (self.verbosity + 1).min(2),
             Id::Verbose => self.verbosity = self.verbosity.saturating_sub(1),
             Id::Seconds => {
-                let span = text?.parse().ok().and_then(duration::from_seconds);
-                let span = span.filter(|span| !span.is_zero());
-                self.seconds = span.ok_or_else(|| Stop::Wrong("seconds must be > 0".to_owned()))?;
+                let text = text?;
+                let wrong = |unfit| match unfit {
+                    Unfit::NoSeconds => "seconds must be > 0".to_owned(),
+                    Unfit::TooLong => duration::too_long("seconds", text),
+                };
+                let span = duration::seconds(text);
+                let span =
+                    span.and_then(|span| if span.is_zero() { Err(Unfit::NoSeconds) } else { Ok(span) });
+                self.seconds = span.map_err(|unfit| Stop::Wrong(wrong(unfit)))?;
             }
             Id::SignalTimeout => {
                 let seconds = integer(text?, "--signal-timeout").map_err(Stop::Wrong)?;
@@ -407,7 +417,7 @@ impl Given {
             crash_window: Duration::ZERO,
             stable_after: Duration::ZERO,
             backoff: Backoff {
-                base: self.seconds.mul_f64(f64::from(FACTOR_MILLI) / 1000.0).min(PAUSE_MAX),
+                base: (self.seconds * FACTOR_MILLI / 1000).min(PAUSE_MAX),
                 factor_milli: FACTOR_MILLI,
                 max: PAUSE_MAX,
                 jitter_percent: 0,
@@ -489,9 +499,10 @@ fn ack_mode(text: &str) -> Result<Readiness, String> {
     if text == "manual" {
         return Ok(Readiness::Manual);
     }
-    let span = text.parse().ok().and_then(duration::from_seconds);
-    span.map(Readiness::Timer)
-        .ok_or_else(|| format!("Invalid ack-mode {text:?} (valid modes: FLOAT or manual)"))
+    duration::seconds(text).map(Readiness::Timer).map_err(|unfit| match unfit {
+        Unfit::NoSeconds => format!("Invalid ack-mode {text:?} (valid modes: FLOAT or manual)"),
+        Unfit::TooLong => duration::too_long("ack-mode", text),
+    })
 }
 
 /// The number at the beginning of a text, as Ruby's `to_i` has it: 0 if there is none.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Outcome, Refusal, Stream};
 use crate::addr::UNIX_NAME_MAX;
+use crate::duration;
 use crate::error::{Error, Result};
 use crate::output::{Output, Target};
 use crate::plan::{
@@ -151,7 +152,13 @@ impl Flags {
             "listen" => self.listen = text,
             "user" => self.user = text,
             "hup-signal" => self.hup = text.parse().map_err(|error: Error| invalid(&error.message))?,
-            _ => self.start = integer(&text).map_err(invalid)?,
+            _ => {
+                let millis = integer(&text).map_err(invalid)?;
+                let fits = |millis: u64| Duration::from_millis(millis) <= duration::MAX;
+                self.start = Some(millis)
+                    .filter(|&millis| u64::try_from(millis).map_or(true, fits))
+                    .ok_or_else(|| invalid("value out of range"))?;
+            }
         }
         Ok(())
     }

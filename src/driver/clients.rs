@@ -2,8 +2,9 @@
 //!
 //! Whatever a client sends or does not send, it costs the manager little and the others nothing: lines, replies that
 //! nobody reads and the number of connections are bounded. At the limit the connection that has been silent longest
-//! makes room, but not before it had time to speak; until then newcomers wait in the backlog. Only if every one of them
-//! waits for an answer is a newcomer refused.
+//! makes room, but not before it had time to speak; until then newcomers wait in the backlog. One that never stops
+//! speaking has its turn, and makes room then. Those that wait for answers stay, but not everywhere: some places are kept
+//! for who only asks how things stand, or wants an end of it.
 //!
 //! Workers share nothing with all this: each may have a few connections, however many workers and people there are. An
 //! ack that is lost in a crowd would be a worker lost.
@@ -18,19 +19,24 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Code;
 use crate::plan::{ControlSpec, Dialect, GroupSpec};
-use crate::supervisor::command::{ClientId, Origin, Reply, Ticket};
+use crate::supervisor::command::{ClientId, Origin, Reply, Ticket, Verb};
 use crate::supervisor::event::{Event, GroupId};
+use crate::supervisor::foreign::Foreign;
 use crate::sys::control::{Control, ControlState, is_trusted};
 use crate::sys::creds::{self, Peer};
 use crate::sys::endpoint::{Endpoint, endpoint};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Inherited, Keeper};
-use crate::sys::{reap, stream};
+use crate::sys::{reap, sockopt, stream};
 use crate::wire::{Codec, Decoded, Line, LineBuffer, REQUEST_LINE_MAX};
 
 /// Most connections at a time of people and their programs.
 const CLIENTS_MAX: usize = 64;
+
+/// Places beside those, where nobody waits long: for `status`, `stop`, and what is answered at once.
+const KEPT_PLACES: usize = 16;
 
 /// Most connections at a time of one worker, with what it has started in its process group.
 const WORKER_CLIENTS_MAX: usize = 8;
@@ -38,6 +44,9 @@ const WORKER_CLIENTS_MAX: usize = 8;
 /// Milliseconds that a connection may be silent before it has to make room for another. A client that has just
 /// connected may be kept from writing by all the others that do the same.
 const SILENCE_MS: u64 = 200;
+
+/// Milliseconds after which a connection has to make room for another though it goes on speaking.
+const TURN_MS: u64 = 1000;
 
 /// Bytes of replies that may wait for a slow reader before it is dropped.
 const UNREAD_MAX: usize = 256 * 1024;
@@ -63,7 +72,7 @@ enum Owner {
 impl Owner {
     fn share(self) -> usize {
         match self {
-            Owner::Person | Owner::Stranger => CLIENTS_MAX,
+            Owner::Person | Owner::Stranger => CLIENTS_MAX + KEPT_PLACES,
             Owner::Worker(_) => WORKER_CLIENTS_MAX,
         }
     }
@@ -80,6 +89,8 @@ struct Client {
     output: Vec<u8>,
     /// When it last sent something, or connected.
     heard: u64,
+    /// When it connected.
+    since: u64,
     /// It will send nothing more.
     silent: bool,
     /// To be closed as soon as `output` is out.
@@ -168,6 +179,8 @@ struct ClientState {
     #[serde(with = "crate::octets")]
     output: Vec<u8>,
     heard: u64,
+    #[serde(default)]
+    since: u64,
     silent: bool,
     closing: bool,
 }
@@ -292,6 +305,7 @@ impl Clients {
 
     /// Takes a connection that a worker was born with.
     pub(super) fn adopt(&mut self, pid: i32, uid: u32, socket: OwnedFd, now: u64) {
+        sockopt::refuse_descriptors(socket.as_fd());
         let client = Client {
             socket,
             peer: Peer { pid, uid, gid: uid },
@@ -301,6 +315,7 @@ impl Clients {
             codec: Codec::new(&self.dialect, super::own_pid(), None).lasting(),
             output: Vec::new(),
             heard: now,
+            since: now,
             silent: false,
             closing: false,
         };
@@ -336,13 +351,16 @@ impl Clients {
         poll: &PollSet,
         watched: &Watched,
         now: u64,
-        is_worker: impl Fn(i32) -> bool,
+        uid_of_worker: impl Fn(i32) -> Option<u32>,
         mut tell: impl FnMut(Event),
     ) {
+        let mut waiting = self.waiting();
         for &(id, at) in watched.clients.iter().filter(|&&(_, at)| poll.readable(at)) {
             let Some(client) = self.table.get_mut(&id) else { continue };
             client.heard = now;
-            let usable = client.receive(id, &mut tell);
+            let new = client.owner == Owner::Person && client.codec.pending() == 0;
+            let usable = client.receive(id, new && waiting >= CLIENTS_MAX, &mut tell);
+            waiting += usize::from(new && client.codec.pending() > 0);
             // At once, so that a newcomer of this very pass finds room.
             if !usable || (client.silent && poll.hung_up(at)) {
                 self.drop_client(id);
@@ -350,7 +368,7 @@ impl Clients {
         }
         for &(door, at) in &watched.doors {
             if poll.readable(at) {
-                self.accept(door, now, &is_worker);
+                self.accept(door, now, &uid_of_worker);
             }
         }
         for id in std::mem::take(&mut self.gone) {
@@ -393,7 +411,7 @@ impl Clients {
     }
 
     /// Lets in who waits at a door, as far as there is room.
-    fn accept(&mut self, door: usize, now: u64, is_worker: &impl Fn(i32) -> bool) {
+    fn accept(&mut self, door: usize, now: u64, uid_of_worker: &impl Fn(i32) -> Option<u32>) {
         let trusted = self.doors[door].trusted;
         // Bounded: whoever is left over is there on the next pass.
         for _ in 0..CLIENTS_MAX {
@@ -407,8 +425,11 @@ impl Clients {
             };
             let group = self.doors[door].own_group();
             let trusted = trusted || (group.is_some() && is_trusted(peer.uid));
-            let leader = || reap::process_group_of(peer.pid).filter(|&pid| is_worker(pid));
-            let owner = match Some(peer.pid).filter(|&pid| is_worker(pid)).or_else(leader) {
+            // A process group can be joined by others of the session: they speak for a worker of their own user only.
+            let theirs =
+                |&pid: &i32| uid_of_worker(pid).is_some_and(|uid| uid == peer.uid || is_trusted(peer.uid));
+            let leader = || reap::process_group_of(peer.pid).filter(theirs);
+            let owner = match Some(peer.pid).filter(|&pid| uid_of_worker(pid).is_some()).or_else(leader) {
                 Some(worker) => Owner::Worker(worker),
                 None if trusted => Owner::Person,
                 None => Owner::Stranger,
@@ -422,6 +443,7 @@ impl Clients {
                 codec: Codec::new(&self.dialect, super::own_pid(), group),
                 output: Vec::new(),
                 heard: now,
+                since: now,
                 silent: false,
                 closing: false,
             };
@@ -455,8 +477,8 @@ impl Clients {
         if self.count(owner) < owner.share() {
             return None;
         }
-        let (_, heard) = self.silent_longest(owner)?;
-        Some(heard + SILENCE_MS).filter(|&until| until > now)
+        let (_, until) = self.first_to_go(owner)?;
+        Some(until).filter(|&until| until > now)
     }
 
     /// Closes the connection that has been silent longest if its owner has no room for another; false if all of them
@@ -465,7 +487,7 @@ impl Clients {
         if self.count(owner) < owner.share() {
             return true;
         }
-        let Some((silent, _)) = self.silent_longest(owner) else { return false };
+        let Some((silent, _)) = self.first_to_go(owner) else { return false };
         self.drop_client(silent);
         true
     }
@@ -474,10 +496,20 @@ impl Clients {
         self.table.values().filter(|client| client.owner == owner).count()
     }
 
-    /// Of the connections on which nothing goes on, the one that was last heard of the longest time ago.
-    fn silent_longest(&self, owner: Owner) -> Option<(ClientId, u64)> {
-        let idle = self.table.iter().filter(|(_, client)| client.owner == owner && client.is_idle());
-        idle.map(|(&id, client)| (id, client.heard)).min_by_key(|&(id, heard)| (heard, id))
+    /// How many people wait for an answer.
+    fn waiting(&self) -> usize {
+        let people = self.table.values().filter(|client| client.owner == Owner::Person);
+        people.filter(|client| client.codec.pending() > 0).count()
+    }
+
+    /// Of the connections that wait for nothing, the one that makes room first, and from when on: it was silent for the
+    /// longest time, or had its turn. One that does not read what it was told goes only after those that do.
+    fn first_to_go(&self, owner: Owner) -> Option<(ClientId, u64)> {
+        let movable =
+            self.table.iter().filter(|(_, client)| client.owner == owner && client.codec.pending() == 0);
+        let until = |client: &Client| (client.heard + SILENCE_MS).min(client.since + TURN_MS);
+        let order = movable.map(|(&id, client)| (!client.output.is_empty(), until(client), id));
+        order.min().map(|(_, until, id)| (id, until))
     }
 }
 
@@ -493,6 +525,7 @@ impl Client {
             codec: self.codec.clone(),
             output: self.output.clone(),
             heard: self.heard,
+            since: self.since,
             silent: self.silent,
             closing: self.closing,
         }
@@ -508,14 +541,10 @@ impl Client {
             codec: state.codec,
             output: state.output,
             heard: state.heard,
+            since: state.since,
             silent: state.silent,
             closing: state.closing,
         })
-    }
-
-    /// Nobody is waiting for anything on this connection.
-    fn is_idle(&self) -> bool {
-        self.codec.pending() == 0 && self.output.is_empty()
     }
 
     /// Nothing more can come of this connection.
@@ -523,8 +552,8 @@ impl Client {
         self.output.is_empty() && (self.closing || (self.silent && self.codec.pending() == 0))
     }
 
-    /// Reads once; false if the connection is broken.
-    fn receive(&mut self, id: ClientId, tell: &mut impl FnMut(Event)) -> bool {
+    /// Reads once; false if the connection is broken. Where all places to wait are `full`, what may last is refused.
+    fn receive(&mut self, id: ClientId, full: bool, tell: &mut impl FnMut(Event)) -> bool {
         if self.silent {
             // Nothing is read any more, so this is a hang-up.
             return false;
@@ -535,14 +564,14 @@ impl Client {
                 self.silent = true;
                 // A last line without its end counts: `printf` forgets it easily.
                 if let Some(rest) = self.input.take_rest() {
-                    self.line(id, &rest, tell);
+                    self.line(id, &rest, full, tell);
                 }
             }
             Ok(count) => {
                 self.input.push(&piece[..count]);
                 while let Some(line) = self.take_line() {
                     match line {
-                        Some(line) => self.line(id, &line, tell),
+                        Some(line) => self.line(id, &line, full, tell),
                         None => {
                             self.output.extend(self.codec.too_long());
                             (self.closing, self.silent) = (true, true);
@@ -563,10 +592,15 @@ impl Client {
         })
     }
 
-    fn line(&mut self, id: ClientId, line: &[u8], tell: &mut impl FnMut(Event)) {
+    fn line(&mut self, id: ClientId, line: &[u8], full: bool, tell: &mut impl FnMut(Event)) {
         match self.codec.decode(line) {
+            Decoded::Request { request, verb } if full && may_last(&verb) => {
+                let why = format!("{CLIENTS_MAX} connections wait for answers: no room for another");
+                self.codec.encode(request, &Reply::Failed(Code::Refused, why), true, &mut self.output);
+            }
             Decoded::Request { request, verb } => {
-                let process_group = reap::process_group_of(self.peer.pid).unwrap_or(0);
+                // Whose it is was found when it connected: a group may be joined later.
+                let process_group = if let Owner::Worker(leader) = self.owner { leader } else { 0 };
                 let origin = Origin { pid: self.peer.pid, process_group, trusted: self.trusted };
                 tell(Event::Request { ticket: Ticket { client: id, request }, origin, verb });
             }
@@ -600,6 +634,25 @@ impl Client {
         }
         alive
     }
+}
+
+/// Whether the answer to it may be long in coming, and it is not needed to look into that or to end it.
+fn may_last(verb: &Verb) -> bool {
+    !matches!(
+        verb,
+        Verb::Status(_)
+            | Verb::Stop(..)
+            | Verb::Version
+            | Verb::Ping
+            | Verb::Ack(_)
+            | Verb::AckIn(..)
+            | Verb::Heartbeat(..)
+            | Verb::LogLevel(_)
+            | Verb::Reopen
+            | Verb::Signal(..)
+            | Verb::Account(..)
+            | Verb::Foreign(Foreign::Inspect | Foreign::StopWith(_))
+    )
 }
 
 /// Nothing is wrong with the connection: it has only nothing to give or to take now.

@@ -147,13 +147,10 @@ impl Hearing {
         };
         for _ in 0..NOTIFICATIONS_MAX {
             let Some(socket) = &self.notify else { return };
-            let received = match &self.store {
-                Some(_) => socket.receive_from(ours),
-                None => socket.receive(),
-            };
-            match received {
+            match socket.receive() {
                 Ok(Some(message)) if ours(message.sender) => self.take(message, speaker, kept, journal, tell),
                 Ok(Some(message)) => {
+                    kept.discard(message.descriptors);
                     if !std::mem::replace(&mut self.strangers_told, true) {
                         let (pid, uid) = (speaker.pid, message.sender.uid);
                         let sentence = format!("ignored a notification for pid {pid} from uid {uid}");
@@ -164,10 +161,16 @@ impl Hearing {
                 Err(error) => {
                     let (pid, why) = (speaker.pid, reason(error));
                     journal.complain(&format!("cannot read the notifications of pid {pid}: {why}"));
-                    self.notify = None;
-                    return;
+                    return self.silence(kept);
                 }
             }
+        }
+    }
+
+    /// Hears no notification any more.
+    pub(super) fn silence(&mut self, kept: &mut Kept) {
+        if let Some(socket) = self.notify.take() {
+            kept.discard(socket.close());
         }
     }
 
@@ -181,12 +184,13 @@ impl Hearing {
         tell: &mut impl FnMut(Event),
     ) {
         let told = notified::read(&message.text);
+        let mut given = message.descriptors;
         if let Some((place, limit)) = self.store {
             if let Some(name) = &told.remove {
                 kept.remove(place, name);
             }
             if let Some(Storing { name, watched }) = told.store {
-                let refused = kept.store(place, &name, watched, message.descriptors, limit);
+                let refused = kept.store(place, &name, watched, std::mem::take(&mut given), limit);
                 if refused > 0 && !std::mem::replace(&mut self.full_told, true) {
                     let sentence =
                         format!("pid {pid} gives more than {limit} descriptors to keep; closed {refused}");
@@ -194,6 +198,7 @@ impl Hearing {
                 }
             }
         }
+        kept.discard(given);
         for word in told.words {
             tell(Event::Said { child, word });
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::supervisor::event::GroupId;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Inherited, Keeper};
-use crate::sys::same;
+use crate::sys::{disposal, same};
 
 /// Whose they are: a slot of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     entries: Vec<Entry>,
+    /// What is not wanted, and to be closed where it holds nobody up.
+    discarded: Vec<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -58,26 +60,44 @@ impl Kept {
         for descriptor in given {
             let mut own = self.entries.iter().filter(|entry| entry.place == place);
             if own.any(|entry| same::same_file(entry.descriptor.as_fd(), descriptor.as_fd())) {
+                self.discarded.push(descriptor);
                 continue;
             }
             if self.count(place) < limit {
                 self.entries.push(Entry { place, name: name.to_owned(), watched, descriptor });
             } else {
+                self.discarded.push(descriptor);
                 refused += 1;
             }
         }
         refused
     }
 
+    fn keep_only(&mut self, mut wanted: impl FnMut(&Entry) -> bool) {
+        let gone = self.entries.extract_if(.., |entry| !wanted(entry));
+        self.discarded.extend(gone.map(|entry| entry.descriptor));
+    }
+
+    /// Takes what somebody has sent and nobody wants. Pipes are closed at once: who waits for that, as BARRIER=1 does, is
+    /// not to wait for more.
+    pub(super) fn discard(&mut self, descriptors: Vec<OwnedFd>) {
+        self.discarded.extend(disposal::close_pipes(descriptors));
+    }
+
+    /// What is to be closed.
+    pub(super) fn discarded(&mut self) -> &mut Vec<OwnedFd> {
+        &mut self.discarded
+    }
+
     /// Closes those of this name.
     pub(super) fn remove(&mut self, place: Place, name: &str) {
-        self.entries.retain(|entry| entry.place != place || entry.name != name);
+        self.keep_only(|entry| entry.place != place || entry.name != name);
     }
 
     /// Closes what is more than `limit`, the last first.
     pub(super) fn limit(&mut self, place: Place, limit: u32) {
         let mut left = limit;
-        self.entries.retain(|entry| {
+        self.keep_only(|entry| {
             if entry.place != place {
                 return true;
             }
@@ -89,7 +109,7 @@ impl Kept {
 
     /// Closes those of places that are not wanted any more.
     pub(super) fn settle(&mut self, wanted: impl Fn(Place) -> bool) {
-        self.entries.retain(|entry| wanted(entry.place));
+        self.keep_only(|entry| wanted(entry.place));
     }
 
     /// How many a slot has.
@@ -132,7 +152,7 @@ impl Kept {
     /// Closes those that have hung up; `at` is what [`Kept::watch`] has returned, and nothing was stored or removed since.
     pub(super) fn drop_hung_up(&mut self, at: &[Option<usize>], poll: &PollSet) {
         let mut places = at.iter();
-        self.entries.retain(|_| !matches!(places.next(), Some(Some(at)) if poll.hung_up(*at)));
+        self.keep_only(|_| !matches!(places.next(), Some(Some(at)) if poll.hung_up(*at)));
     }
 
     pub(super) fn hand_over(&self, keeper: &mut Keeper) -> Vec<KeptState> {
@@ -149,7 +169,8 @@ impl Kept {
         let mut entry = |KeptState { place, name, watched, descriptor }| {
             Ok(Entry { place, name, watched, descriptor: inherited.claim(descriptor)? })
         };
-        Ok(Kept { entries: states.into_iter().map(&mut entry).collect::<io::Result<_>>()? })
+        let entries = states.into_iter().map(&mut entry).collect::<io::Result<_>>()?;
+        Ok(Kept { entries, discarded: Vec::new() })
     }
 }
 

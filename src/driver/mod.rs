@@ -421,7 +421,7 @@ impl Driver {
     fn wait(&mut self, more: bool) -> std::io::Result<()> {
         self.poll.clear();
         let signals_at = self.poll.add(self.signals.fd(), Interest::READ);
-        let workers_at = self.workers.watch(&mut self.poll);
+        let workers_at = self.workers.watch(&mut self.poll, &mut self.journal);
         let probes_at = self.probes.watch(&mut self.poll);
         let clients_at = self.opened.clients.watch(&mut self.poll, clock::now_ms());
         let log_at = self.journal.waits_for().map(|log| self.poll.add(log, Interest::WRITE));
@@ -440,6 +440,7 @@ impl Driver {
             clients_at.reopen,
             self.workers.outputs.deadline(),
             self.workers.next_look(),
+            self.workers.next_disposal(clock::now_ms()),
             self.workers.trees.deadline(),
             self.service.deadline(),
             more.then_some(0),
@@ -489,7 +490,7 @@ impl Driver {
             &self.poll,
             &clients_at,
             now.0,
-            |pid| workers.is_worker(pid),
+            |pid| workers.uid_of(pid),
             |event| core.handle(now, event),
         );
         if core.core.next_deadline().is_some_and(|deadline| deadline <= now) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::duration;
 use crate::supervisor::event::Word;
 use crate::supervisor::note::errno_text;
 
@@ -90,7 +91,7 @@ fn is_name(name: &str) -> bool {
 
 fn micros(usec: u64) -> Duration {
     // In whole milliseconds, and at least one, as the machine counts in them.
-    Duration::from_millis(usec.div_ceil(1000).max(1))
+    Duration::from_millis(usec.div_ceil(1000).max(1)).min(duration::MAX)
 }
 
 /// One line without what would move a cursor.
@@ -117,6 +118,8 @@ mod tests {
             ("WATCHDOG_USEC=1500000", vec![Word::AliveEvery(ms(1500))]),
             ("WATCHDOG_USEC=1", vec![Word::AliveEvery(ms(1))]),
             ("EXTEND_TIMEOUT_USEC=2000", vec![Word::Extend(ms(2))]),
+            ("EXTEND_TIMEOUT_USEC=18446744073709551615", vec![Word::Extend(duration::MAX)]),
+            ("WATCHDOG_USEC=18446744073709551616\nEXTEND_TIMEOUT_USEC=1e30\nWATCHDOG_USEC=-0.5", vec![]),
             ("WATCHDOG_USEC=0\nWATCHDOG_USEC=-1\nWATCHDOG_USEC=x", vec![]),
             ("X_OWN=1\nnonsense\n=\n\nERRNO=x\nERRNO=0", vec![]),
         ] {

@@ -58,7 +58,8 @@ impl Resumption {
         drop(self.bytes);
         let pids = document.workers.pids();
         let mut driver = Driver::resume(document, reader).map_err(|error| {
-            for pid in pids {
+            // Whoever else has such a number was never started by us.
+            for pid in pids.into_iter().filter(|&pid| reap::is_child(pid)) {
                 // Nobody is left to look after them, and there is nobody to tell.
                 let _ = reap::kill(pid, Signal::TERM);
             }

@@ -80,11 +80,18 @@ impl Trees {
     }
 
     pub(super) fn take_over(state: TreesState) -> Trees {
+        let trees = Trees::new();
+        // What is left of a tree has come to us, as far as orphans do. Others that have such a number by now are not ours.
+        let ours = |root: &Root| {
+            let members = root.members().filter(|_| trees.adopts);
+            members.is_none_or(|members| members.into_iter().any(reap::is_child))
+        };
         let remnants: Vec<Remnant> =
-            state.roots.into_iter().map(|root| Remnant { root, members: Vec::new() }).collect();
+            state.roots.into_iter().filter(ours).map(|root| Remnant { root, members: Vec::new() }).collect();
+        let orphans = state.orphans.into_iter().filter(|&pid| reap::is_child(pid)).collect();
         // Their descriptors are opened at the first look, which is due.
         let look_at = (!remnants.is_empty()).then_some(0);
-        Trees { remnants, orphans: state.orphans, look_at, ..Trees::new() }
+        Trees { remnants, orphans, look_at, ..trees }
     }
 
     /// Takes a tree in whose root was just reaped, if anybody lives of it; returns who, by pid and name.

@@ -20,12 +20,22 @@ use crate::reading::Reading;
 use crate::signame::Signal;
 use crate::supervisor::event::{ChildId, Event, Mono, Remains, Word};
 use crate::supervisor::note::Ending;
+use crate::sys::disposal;
 use crate::sys::offload::{self, Offloaded};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Image, Inherited, Keeper};
 use crate::sys::signals::Saved;
 use crate::sys::spawn::{self, Limit, Resource, Status};
 use crate::sys::{cgroup, family, reap, reason, start};
+
+/// Most processes at a time that close what others have sent us.
+const DISPOSALS_MAX: usize = 32;
+
+/// So many descriptors are closed before more are taken.
+const DISCARDED_MAX: usize = 253;
+
+/// Milliseconds until such a process is asked for again where there was none to be had.
+const DISPOSAL_PAUSE_MS: u64 = 200;
 
 /// What the driver holds of a worker.
 pub(super) struct Process {
@@ -59,6 +69,10 @@ pub(super) struct Workers {
     checks: Vec<Check>,
     /// Plans that are being read, by the number of the reading.
     readings: Vec<(u64, Offloaded)>,
+    /// Who closes what others have sent us.
+    disposals: Vec<i32>,
+    /// That there is nobody to do it was told.
+    disposal_told: bool,
     /// The limit of open files that workers get.
     nofile: Limit,
     /// The oom_score_adj of workers for which none was asked, if it is not that of the manager.
@@ -139,6 +153,8 @@ impl Workers {
             spares: false,
             checks: Vec::new(),
             readings: Vec::new(),
+            disposals: Vec::new(),
+            disposal_told: false,
             nofile,
             oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
@@ -205,6 +221,8 @@ impl Workers {
             spares: false,
             checks: Vec::new(),
             readings: Vec::new(),
+            disposals: Vec::new(),
+            disposal_told: false,
             nofile: Limit::narrowed(Resource::RLIMIT_NOFILE, soft, hard),
             oom_score_adj: unprotected(start::oom_score_adj()),
             saved,
@@ -254,7 +272,10 @@ impl Workers {
     pub(super) fn give_up_lost(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
         let lost: Vec<i32> = self.by_pid.keys().copied().filter(|&pid| !reap::is_child(pid)).collect();
         for pid in lost {
-            if let Some(process) = self.by_pid.remove(&pid) {
+            if let Some(mut process) = self.by_pid.remove(&pid) {
+                if let Some(hearing) = &mut process.hearing {
+                    hearing.silence(&mut self.kept);
+                }
                 self.bury(pid, &process, (Exit::Unknown, Remains::default()), false, journal, &mut tell);
             }
         }
@@ -342,22 +363,52 @@ impl Workers {
         }
     }
 
-    pub(super) fn is_worker(&self, pid: i32) -> bool {
-        self.by_pid.contains_key(&pid)
+    /// The user of a worker, if it is one.
+    pub(super) fn uid_of(&self, pid: i32) -> Option<u32> {
+        self.by_pid.get(&pid).map(|process| process.uid)
     }
 
     /// Puts what is listened to into the poll set.
-    pub(super) fn watch(&mut self, poll: &mut PollSet) -> Listened {
+    pub(super) fn watch(&mut self, poll: &mut PollSet, journal: &mut Journal) -> Listened {
         self.trees.watch(poll);
+        self.dispose(journal);
+        // What waits to be closed waits for one of them to end, and nobody sends us more meanwhile.
+        let listens = self.disposals.len() < DISPOSALS_MAX && self.kept.discarded().is_empty();
         let mut workers = Vec::new();
         for (&pid, process) in &self.by_pid {
             let status = process.status.as_ref().map(|status| poll.add(status.as_fd(), Interest::READ));
-            let hearing = process.hearing.as_ref().and_then(|hearing| hearing.watch(poll));
+            let hearing = process.hearing.as_ref().filter(|_| listens);
+            let hearing = hearing.and_then(|hearing| hearing.watch(poll));
             if status.is_some() || hearing.is_some() {
                 workers.push((pid, status, hearing.unwrap_or_default()));
             }
         }
         Listened { workers, kept: self.kept.watch(poll) }
+    }
+
+    /// Has what nobody wants closed by somebody who may wait for it.
+    fn dispose(&mut self, journal: &mut Journal) {
+        if self.kept.discarded().is_empty() || self.disposals.len() >= DISPOSALS_MAX {
+            return;
+        }
+        match disposal::dispose(self.kept.discarded()) {
+            Ok(pid) => {
+                self.disposals.push(pid);
+                self.disposal_told = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.disposal_told, true) {
+                    let why = reason(error);
+                    journal.complain(&format!("cannot close what workers have sent, and try again: {why}"));
+                }
+            }
+        }
+    }
+
+    /// When to try again to have it closed, in milliseconds of [`clock::now_ms`].
+    pub(super) fn next_disposal(&mut self, now: u64) -> Option<u64> {
+        let waits = self.disposals.len() < DISPOSALS_MAX && !self.kept.discarded().is_empty();
+        waits.then_some(now + DISPOSAL_PAUSE_MS)
     }
 
     /// Reads status pipes and notifications that have something to say.
@@ -377,6 +428,10 @@ impl Workers {
             let speaker = Speaker { child: process.child, pid, uid: process.uid, manager: self.manager };
             if let Some(ears) = &mut process.hearing {
                 ears.hear(hearing, poll, speaker, &mut self.kept, journal, &mut tell);
+            }
+            // Before the next one can send as many.
+            if self.kept.discarded().len() >= DISCARDED_MAX {
+                self.dispose(journal);
             }
         }
     }
@@ -441,11 +496,12 @@ impl Workers {
         if self.spares {
             return Vec::new();
         }
-        let Workers { by_pid, checks, readings, trees, .. } = self;
+        let Workers { by_pid, checks, readings, disposals, trees, .. } = self;
         let known = |pid: i32| {
             by_pid.contains_key(&pid)
                 || checks.iter().any(|check| check.pid() == pid)
                 || readings.iter().any(|(_, reading)| reading.pid == pid)
+                || disposals.contains(&pid)
         };
         let in_tree = |leader: i32| by_pid.get(&leader).is_some_and(|process| process.leads_group);
         let found = trees.look_for_orphans(known, in_tree, &mut tell);
@@ -489,7 +545,8 @@ impl Workers {
     fn has_strange_children(&self) -> bool {
         // Where the kernel does not list them, all processes are looked at.
         family::own_children().map_or(true, |children| {
-            children.iter().any(|&pid| !self.by_pid.contains_key(&pid) && self.trees.is_news(pid))
+            let own = |pid: &i32| self.by_pid.contains_key(pid) || self.disposals.contains(pid);
+            children.iter().any(|pid| !own(pid) && self.trees.is_news(*pid))
         })
     }
 
@@ -536,8 +593,15 @@ impl Workers {
                 tell(Event::PlanRead { reload, outcome: was_read(reading, exit) });
                 continue;
             }
+            if let Some(at) = self.disposals.iter().position(|&closer| closer == pid) {
+                self.disposals.swap_remove(at);
+                continue;
+            }
             match self.by_pid.remove(&pid) {
-                Some(process) => {
+                Some(mut process) => {
+                    if let Some(hearing) = &mut process.hearing {
+                        hearing.silence(&mut self.kept);
+                    }
                     if exit == Exit::Signal(Signal::KILL) {
                         oom_kills = Some(oom_kills.unwrap_or_else(|| self.new_oom_kills()));
                     }

@@ -31,7 +31,7 @@ use super::creds::{self, Peer, peer};
 use super::lock::{Lock, LockedFile, Refusal};
 use super::reexec::{Inherited, Keeper};
 use super::unix::{self, Access, BoundPath, Occupant};
-use super::{fault, reason};
+use super::{fault, reason, sockopt};
 use crate::error::{Code, Error, Result};
 use crate::plan::ControlSpec;
 
@@ -118,6 +118,7 @@ impl Control {
             }
             Endpoint::Abstract(_) => (listen_abstract(&endpoint, name)?, None, None),
         };
+        sockopt::refuse_descriptors(fd.as_fd());
         Ok(Control { fd, endpoint, in_runtime_directory, worker_uid: None, path, lock })
     }
 
@@ -133,6 +134,7 @@ impl Control {
             }
             Endpoint::Abstract(_) => (listen_abstract(&endpoint, group)?, None),
         };
+        sockopt::refuse_descriptors(fd.as_fd());
         Ok(Control {
             fd,
             endpoint,
@@ -168,6 +170,7 @@ impl Control {
         let ControlState { descriptor, endpoint, in_runtime_directory, worker_uid, path, lock } = state;
         let lock = lock.map(|lock| Lock::take_over(lock, inherited)).transpose()?;
         let fd = inherited.claim(descriptor)?;
+        sockopt::refuse_descriptors(fd.as_fd());
         Ok(Control { fd, endpoint, in_runtime_directory, worker_uid, path, lock })
     }
 
@@ -502,6 +505,20 @@ mod tests {
         assert!(long.message.ends_with("the system takes 107"), "{long}");
         let nobody = connect(&Endpoint::Path(directory.join("none.sock"))).unwrap_err();
         assert_eq!(nobody.code, Code::NotRunning);
+    }
+
+    #[test]
+    fn nobody_can_send_a_descriptor_even_before_it_is_let_in() {
+        let control = Control::open(&abstract_spec("rights"), "web").unwrap();
+        if !sockopt::refuse_descriptors(control.as_fd()) {
+            eprintln!("skipped: this kernel has no SO_PASSRIGHTS");
+            return;
+        }
+        let client = connect(control.endpoint()).unwrap();
+        let send = || crate::sys::service::send(&client.try_clone().unwrap().into(), b"x", &[client.as_fd()]);
+        assert_eq!(send().unwrap_err().raw_os_error(), Some(libc::EPERM));
+        let _accepted = control.accept().unwrap().unwrap();
+        assert_eq!(send().unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod connect;
 pub mod control;
 pub mod creds;
+pub mod disposal;
 pub mod endpoint;
 pub mod executable;
 pub mod family;

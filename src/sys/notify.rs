@@ -9,9 +9,9 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::c_int;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
+    AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, shutdown, socket,
+    sockopt,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,17 +21,20 @@ use super::{cvt, fault};
 /// Longest message that is read, in bytes: what systemd takes.
 const MESSAGE_MAX: usize = 4096;
 
+/// Most messages that are looked through when nobody listens any more; net.unix.max_dgram_qlen is far below.
+const UNREAD_MAX: usize = 10_000;
+
 /// Most descriptors of one message: SCM_MAX_FD of the kernel.
 const DESCRIPTORS_MAX: usize = 253;
 
-/// Room in the control buffer, in bytes: for the credentials and not a byte more. For descriptors sent along
-/// (FDSTORE=1, BARRIER=1) the kernel then finds no room, and closes them instead of giving them to us.
+/// Room in the control buffer, in bytes: for the credentials,
 const CREDENTIALS_SIZE: usize = {
     // SAFETY: CMSG_SPACE is arithmetic on its argument.
     unsafe { libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32) as usize }
 };
 
-/// Room for both.
+/// and for all descriptors that can be sent along (FDSTORE=1, BARRIER=1). For those that it finds no room for the kernel
+/// would wait in our place until they are closed, and anybody may send some.
 const CONTROL_SIZE: usize = CREDENTIALS_SIZE + {
     // SAFETY: as above.
     unsafe { libc::CMSG_SPACE((DESCRIPTORS_MAX * mem::size_of::<RawFd>()) as u32) as usize }
@@ -76,7 +79,7 @@ pub struct Message {
     pub text: Vec<u8>,
     /// It was longer than 4096 bytes and has been dropped.
     pub too_long: bool,
-    /// Descriptors that came along and were wanted, close-on-exec.
+    /// Descriptors that came along, close-on-exec. To close one may take as long as its sender likes, [`super::disposal`].
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -110,22 +113,18 @@ impl NotifySocket {
         &self.name
     }
 
-    /// The next message, or `None` if none is waiting. Descriptors sent along are not received.
+    /// Hears nothing more, and returns the descriptors of messages that nobody has read.
+    pub fn close(self) -> Vec<OwnedFd> {
+        // Whoever sends now has nobody to send to, so that what is read here is all there is.
+        let shut = shutdown(self.fd.as_raw_fd(), Shutdown::Read);
+        let unread = shut.map_or(0, |()| UNREAD_MAX);
+        let messages = (0..unread).map_while(|_| self.receive().ok().flatten());
+        messages.flat_map(|message| message.descriptors).collect()
+    }
+
+    /// The next message, or `None` if none is waiting.
     pub fn receive(&self) -> io::Result<Option<Message>> {
-        self.take(MESSAGE_MAX, CREDENTIALS_SIZE, 0)
-    }
-
-    /// The same with descriptors sent along, if they are `wanted` from this sender. It is looked at first: to close what
-    /// somebody else has thought of may take long.
-    pub fn receive_from(&self, wanted: impl Fn(Sender) -> bool) -> io::Result<Option<Message>> {
-        let Some(next) = self.take(0, CREDENTIALS_SIZE, libc::MSG_PEEK)? else { return Ok(None) };
-        let room = if wanted(next.sender) { CONTROL_SIZE } else { CREDENTIALS_SIZE };
-        self.take(MESSAGE_MAX, room, 0)
-    }
-
-    /// As much of the next message as there is room for, in bytes.
-    fn take(&self, text_room: usize, control_room: usize, flags: c_int) -> io::Result<Option<Message>> {
-        let mut text = vec![0u8; text_room];
+        let mut text = vec![0u8; MESSAGE_MAX];
         let mut control = ControlBuffer { bytes: [0; CONTROL_SIZE] };
         let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
         // SAFETY: msghdr is a plain C structure for which all zeros is a value.
@@ -133,10 +132,10 @@ impl NotifySocket {
         header.msg_iov = &raw mut part;
         header.msg_iovlen = 1;
         header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = control_room.min(CONTROL_SIZE) as _;
+        header.msg_controllen = CONTROL_SIZE as _;
         let length = loop {
             fault::hit("recvmsg")?;
-            let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | flags;
+            let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
             // SAFETY: the header points to buffers of the lengths it tells, which outlive the call.
             match cvt(unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, flags) }) {
                 Ok(length) => break length as usize,
@@ -236,16 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_sent_along_are_closed_unless_they_are_wanted() {
+    fn descriptors_of_messages_that_nobody_has_read_are_found_at_the_end() {
         let socket = NotifySocket::open().unwrap();
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        send(&socket, b"FDSTORE=1", &[writer.as_raw_fd(); 8]);
-        drop(writer);
-        let message = socket.receive().unwrap().unwrap();
-        assert_eq!((message.text.as_slice(), message.too_long), (&b"FDSTORE=1"[..], false));
-        assert_eq!(message.sender, ourselves());
-        // The end of the pipe comes only if nobody has its other side open.
-        assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+        let (_reader, writer) = std::io::pipe().unwrap();
+        send(&socket, b"X=1", &[writer.as_raw_fd()]);
+        send(&socket, b"X=2", &[]);
+        send(&socket, b"X=3", &[writer.as_raw_fd(); 2]);
+        assert_eq!(socket.close().len(), 3);
     }
 
     #[test]
@@ -260,22 +256,18 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_that_are_wanted_come_with_their_sender() {
+    fn descriptors_come_with_their_sender_and_none_is_left_to_the_kernel() {
         let socket = NotifySocket::open().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
-        for _ in 0..2 {
-            send(&socket, b"FDSTORE=1", &[writer.as_raw_fd(); DESCRIPTORS_MAX]);
-        }
+        send(&socket, b"FDSTORE=1", &[writer.as_raw_fd(); DESCRIPTORS_MAX]);
         drop(writer);
-        let message = socket.receive_from(|sender| sender == ourselves()).unwrap().unwrap();
+        let message = socket.receive().unwrap().unwrap();
         assert_eq!((message.sender, message.text.as_slice()), (ourselves(), &b"FDSTORE=1"[..]));
         assert_eq!(message.descriptors.len(), DESCRIPTORS_MAX);
         let flags = nix::fcntl::fcntl(&message.descriptors[0], nix::fcntl::FcntlArg::F_GETFD).unwrap();
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
-        let strange = socket.receive_from(|sender| sender != ourselves()).unwrap().unwrap();
-        assert!(strange.descriptors.is_empty());
         drop(message);
         assert_eq!(io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "all are closed");
-        assert!(socket.receive_from(|_| true).unwrap().is_none());
+        assert!(socket.receive().unwrap().is_none());
     }
 }

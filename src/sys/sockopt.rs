@@ -2,7 +2,7 @@
 //! inherit them.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::SetSockOpt;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -98,7 +98,7 @@ fn set<O: SetSockOpt>(fd: &OwnedFd, option: O, value: &O::Val) -> io::Result<()>
 }
 
 /// An option that nix does not know.
-fn number(fd: &OwnedFd, level: i32, name: i32, value: u32) -> io::Result<()> {
+fn number(fd: &impl AsFd, level: i32, name: i32, value: u32) -> io::Result<()> {
     fault::hit("setsockopt")?;
     let value = i32::try_from(value).unwrap_or(i32::MAX);
     let length = size_of::<i32>() as libc::socklen_t;
@@ -118,6 +118,15 @@ fn named(option: &'static str) -> impl Fn(io::Error) -> io::Error {
         };
         io::Error::other(format!("option {option}: {}{takes}", reason(error)))
     }
+}
+
+/// Whether descriptors may be sent to a Unix socket, unix(7): Linux 6.16 and newer.
+const SO_PASSRIGHTS: i32 = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) { 0x5c } else { 83 };
+
+/// Has the kernel refuse descriptors that are sent to this Unix socket and to those accepted from it: whoever reads a message
+/// without them would otherwise wait until they are closed. True if it does; an older kernel does not know of it.
+pub fn refuse_descriptors(fd: BorrowedFd<'_>) -> bool {
+    number(&fd, libc::SOL_SOCKET, SO_PASSRIGHTS, 0).is_ok()
 }
 
 #[cfg(test)]

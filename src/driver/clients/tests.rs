@@ -25,7 +25,7 @@ fn pass(clients: &mut Clients, now: u64) -> Vec<Ticket> {
             tickets.push(ticket);
         }
     };
-    clients.serve(&poll, &watched, now, |_| false, tell);
+    clients.serve(&poll, &watched, now, |_| None, tell);
     tickets
 }
 

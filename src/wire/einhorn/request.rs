@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Einhorn;
 use super::manner;
-use crate::duration;
+use crate::duration::{self, Unfit};
 use crate::plan::{Level, Readiness};
 use crate::signame::Signal;
 use crate::supervisor::foreign::{Changes, Foreign};
@@ -147,11 +147,19 @@ fn die(args: &[Yaml]) -> Result<Order, String> {
     Ok(Order::Ask(Asked::Die, Verb::Foreign(Foreign::StopWith(signal.unwrap_or(Signal::USR2)))))
 }
 
+fn invalid(count: &str) -> String {
+    format!("Invalid count: '{count}'. Must be an integer in [1,1000).")
+}
+
 fn set_workers(arg: Option<&Yaml>) -> Result<Order, String> {
     let text = match arg {
         None => "",
         Some(Yaml::Scalar { text, plain: true }) if Yaml::plain(text).as_integer().is_some() => {
             return Err(format!("Argument is a Integer, not a string: {text}"));
+        }
+        // What is too large for an integer is a number still, and so is one with a fraction: its first digits are not meant.
+        Some(Yaml::Scalar { text, .. }) if text.parse::<i64>().is_err() && text.parse::<f64>().is_ok() => {
+            return Err(invalid(text));
         }
         Some(Yaml::Scalar { text, .. }) => text.as_str(),
         Some(Yaml::List(_)) => return Err("Argument is a Array, not a string".to_owned()),
@@ -162,7 +170,7 @@ fn set_workers(arg: Option<&Yaml>) -> Result<Order, String> {
             let count = u32::try_from(count).unwrap_or(1);
             Ok(Order::Ask(Asked::SetWorkers, Verb::Scale(None, Scale::To(count), Wait::No)))
         }
-        _ => Err(format!("Invalid count: '{text}'. Must be an integer in [1,1000).")),
+        _ => Err(invalid(text)),
     }
 }
 
@@ -220,9 +228,11 @@ fn change(changes: &mut Changes, within: &str, key: &Yaml, value: &Yaml) -> Resu
             changes.workers = Some(count(1).ok_or_else(|| wrong("a number from 1 to 1000"))?);
         }
         ("config.seconds", _) => {
-            let span =
-                seconds(value).filter(|span| !span.is_zero()).ok_or_else(|| wrong("seconds above 0"))?;
-            (changes.spacing, changes.backoff) = (Some(span), Some(span.mul_f64(1.5)));
+            let span = seconds(&name, value, || wrong("seconds above 0"))?;
+            if span.is_zero() {
+                return Err(wrong("seconds above 0"));
+            }
+            (changes.spacing, changes.backoff) = (Some(span), Some(span * 3 / 2));
         }
         ("config.max_unacked", _) => {
             changes.max_unacked = Some(count(1).ok_or_else(|| wrong("a number from 1 to 1000"))?);
@@ -232,17 +242,16 @@ fn change(changes: &mut Changes, within: &str, key: &Yaml, value: &Yaml) -> Resu
         }
         ("signal_timeout", never) if never.is_nothing() => changes.stop_timeout = Some(None),
         ("signal_timeout", _) => {
-            changes.stop_timeout = Some(Some(seconds(value).ok_or_else(|| wrong("seconds, or nothing"))?));
+            changes.stop_timeout = Some(Some(seconds(&name, value, || wrong("seconds, or nothing"))?));
         }
         ("ack_mode", mode @ Yaml::Map(_)) => {
             let kind = mode.get("type").and_then(Yaml::as_text).unwrap_or_default();
             changes.ready = Some(match kind.trim_start_matches(':') {
                 "manual" => Readiness::Manual,
                 "timer" => {
-                    let span = mode.get("timeout").map_or(Some(Duration::from_secs(1)), seconds);
-                    Readiness::Timer(
-                        span.ok_or_else(|| wrong("a timer with a timeout in seconds, or manual"))?,
-                    )
+                    let wrong = || wrong("a timer with a timeout in seconds, or manual");
+                    let given = mode.get("timeout").map(|span| seconds("ack_mode.timeout", span, wrong));
+                    Readiness::Timer(given.transpose()?.unwrap_or(Duration::from_secs(1)))
                 }
                 _ => return Err(wrong("a timer with a timeout in seconds, or manual")),
             });
@@ -265,8 +274,11 @@ fn change(changes: &mut Changes, within: &str, key: &Yaml, value: &Yaml) -> Resu
     Ok(())
 }
 
-/// A number of seconds, perhaps with a fraction.
-fn seconds(value: &Yaml) -> Option<Duration> {
-    let Yaml::Scalar { text, plain: true } = value else { return None };
-    duration::from_seconds(text.parse().ok()?)
+/// A number of seconds, perhaps with a fraction; `wrong` is said of what is none.
+fn seconds(name: &str, value: &Yaml, wrong: impl Fn() -> String) -> Result<Duration, String> {
+    let Yaml::Scalar { text, plain: true } = value else { return Err(wrong()) };
+    duration::seconds(text).map_err(|unfit| match unfit {
+        Unfit::NoSeconds => wrong(),
+        Unfit::TooLong => format!("Not merged: {}", duration::too_long(name, text)),
+    })
 }
