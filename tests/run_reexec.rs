@@ -8,6 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -627,6 +628,59 @@ fn a_state_that_is_not_ours_is_no_state() {
     assert!(!process::environment(worker).contains_key("REMUDA_STATE_FD"));
     let asked = process::run(Command::new(REMUDA).arg("--can-resume"));
     assert_eq!(asked.code, Some(4), "{asked:?}");
+}
+
+#[test]
+fn pids_in_a_state_that_are_no_children_are_left_alone() {
+    let setup = setup("pause");
+    let mut victim =
+        process::Process::spawn(Command::new("sleep").arg("1000").env(support::MARK, setup.path("")));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/state/format-1.json");
+    let golden = fs::read_to_string(golden).unwrap();
+    let pid = victim.pid().to_string();
+    // With the descriptors that it names, which are none here, and without any.
+    let state: Value = serde_json::from_str(&golden).unwrap();
+    let mut without = state.clone();
+    without["descriptors"] = json!([]);
+    for mut state in [state, without] {
+        for process in state["workers"]["processes"].as_array_mut().unwrap() {
+            process["pid"] = json!(victim.pid());
+        }
+        state["pid"] = json!(4_444_444);
+        let text = state.to_string();
+        let mut command = setup.command();
+        command.env("REMUDA_STATE_FD", "700");
+        // SAFETY: it allocates, which no other thread of this process keeps it from: the C library sees to that in a child.
+        unsafe {
+            command.pre_exec(move || {
+                let text = text.replace("4444444", &std::process::id().to_string());
+                sealed_at(700, text.as_bytes())
+            });
+        }
+        let output = process::run(&mut command);
+        assert_ne!(output.code, Some(0), "{output:?}");
+        assert!(output.stderr.contains("cannot go on after the re-execution"), "{output:?}");
+        assert!(lives(victim.pid()), "pid {pid} was signalled: {output:?}");
+    }
+    victim.end();
+}
+
+/// A sealed file in memory that is inherited under this number.
+fn sealed_at(number: i32, bytes: &[u8]) -> std::io::Result<()> {
+    use nix::libc;
+    // SAFETY: the name ends with a NUL byte, the bytes are as many as told, and the rest are numbers.
+    unsafe {
+        let memory = libc::memfd_create(c"state".as_ptr(), libc::MFD_ALLOW_SEALING);
+        let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+        let written = libc::write(memory, bytes.as_ptr().cast(), bytes.len());
+        if usize::try_from(written) == Ok(bytes.len())
+            && libc::fcntl(memory, libc::F_ADD_SEALS, seals) == 0
+            && libc::dup2(memory, number) == number
+        {
+            return Ok(());
+        }
+    }
+    Err(std::io::Error::last_os_error())
 }
 
 #[test]

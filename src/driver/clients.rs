@@ -425,15 +425,7 @@ impl Clients {
             };
             let group = self.doors[door].own_group();
             let trusted = trusted || (group.is_some() && is_trusted(peer.uid));
-            // A process group can be joined by others of the session: they speak for a worker of their own user only.
-            let theirs =
-                |&pid: &i32| uid_of_worker(pid).is_some_and(|uid| uid == peer.uid || is_trusted(peer.uid));
-            let leader = || reap::process_group_of(peer.pid).filter(theirs);
-            let owner = match Some(peer.pid).filter(|&pid| uid_of_worker(pid).is_some()).or_else(leader) {
-                Some(worker) => Owner::Worker(worker),
-                None if trusted => Owner::Person,
-                None => Owner::Stranger,
-            };
+            let owner = owner(peer, reap::process_group_of(peer.pid), trusted, uid_of_worker);
             let mut client = Client {
                 socket,
                 peer,
@@ -633,6 +625,23 @@ impl Client {
             self.output = Vec::new();
         }
         alive
+    }
+}
+
+/// Whose connection it is. A process group can be joined by others of the session: they speak for the worker that leads it
+/// only if they are of its user.
+fn owner(
+    peer: Peer,
+    process_group: Option<i32>,
+    trusted: bool,
+    uid_of_worker: impl Fn(i32) -> Option<u32>,
+) -> Owner {
+    let theirs = |&pid: &i32| uid_of_worker(pid).is_some_and(|uid| uid == peer.uid || is_trusted(peer.uid));
+    let itself = Some(peer.pid).filter(|&pid| uid_of_worker(pid).is_some());
+    match itself.or_else(|| process_group.filter(theirs)) {
+        Some(worker) => Owner::Worker(worker),
+        None if trusted => Owner::Person,
+        None => Owner::Stranger,
     }
 }
 
