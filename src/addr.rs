@@ -360,6 +360,7 @@ mod tests {
         assert_eq!((unix.user.as_deref(), unix.group.as_deref()), (Some("www-data"), Some("33")));
     }
 
+    // pitfall 27
     #[test]
     fn ipv6_takes_ipv4_too_only_where_asked() {
         for (text, v6_only) in [

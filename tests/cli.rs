@@ -319,6 +319,7 @@ fn the_overview_names_every_door_and_each_has_help() {
     }
 }
 
+// pitfall 58
 #[test]
 fn help_and_version_come_before_everything_else() {
     for command in COMMANDS {

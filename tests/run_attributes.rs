@@ -68,6 +68,7 @@ fn the_keys_of_a_file_say_the_same() {
     assert_eq!(told["USER"], "nobody at all");
 }
 
+// pitfall 39
 #[test]
 fn workers_die_with_their_manager_where_asked_to() {
     let manager = asleep("--pdeathsig KILL").start();
@@ -82,6 +83,7 @@ fn workers_die_with_their_manager_where_asked_to() {
     assert!(lives(worker));
 }
 
+// pitfall 54
 #[test]
 fn what_protects_the_manager_does_not_protect_its_workers() {
     // A container's runtime raises the value of all that is in it: that stays.

@@ -50,6 +50,7 @@ fn each_group_is_told_of_and_handled_by_its_name() {
     manager.leaves_nobody();
 }
 
+// pitfall 51
 #[test]
 fn a_group_that_fails_leaves_the_others_alone() {
     let setup = setup("pause");

@@ -44,6 +44,7 @@ fn probe(manager: &Manager, words: &[&str]) -> (Option<i32>, String) {
     (output.code, output.stdout + &output.stderr)
 }
 
+// pitfall 41
 #[test]
 fn as_pid_1_a_stop_is_bounded_by_eight_seconds_if_nobody_says_otherwise() {
     for (options, least, most) in
@@ -74,6 +75,7 @@ fn as_pid_1_it_is_gone_the_moment_the_last_worker_is() {
     assert!(!first.manager.log.all().contains("sending KILL"));
 }
 
+// pitfall 43
 #[test]
 fn as_pid_1_strangers_are_reaped_and_counted_and_nothing_else() {
     let program = ["sh", "-c", "( : & ); exec sleep 1000"];
@@ -86,6 +88,7 @@ fn as_pid_1_strangers_are_reaped_and_counted_and_nothing_else() {
     assert_eq!(first.manager.exit().code(), Some(0));
 }
 
+// pitfall 56
 #[test]
 fn workers_serve_on_for_the_drain_delay_while_the_manager_is_not_ready() {
     let mut manager = setup("serve").options("-b 127.0.0.1:0 --ack none --drain-delay 1h").start();
@@ -179,6 +182,7 @@ fn probes_say_yes_or_no_and_why() {
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""), "{wrong:?}");
 }
 
+// pitfall 42
 #[test]
 fn a_group_may_end_the_manager_with_the_code_of_its_worker() {
     let run = |script: &str, options: &str| setup(script).options("--ack none").options(options).output();
@@ -252,6 +256,7 @@ fn within(root: &Path, chroot: &str, words: &[&str]) -> process::Output {
     process::run(&mut command)
 }
 
+// pitfall 44
 #[test]
 fn where_there_is_nothing_else_it_starts_and_works() {
     if !root() {

@@ -37,6 +37,7 @@ fn unharmed(manager: &Manager, pids: &[i32]) {
     assert_eq!(manager.group()["state"], "up");
 }
 
+// pitfall 49
 #[test]
 fn garbage_is_answered_and_harms_nobody() {
     let manager = two_workers();
@@ -276,6 +277,7 @@ fn requests_may_be_sent_all_at_once() {
     assert_eq!(ids, (0..60).map(Value::from).collect::<Vec<_>>());
 }
 
+// pitfall 49
 #[test]
 fn the_control_socket_is_for_its_owner() {
     let manager = two_workers();

@@ -152,6 +152,7 @@ fn workers_that_die_soon_after_they_were_ready_are_back_at_once() {
     manager.log.line("next attempt in 1.");
 }
 
+// pitfall 46
 #[test]
 fn no_door_starts_a_worker_again_and_again_without_pause() {
     let setup = setup("");

@@ -95,6 +95,7 @@ fn a_worker_that_was_well_is_replaced_at_once() {
     assert!(events.seen("back-off").is_empty());
 }
 
+// pitfall 30
 #[test]
 fn all_workers_that_die_at_once_come_back() {
     let manager = setup("pause").options("-n 12 --ack none").start();
@@ -137,6 +138,7 @@ fn a_program_that_fails_is_tried_again_ever_more_slowly() {
     assert!(shown.contains("failing"), "{shown}");
 }
 
+// pitfall 45
 #[test]
 fn a_group_that_failed_recovers() {
     let manager = setup("pause").options("-n 3 --ack timer:100ms --backoff 300ms").start();
@@ -231,6 +233,7 @@ fn signal_reaches_each_worker_and_only_them() {
     events.until_that("full group", |event| event["ready"] == 3);
 }
 
+// pitfall 16
 #[test]
 fn a_worker_that_ignores_the_graceful_signal_is_killed() {
     let mut manager = setup("ignore:TERM ack serve:linger")
@@ -249,6 +252,7 @@ fn a_worker_that_ignores_the_graceful_signal_is_killed() {
     assert!(!pids.into_iter().any(lives));
 }
 
+// pitfall 35
 #[test]
 fn another_graceful_signal_can_be_chosen() {
     let mut manager = setup("ignore:TERM exit-on:QUIT:0 ack pause")
@@ -262,6 +266,7 @@ fn another_graceful_signal_can_be_chosen() {
     assert_eq!((&stopping["signal"], &stopping["reason"]), (&json!("QUIT"), &json!("stop")));
 }
 
+// pitfall 38
 #[test]
 fn what_a_dead_worker_leaves_behind_is_killed() {
     // Grandchildren survive neither the death of a worker nor the stop.
@@ -309,6 +314,7 @@ fn what_a_killed_worker_leaves_behind_can_be_spared() {
     assert!(grandchildren.iter().all(|&pid| lives(pid)));
 }
 
+// pitfall 36
 #[test]
 fn a_second_interrupt_stops_at_once() {
     let mut manager = setup("ignore:TERM grandchild ack serve:linger")
@@ -333,6 +339,7 @@ fn a_second_interrupt_stops_at_once() {
     manager.leaves_nobody();
 }
 
+// pitfall 35
 #[test]
 fn a_terminal_that_is_closed_stops_what_it_has_started() {
     let setup = setup("pause").options("--ack none");
@@ -404,6 +411,7 @@ fn usr2_is_ignored_with_a_note() {
     assert_eq!(manager.group()["state"], "up");
 }
 
+// pitfall 42
 #[test]
 fn never_restart_ends_with_the_code_of_the_worker() {
     for (script, restart, code) in [

@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -74,6 +75,7 @@ fn with_nothing_to_do_the_manager_sleeps() {
     println!("{}", memory.lines().filter(|line| line.starts_with("Private_Dirty")).collect::<String>());
 }
 
+// pitfall 23
 #[test]
 fn with_nothing_to_do_the_manager_makes_no_system_call() {
     if !tool("strace") {
@@ -100,6 +102,36 @@ fn with_nothing_to_do_the_manager_makes_no_system_call() {
     let calls: Vec<&str> = trace.lines().filter(|line| line.contains('(')).collect();
     let sleeping = |line: &&str| line.contains("poll(") || line.contains("restart_syscall(");
     assert!(calls.len() <= 1 && calls.iter().all(sleeping), "{trace}");
+}
+
+/// Nanoseconds for which it had a processor.
+fn time_on_a_processor(pid: i32) -> u64 {
+    let told = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    told.split(' ').next().unwrap().parse().unwrap()
+}
+
+// pitfall 23
+#[test]
+fn a_hang_up_of_any_kind_does_not_make_the_loop_spin() {
+    // Workers that close their output and the descriptor on which they were to say that they are ready.
+    let script = "exec >&- 2>&- 3>&- 4>&-; exec sleep 1000";
+    let setup = setup("").options("-b 127.0.0.1:0 -n 2 --ack none --ready-fd 4 --stderr-log prefix");
+    let manager = setup.option_path("--stdout-log", "out").program(&["sh", "-c", script]).start();
+    manager.up();
+    // Clients that say no more and wait for what comes, that say half of something, and that are gone.
+    let half_closed = [manager.connect(), manager.connect()];
+    for (talk, bytes) in half_closed.iter().zip(["{\"command\":\"events\"}\n", "{\"command\":\"sta"]) {
+        let mut stream = talk.stream();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    drop(manager.connect());
+    let before = settle(&manager);
+    let busy = time_on_a_processor(manager.pid());
+    pass(Duration::from_secs(1));
+    let after: u64 = status_field(manager.pid(), "voluntary_ctxt_switches").parse().unwrap();
+    assert_eq!((after, time_on_a_processor(manager.pid())), (before, busy), "the loop turns");
+    assert!(!manager.log.text().contains("has turned"), "{}", manager.log.text());
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn the_mode_of_a_log_is_what_the_umask_leaves() {
     assert_eq!(fs::metadata(setup.path("log")).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
+// pitfall 48
 #[test]
 fn streams_go_nowhere_or_to_descriptors_of_the_manager() {
     let output =
@@ -344,6 +345,7 @@ fn start_unread(setup: Setup) -> (Manager, std::io::PipeReader) {
     (manager, reader)
 }
 
+// pitfall 47
 #[test]
 fn a_reader_that_stops_costs_output_and_no_worker() {
     let setup = once("seq 1 200000; echo >DIR/written; read go <DIR/go").options("--stdout-log prefix");
@@ -405,6 +407,7 @@ fn start_on_small_disk(setup: Setup) -> Option<Manager> {
     Some(setup.start_as(command))
 }
 
+// pitfall 47
 #[test]
 fn a_full_disk_costs_output_and_no_worker() {
     let script = "seq 1 100000; echo >DIR/written; read go <DIR/go; rm DIR/small/ballast; echo last";
@@ -454,6 +457,7 @@ fn wait_for_room(meanwhile: impl Fn(&Manager)) -> Option<(Manager, String)> {
     Some((manager, shown))
 }
 
+// pitfall 5
 #[test]
 fn pipes_and_half_lines_survive_another_image() {
     let setup =

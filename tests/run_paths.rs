@@ -61,6 +61,7 @@ fn release_of(manager: &Manager) -> String {
     process::environment(pid)["RELEASE"].clone()
 }
 
+// pitfall 11
 #[test]
 fn a_manager_started_inside_the_current_release_upgrades_to_the_next_one() {
     let setup = setup("");

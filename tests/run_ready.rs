@@ -185,6 +185,7 @@ fn readiness_none_is_the_exec_itself() {
     assert!(manager.log.line("ready after").contains("gen 1"));
 }
 
+// pitfall 17
 #[test]
 fn control_answers_while_workers_are_awaited() {
     let manager = setup("pause").options("-n 2 --ack manual").start();

@@ -102,6 +102,7 @@ fn children_of(pid: i32) -> Vec<i32> {
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
+// pitfalls 5 and 6
 #[test]
 fn fifty_re_executions_keep_every_descriptor_and_everybody() {
     let setup = setup("serve").options("-n 3 --ack none -b 127.0.0.1:0");
@@ -232,6 +233,7 @@ fn the_new_image_starts_workers_as_the_old_one_did() {
     assert!(!expected.0.contains_key("REMUDA_STATE_FD"));
 }
 
+// pitfall 7
 #[test]
 fn an_upgrade_goes_on_across_re_executions_under_load() {
     let manager = setup("serve").options("-b 127.0.0.1:0 -n 3 --ack timer:100ms").start();
@@ -336,6 +338,7 @@ fn keep_re_executing(manager: &Manager, stop: &AtomicBool, count: &AtomicU32) {
     }
 }
 
+// pitfall 2
 #[test]
 fn workers_that_are_killed_meanwhile_are_always_replaced() {
     let manager = setup("pause").options("-n 3 --ack none --backoff 10ms:1:10ms").start();
@@ -361,6 +364,7 @@ fn workers_that_are_killed_meanwhile_are_always_replaced() {
     assert_eq!(children_of(manager.pid()).len(), 3);
 }
 
+// pitfall 1
 #[test]
 fn signals_are_never_lost_and_never_kill() {
     let manager = setup("pause").options("-n 1 --ack none").start();
@@ -453,6 +457,7 @@ fn what_happens_while_the_new_image_is_asked_is_known_afterwards() {
     manager.done(&["reexec"]);
 }
 
+// pitfall 2
 #[test]
 fn what_happens_in_the_gap_is_known_afterwards() {
     // A death while another program runs in the manager's process.
@@ -575,6 +580,7 @@ fn another_program_is_refused() {
     assert!(sentence.ends_with("cannot go on from the state of this one: exit code 0"), "{sentence}");
 }
 
+// pitfall 8
 #[test]
 fn a_version_that_cannot_read_the_state_is_refused_in_its_own_words() {
     let (code, sentence) = refused(|manager, link| {
@@ -595,6 +601,7 @@ fn a_program_that_does_not_answer_is_given_up() {
     assert!(sentence.contains("did not say within 10 s"), "{sentence}");
 }
 
+// pitfall 8
 #[test]
 fn a_program_that_vanishes_after_it_was_asked_leaves_the_old_one_running() {
     let (code, sentence) = refused(|manager, _| lead_to_script(manager, "rm -f \"$0\""));

@@ -40,6 +40,7 @@ const BEFORE: &str = "[web]\nWORKER\nnumprocesses = 2\n[api]\nWORKER\n[old]\nWOR
 const AFTER: &str =
     "[new]\nWORKER\n[web]\nWORKER\nnumprocesses = 2\nenvironments = ['A=secret']\n[api]\nWORKER\n";
 
+// pitfall 52
 #[test]
 fn only_what_is_different_is_touched() {
     let manager = start("pause", BEFORE);
@@ -82,6 +83,7 @@ fn only_what_is_different_is_touched() {
     assert_eq!(pids(&manager, "api"), after[2].3);
 }
 
+// pitfall 28
 #[test]
 fn a_file_with_anything_wrong_changes_nothing_and_tells_everything() {
     let manager = start("pause", BEFORE);
@@ -126,6 +128,7 @@ fn a_file_with_anything_wrong_changes_nothing_and_tells_everything() {
     assert_eq!(table(&manager), before);
 }
 
+// pitfall 52
 #[test]
 fn numbers_only_scale_and_survive_unless_the_file_has_another() {
     let text = |count: u32, more: &str| format!("[web]\nWORKER\nnumprocesses = {count}\n{more}\n");
@@ -321,6 +324,7 @@ fn the_managers_own_keys_change_at_once_or_are_said_not_to() {
     assert!(!manager.log.text().contains("api: added"));
 }
 
+// pitfall 51
 #[test]
 fn a_bad_group_is_refused_alone_if_that_is_asked_for() {
     let good = "[web]\nWORKER\n";

@@ -68,6 +68,7 @@ fn answers(address: std::net::SocketAddr) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
+// pitfall 19
 #[test]
 fn ready_is_said_when_the_workers_are_and_each_change_is_framed() {
     let setup = setup("gate:{dir}/gate notify:READY=1 pause").options("-n 2 --ack manual --max-unacked 2");
@@ -106,6 +107,7 @@ fn ready_is_said_when_the_workers_are_and_each_change_is_framed() {
     assert_eq!(manager.exit().code(), Some(0));
 }
 
+// pitfall 19
 #[test]
 fn the_watchdog_is_fed_and_workers_hear_nothing_of_it() {
     let variables = [("WATCHDOG_USEC", "100000"), ("FDSTORE", "0")];
@@ -191,6 +193,7 @@ fn a_file_without_sockets_keeps_those_that_were_passed_when_it_is_read_again() {
     answers(address);
 }
 
+// pitfall 25
 #[test]
 fn sockets_for_another_process_are_left_alone() {
     let setup = setup("").options("--ack none").program(&["sleep", "1000"]);
@@ -330,6 +333,7 @@ fn the_units_of_the_examples_are_sound() {
     assert!(output.status.success() && !complaints.contains("remuda-web"), "{complaints}");
 }
 
+// pitfall 55
 #[test]
 fn systemd_notify_is_heard_from_a_worker() {
     if !tool("systemd-notify") {

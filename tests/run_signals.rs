@@ -62,6 +62,7 @@ fn no_other_signal_ends_the_manager() {
     assert_eq!(manager.stop(), Some(0));
 }
 
+// pitfall 35
 #[test]
 fn a_signal_means_what_the_user_says() {
     let setup =
@@ -80,6 +81,7 @@ fn a_signal_means_what_the_user_says() {
 
 /// From then on a signal waits until the manager knows what it means. The number of system calls before it is that of the
 /// C library and of the dynamic linker, with room for those of others.
+// pitfall 31
 #[test]
 fn signals_are_held_back_from_the_first_moment() {
     let mut command = Command::new(REMUDA);

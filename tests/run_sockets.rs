@@ -37,6 +37,7 @@ fn a_queue_that_a_worker_shortens_is_as_long_again_as_it_was() {
     http::get(manager.address(), "/").unwrap();
 }
 
+// pitfall 18
 #[test]
 fn a_path_that_a_worker_removes_is_there_again() {
     let setup = setup("once:{dir}/once:remove={dir}/w.sock ack serve");

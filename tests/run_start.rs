@@ -39,6 +39,7 @@ fn refused_as(setup: &Setup, command: &mut Command, code: i32, parts: &[&str]) {
     assert!(!setup.path("c.sock").exists() && !setup.path("started").exists(), "{output:?}");
 }
 
+// pitfall 20
 #[test]
 fn a_control_socket_left_behind_is_cleaned_without_asking() {
     let setup = setup("pause").options("--ack none");
@@ -54,6 +55,7 @@ fn a_control_socket_left_behind_is_cleaned_without_asking() {
     assert_eq!(second.stop(), Some(0));
 }
 
+// pitfall 20
 #[test]
 fn a_second_instance_is_refused_by_the_pid_of_the_first() {
     let directory = setup("");
@@ -84,6 +86,7 @@ fn a_second_instance_is_refused_by_the_pid_of_the_first() {
     third.start_as(command);
 }
 
+// pitfall 21
 #[test]
 fn of_two_that_start_at_once_exactly_one_wins() {
     for _ in 0..10 {
@@ -105,6 +108,7 @@ fn of_two_that_start_at_once_exactly_one_wins() {
     }
 }
 
+// pitfall 44
 #[test]
 fn no_writable_directory_is_needed() {
     // The control socket is then abstract.
@@ -234,6 +238,7 @@ fn a_failure_in_between_is_told_by_its_stage() {
     assert!(log.contains("unable to enter the working directory: permission denied"), "{log}");
 }
 
+// pitfall 28
 #[test]
 fn a_port_in_use_is_told_with_its_holder() {
     // Everything is bound before anything is started.
@@ -258,6 +263,7 @@ fn addresses_that_cannot_be_bound_are_refused() {
     refused(&setup, 2, &["127.0.0.1:8080", "twice"]);
 }
 
+// pitfall 18
 #[test]
 fn a_unix_socket_has_its_mode_and_is_removed_at_the_end() {
     let setup = setup("serve").options("--ack none");
@@ -526,6 +532,7 @@ fn lines_that_cannot_be_understood_start_nothing() {
     }
 }
 
+// pitfall 39
 #[test]
 fn a_manager_that_is_killed_leaves_workers_that_serve() {
     let manager = setup("serve").options("-b 127.0.0.1:0 --ack none").start();
@@ -541,6 +548,7 @@ fn a_manager_that_is_killed_leaves_workers_that_serve() {
     refused(&again, 1, &["address in use", &format!("pid {worker}")]);
 }
 
+// pitfall 43
 #[test]
 fn children_that_are_not_ours_are_reaped_and_nothing_else() {
     // The manager replaces a shell that has a child already.

@@ -68,6 +68,7 @@ fn last(events: &[Value], name: &str, generation: u32) -> usize {
     events.iter().rposition(fits).unwrap_or_else(|| panic!("no {name} of generation {generation}"))
 }
 
+// pitfall 26
 #[test]
 fn rolling_upgrades_lose_no_request() {
     // At most one worker more than wanted, with four of them and the default surge.
@@ -156,6 +157,7 @@ fn refuses_to_upgrade(manager: &Manager, reason: &str) {
     assert_eq!(manager.group()["state"], "up");
 }
 
+// pitfall 9
 #[test]
 fn a_program_that_exits_at_once_does_not_replace_one_that_works() {
     let manager = setup("ack pause").options("-n 3 --ack manual --backoff 50ms").start();
@@ -216,6 +218,7 @@ fn a_user_that_is_gone_is_told_of_before_a_worker_is_touched() {
     manager.done(&["upgrade"]);
 }
 
+// pitfall 10
 #[test]
 fn a_new_generation_is_looked_up_anew_and_respawns_use_it() {
     // A `current` link that is switched, and the old release deleted.
@@ -280,6 +283,7 @@ fn an_upgrade_that_fails_half_way_is_rolled_back() {
     assert_generation(&manager, 3, 4);
 }
 
+// pitfall 17
 #[test]
 fn a_missed_ack_deadline_fails_the_upgrade() {
     // No wait without a deadline.
@@ -295,6 +299,7 @@ fn a_missed_ack_deadline_fails_the_upgrade() {
     assert_eq!(manager.pids("ready"), before);
 }
 
+// pitfall 15
 #[test]
 fn a_second_upgrade_takes_the_place_of_the_first() {
     let manager = setup("ack pause").options("-n 2 --ack manual").start();
@@ -328,6 +333,7 @@ fn answered_by(address: SocketAddr, generation: u32) -> i32 {
     }
 }
 
+// pitfall 14
 #[test]
 fn clients_with_long_connections_hold_up_nobody() {
     let manager = setup("serve").options("-b 127.0.0.1:0 -n 2 --ack timer:100ms --drain-timeout 2s").start();
@@ -422,6 +428,7 @@ fn workers_that_are_replaced_do_not_count_as_restarted() {
     assert!(!old.into_iter().any(lives));
 }
 
+// pitfall 12
 #[test]
 fn environment_files_are_read_anew_and_never_pile_up() {
     let manager = setup("pause").options("--ack none").start();

@@ -121,6 +121,7 @@ fn upgrades_and_deaths_leak_no_descriptor() {
     assert!(after.len() <= before.len() + 2, "{before:?}\n{after:?}");
 }
 
+// pitfall 29
 #[test]
 fn signals_are_as_in_a_fresh_process() {
     // Whatever the manager was started with, and whatever Rust's runtime has done since.
@@ -142,6 +143,7 @@ fn signals_are_as_in_a_fresh_process() {
     assert_eq!(manager.stop(), Some(0));
 }
 
+// pitfall 29
 #[test]
 fn signals_may_be_kept_as_they_were() {
     let setup = asleep(setup("")).options("--keep-signals");
@@ -189,6 +191,40 @@ fn the_limit_of_descriptors_is_that_of_the_start() {
     assert_eq!(nofile(manager.pid()), (hard.clone(), hard), "the manager takes what it can get");
 }
 
+// pitfall 22
+#[test]
+fn nothing_is_closed_number_by_number_up_to_the_limit() {
+    if !support::tool("strace") {
+        return;
+    }
+    // As many as this machine allows; where that is a thousand million, each of them would be a call.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(hard > 1_500, "this limit ({hard}) shows nothing");
+    let program: &[&str] = &["-b", "127.0.0.1:0", "--ack", "none", "--restart", "never", "--", "true"];
+    for front in [&["run"][..], &["init", "--", support::REMUDA, "run"]] {
+        let setup = setup("");
+        let trace = setup.path("trace");
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-e", "trace=close,close_range,fcntl,fstat,ioctl", "-o"])
+            .arg(&trace)
+            .arg(support::REMUDA);
+        command.args(front).arg("--control").arg(setup.path("c.sock")).args(program);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // SAFETY: getrlimit(2) and setrlimit(2) are async-signal-safe.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)) };
+        let mut process = support::process::Process::spawn(&mut command);
+        if process.wait().code() != Some(0) {
+            return support::skip("no process may be traced");
+        }
+        let calls = fs::read_to_string(trace).unwrap().lines().count();
+        assert!(
+            (10..1_500).contains(&calls),
+            "{front:?}: {calls} calls about descriptors with a limit of {hard}"
+        );
+    }
+}
+
 #[test]
 fn workers_that_start_together_are_content_with_what_they_need_one_after_the_other() {
     let eight = || asleep(setup("")).options("-n 8 --stdout-log prefix --stderr-log prefix");
@@ -209,6 +245,7 @@ fn workers_that_start_together_are_content_with_what_they_need_one_after_the_oth
     assert!(!manager.log.text().contains("too many open files"), "{}", manager.log.text());
 }
 
+// pitfall 36
 #[test]
 fn each_worker_leads_a_process_group_of_its_own() {
     // Ctrl-C in a terminal reaches the manager alone.
@@ -272,8 +309,10 @@ fn started_without_standard_descriptors() {
     // The first socket that is opened must not take the place of standard output.
     for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
         // It does not hear the signal of a stop, and stops itself again when it is continued.
-        let script = format!("trap '' TERM; {} ack --quiet && while :; do kill -STOP $$; done", support::REMUDA);
-        let setup = setup("").options("--ack manual -b 127.0.0.1:0 --stop-timeout 0").program(&["sh", "-c", &script]);
+        let script =
+            format!("trap '' TERM; {} ack --quiet && while :; do kill -STOP $$; done", support::REMUDA);
+        let setup =
+            setup("").options("--ack manual -b 127.0.0.1:0 --stop-timeout 0").program(&["sh", "-c", &script]);
         let control = setup.path("c.sock");
         let mut command = setup.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -366,6 +405,7 @@ fn all_conventions_are_told_at_once() {
     );
 }
 
+// pitfall 25
 #[test]
 fn the_conventions_can_be_narrowed() {
     let names = |options: &str| -> Vec<String> { told(two_sockets_of(options)).into_keys().collect() };
@@ -431,6 +471,7 @@ fn without_sockets_there_is_nothing_to_tell_of_them() {
     }
 }
 
+// pitfall 53
 #[test]
 fn workers_run_as_the_user_with_its_groups() {
     if !root() {
@@ -504,6 +545,7 @@ fn datagrams_and_ipv6_are_served() {
     http::get(address, "/").unwrap();
 }
 
+// pitfall 27
 #[test]
 fn all_addresses_means_both_families() {
     let manager = setup("serve").options("-b :0 --ack none").start();

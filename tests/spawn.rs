@@ -384,6 +384,7 @@ fn a_clean_start_is_seen_as_such_although_rust_ignores_sigpipe() {
     );
 }
 
+// pitfall 31
 #[test]
 fn spawning_leaves_the_mask_of_the_manager_as_it_was() {
     let mask = || field(&fs::read_to_string("/proc/thread-self/status").unwrap(), "SigBlk");
@@ -502,6 +503,7 @@ fn limits_priority_mask_and_directory_are_those_asked_for() {
     assert_eq!(case.end(spawned).succeeded(), "0\n0\n0027\n19\n1000\n/\n");
 }
 
+// pitfall 53
 #[test]
 fn a_user_is_changed_completely() {
     if !is_root() {

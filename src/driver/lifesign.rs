@@ -107,6 +107,7 @@ mod tests {
 
     use super::*;
 
+    // pitfall 33
     #[test]
     fn a_change_is_a_sign_of_life_also_to_an_earlier_time() {
         let path = std::env::temp_dir().join(format!("remuda-{}-life-sign", std::process::id()));

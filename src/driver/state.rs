@@ -184,6 +184,7 @@ mod tests {
         }
     }
 
+    // pitfall 3
     #[test]
     fn a_state_of_the_first_format_is_read() {
         let document = read(&first()).unwrap_or_else(|why| panic!("{why}"));
@@ -246,6 +247,7 @@ mod tests {
         }
     }
 
+    // pitfall 3
     #[test]
     fn what_a_later_version_adds_is_passed_over() {
         for mut later in recorded() {

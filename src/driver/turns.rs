@@ -95,7 +95,7 @@ mod tests {
         assert!(Gap(Duration::from_secs(5)).line().unwrap().contains("did not run for 5"));
     }
 
-    /// pitfall 23
+    // pitfall 23
     #[test]
     fn a_loop_that_turns_for_nothing_is_told_once_a_minute() {
         let mut turns = Turns::default();

@@ -416,6 +416,7 @@ mod tests {
         }
     }
 
+    // pitfall 50
     #[test]
     fn the_socket_is_for_its_owner_alone_and_leaves_nothing() {
         let directory = scratch("control-mode");

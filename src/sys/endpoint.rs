@@ -304,6 +304,7 @@ mod tests {
         assert_eq!(first_usable(std::slice::from_ref(&path), uid()), Some(path));
     }
 
+    // pitfall 50
     #[test]
     fn a_directory_that_others_could_have_prepared_is_passed_over() {
         let root = scratch("endpoint-unsafe");

@@ -213,6 +213,7 @@ mod tests {
         Sender { pid: std::process::id() as i32, uid: crate::sys::creds::our_uid() }
     }
 
+    // pitfall 55
     #[test]
     fn a_message_comes_with_its_sender() {
         let socket = NotifySocket::open().unwrap();

@@ -223,6 +223,7 @@ mod tests {
         assert!(names(&directory).is_empty());
     }
 
+    // pitfall 21
     #[test]
     fn the_file_of_a_dead_owner_is_replaced_whatever_it_holds() {
         let directory = scratch("pidfile-stale");
@@ -248,6 +249,7 @@ mod tests {
         );
     }
 
+    // pitfall 21
     #[test]
     fn the_file_of_a_successor_stays() {
         let directory = scratch("pidfile-successor");

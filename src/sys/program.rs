@@ -324,6 +324,7 @@ mod tests {
         assert_eq!(read, wanted);
     }
 
+    // pitfall 57
     #[test]
     fn errors_in_environment_files_name_the_line_and_not_its_content() {
         let directory = scratch("env-file-bad");

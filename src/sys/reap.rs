@@ -182,6 +182,7 @@ fn no_process(number: i32) -> io::Error {
 mod tests {
     use super::*;
 
+    // pitfall 32
     #[test]
     fn numbers_that_mean_more_than_one_process_are_refused() {
         for number in [0, -1, i32::MIN] {

@@ -273,6 +273,7 @@ mod tests {
         number
     }
 
+    // pitfall 4
     #[test]
     fn what_was_inherited_is_taken_once() {
         let (reader, writer) = io::pipe().unwrap();
@@ -295,6 +296,7 @@ mod tests {
         assert_eq!(writer.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
+    // pitfall 4
     #[test]
     fn only_a_sealed_memfd_is_a_state() {
         let state = b"{\"format\":1}".repeat(10_000);

@@ -302,6 +302,7 @@ fn orphans_are_reaped_by_a_subreaper_and_told_on_request() {
     assert_eq!(started.code(), Some(1), "the program read the end");
 }
 
+// pitfall 30
 #[test]
 fn a_flood_of_deaths_loses_none() {
     let script = "i=0; while [ $i -lt 300 ]; do (: &) ; i=$((i+1)); done; echo flooded; read line; exit 6";
@@ -341,6 +342,7 @@ fn it_says_when_orphans_do_not_come_to_it() {
     }
 }
 
+// pitfall 40
 #[test]
 fn the_first_process_asks_all_others_to_go_and_waits_for_them() {
     // One in another session, which needs a moment after TERM; one that was stopped; one that nobody has to ask.
@@ -455,6 +457,7 @@ fn the_program_inherits_what_it_would_without_it() {
     assert_eq!(inherited(watched), bare);
 }
 
+// pitfall 24
 #[test]
 fn it_holds_nothing_that_is_the_programs() {
     let mut command = init("-s", "exec 9>&-; echo closed; read line");
@@ -484,6 +487,7 @@ fn a_sigchld_that_was_ignored_is_none_for_it() {
     assert_eq!(code(command.args(["-c", script, REMUDA])), Some(7));
 }
 
+// pitfall 24
 #[test]
 fn sockets_handed_over_are_the_programs() {
     let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" init -s -- sh -c 'echo $$ $LISTEN_PID $LISTEN_FDS'";

@@ -148,6 +148,7 @@ fn has_job_control(terminal: &mut Terminal, job: &str) {
     terminal.shows("$ ");
 }
 
+// pitfall 37
 #[test]
 fn a_shell_has_job_control() {
     for options in [&["-s"][..], &["-s", "-g"]] {

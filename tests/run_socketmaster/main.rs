@@ -204,6 +204,7 @@ fn a_path_is_made_taken_away_and_never_taken_from_others() {
     assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
 }
 
+// pitfall 18
 #[test]
 fn a_path_that_was_replaced_meanwhile_stays() {
     let program = Program::sh("read line; exit 0");

@@ -76,6 +76,7 @@ fn usr2_does_not_end_it() {
     assert_eq!(manager.exit().code(), Some(0));
 }
 
+// pitfall 7
 #[test]
 fn usr1_replaces_the_manager_then_the_worker_and_loses_nothing() {
     let mut manager = Program::worker("stop-on:HUP serve").start(&["-start", "200"]);

@@ -125,6 +125,7 @@ fn a_ready_worker_has_no_deadline() {
     assert_eq!((bench.phase(child), bench.notes.len()), (Some(Phase::Ready), 0));
 }
 
+// pitfall 16
 #[test]
 fn a_worker_that_ignores_the_signal_is_killed_with_its_group_each_second() {
     let (mut bench, child) = worker_in(Phase::Stopping, policy(1));
@@ -223,6 +224,7 @@ fn asking_to_go_twice_changes_nothing() {
     }
 }
 
+// pitfall 32
 #[test]
 fn events_of_a_reaped_or_unknown_worker_change_nothing() {
     let (mut bench, child) = worker_in(Phase::Ready, policy(1));
@@ -244,6 +246,7 @@ fn events_of_a_reaped_or_unknown_worker_change_nothing() {
     assert!(bench.notes.is_empty() && bench.spawned.is_empty() && bench.signals.is_empty());
 }
 
+// pitfall 33
 #[test]
 fn the_clock_never_goes_back() {
     let (mut bench, child) = worker_in(Phase::Starting, policy(1));

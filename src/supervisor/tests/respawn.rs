@@ -200,6 +200,7 @@ fn other_stable_workers_do_not_end_the_streak_of_a_failing_slot() {
     }
 }
 
+// pitfall 45
 #[test]
 fn it_tries_for_ever_unless_told_to_give_up() {
     let mut bench = Bench::new(policy(1));

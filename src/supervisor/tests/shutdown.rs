@@ -47,6 +47,7 @@ fn with_nobody_running_it_leaves_at_once() {
     assert_eq!(bench.exit, Some(0));
 }
 
+// pitfall 34
 #[test]
 fn nothing_cancels_a_shutdown() {
     let mut bench = Bench::up(policy(2));
@@ -256,6 +257,7 @@ fn a_drain_is_taken_back_by_a_start_and_refused_without_a_delay() {
     assert_eq!(bench.verdict(request), Some(Code::Refused));
 }
 
+// pitfall 41
 #[test]
 fn each_second_of_a_stop_says_whom_it_waits_for() {
     let mut bench = draining(2, 0);

@@ -108,6 +108,7 @@ fn a_roll_back_by_hand_that_fails_is_rolled_back_itself() {
     assert_eq!((bench.serving(), bench.state()), (vec![(0, 2)], GroupState::Up));
 }
 
+// pitfall 15
 #[test]
 fn a_second_upgrade_waits_for_the_first_where_it_is_to() {
     let mut bench = Bench::up(Policy { meanwhile: Meanwhile::Queue, ..rolling(1) });

@@ -70,6 +70,7 @@ fn rolling_replaces_slot_by_slot_and_no_old_one_goes_before_a_new_one_is_ready()
     assert_eq!((bench.wait(), bench.state(), bench.web().generation), (None, GroupState::Up, 2));
 }
 
+// pitfall 13
 #[test]
 fn surge_bounds_the_new_ones_beside_the_old_ones() {
     for (surge, workers, expected) in [
@@ -106,6 +107,7 @@ fn max_unacked_bounds_the_unready_ones_in_upgrades_only() {
     assert_eq!(bench.spawned.len(), 3, "nor in a restart");
 }
 
+// pitfall 13
 #[test]
 fn max_draining_holds_back_the_next_old_one() {
     let mut bench = Bench::up(Policy { max_draining: Some(1), ..rolling(3, 3) });
