@@ -139,7 +139,7 @@ fn run(settings: Settings) -> io::Result<()> {
         return Err(manager.complaint("the upgrades were not without loss"));
     }
 
-    replace_one(&manager, site.address)?;
+    let killed = replace_one(&manager, site.address)?;
 
     let slow = Slow::begin(site.address)?;
     let status = manager.stop(LIMIT)?;
@@ -151,7 +151,9 @@ fn run(settings: Settings) -> io::Result<()> {
     nobody_is_left()?;
     TcpListener::bind(site.address)
         .map_err(|error| io::Error::new(error.kind(), format!("{address} is still taken: {error}")))?;
-    let left: Vec<_> = site.files()?.difference(&before).cloned().collect();
+    // Who is killed cannot remove the file that holds its number.
+    let of_killed = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == killed.to_string());
+    let left: Vec<_> = site.files()?.difference(&before).filter(|path| !of_killed(path)).cloned().collect();
     if !left.is_empty() {
         return Err(io::Error::other(format!("files were left behind: {}", left.join(", "))));
     }
@@ -169,7 +171,7 @@ fn pass(time: Duration) -> io::Result<()> {
 }
 
 /// Kills a worker that has nothing in hand. Whoever asks while there is none in its place is answered by the others.
-fn replace_one(manager: &Manager, address: SocketAddr) -> io::Result<()> {
+fn replace_one(manager: &Manager, address: SocketAddr) -> io::Result<i32> {
     let workers = manager.group()?.workers;
     let victim = workers.first().ok_or_else(|| io::Error::other("no worker to kill"))?.pid;
     kill(Pid::from_raw(victim), Signal::SIGKILL)?;
@@ -189,7 +191,7 @@ fn replace_one(manager: &Manager, address: SocketAddr) -> io::Result<()> {
         let group = manager.group()?;
         let ready = group.workers.iter().filter(|worker| worker.phase == WorkerPhase::Ready).count();
         if ready == group.target as usize {
-            return Ok(());
+            return Ok(victim);
         }
         if Instant::now() > deadline {
             return Err(manager.complaint("a killed worker is not replaced"));
