@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 use support::{Manager, http, setup, worker};
@@ -54,4 +56,26 @@ fn a_path_that_a_worker_removes_is_there_again() {
     let left: Vec<_> =
         std::fs::read_dir(manager.path("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("w.sock")), "{left:?}");
+}
+
+#[test]
+fn a_unix_socket_that_a_worker_shuts_down_is_made_anew_and_workers_are_replaced() {
+    let setup = setup("once:{dir}/once:shut ack serve");
+    let path = setup.path("w.sock");
+    let bind = format!("unix:{},mode=0640", path.display());
+    let mut manager = setup.options("-n 2 --ack manual -b").option(bind).start();
+    manager.log.line("a worker had shut it down for good: there is a new one in its place");
+    manager.log.line("upgraded: all workers are of generation 2");
+    // Those of the first generation that still drain do not answer for it.
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(support::LIMIT)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(stream);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(manager.group()["generation"], 2);
+    assert_eq!(manager.stop(), Some(0));
+    assert!(!path.exists());
 }

@@ -194,14 +194,20 @@ impl Driver {
 
     /// Puts right what workers may have changed of the sockets that all of a group share.
     fn look_after_sockets(&mut self, groups: &BTreeSet<String>) {
-        let journal = &mut self.journal;
-        for group in self.opened.groups.values().filter(|group| groups.contains(&group.spec.name)) {
+        let now = Mono(clock::now_ms());
+        for (&id, group) in self.opened.groups.iter().filter(|(_, group)| groups.contains(&group.spec.name)) {
+            let mut renewed = false;
             for socket in &group.sockets {
-                for outcome in socket.look_after() {
-                    let (Ok(what) | Err(what)) = &outcome;
+                let cared = socket.look_after();
+                for outcome in cared.told {
                     let level = if outcome.is_ok() { Level::Warn } else { Level::Error };
-                    journal.line(level, &format!("{}: {}: {what}", group.spec.name, socket.address));
+                    let (Ok(what) | Err(what)) = outcome;
+                    self.journal.line(level, &format!("{}: {}: {what}", group.spec.name, socket.address));
                 }
+                renewed |= cared.renewed;
+            }
+            if renewed {
+                self.core.handle(now, Event::SocketRenewed { group: id });
             }
         }
     }

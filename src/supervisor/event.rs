@@ -115,6 +115,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A socket of the group is another one by now: workers that were started before get no connections.
+    SocketRenewed {
+        /// This group.
+        group: GroupId,
+    },
     /// The answer to [`Action::Prepare`] and [`Action::CheckGeneration`].
     Prepared {
         /// The group it was asked for.

@@ -260,6 +260,7 @@ impl Supervisor {
                     found.astray = Some((generation, reason));
                 }
             }
+            Event::SocketRenewed { group } => self.socket_renewed(group),
             Event::Forked { child, pid } => self.forked(child, pid),
             Event::Execed { child } => self.execed(child),
             Event::SpawnFailed { child, stage, errno } => self.spawn_failed(child, stage, errno),

@@ -74,6 +74,16 @@ impl Supervisor {
         serial
     }
 
+    /// Workers that were started before have a socket that nobody can connect to: they are replaced.
+    pub(super) fn socket_renewed(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(id.0) else { return };
+        if self.shutdown.is_none() && group.stopped.is_none() {
+            group.dirty = true;
+            // Nobody waits for it: the log tells how it ends.
+            let _serial = self.request_upgrade(id, None);
+        }
+    }
+
     /// Has a new generation prepared for the rollout `serial`.
     pub(super) fn prepare(&mut self, id: GroupId, serial: u64, mode: Option<UpgradeMode>) {
         let group = &mut self.groups[id.0];

@@ -33,6 +33,7 @@ pub mod reexec;
 mod reuse;
 pub mod same;
 pub mod service;
+pub mod shared;
 pub mod signals;
 pub mod sigwait;
 pub mod socket;

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::holder::{self, Transport};
 use super::reexec::{Inherited, Keeper};
 use super::service::Passed;
+use super::shared::Wanted;
 use super::unix::{self, Access, BoundPath, Occupant, listen};
 use super::{creds, fault, names, reason, sockopt as own_options};
 use crate::env::{HandedSocket, SocketFamily};
@@ -53,21 +54,9 @@ pub struct Listener {
     /// Our manager has it too, and gives it to whoever comes after us.
     pub(super) kept: Cell<bool>,
     /// What workers may have changed, as the plan wants it.
-    wanted: Wanted,
-}
-
-/// What all that share a socket share with it, as the plan wants it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Wanted {
-    /// What listen(2) is told; absent where it is not ours to tell.
-    queue: Option<i32>,
-    /// How long the queue of a TCP socket then was.
-    length: Option<u32>,
-    /// Said to be so by the user.
-    nonblocking: bool,
-    /// The port that it had, where the system has chosen it.
-    port: Option<SocketAddr>,
+    pub(super) wanted: Wanted,
+    /// When it was made anew, in milliseconds of [`super::clock::now_ms`].
+    pub(super) renewed: Cell<Option<u64>>,
 }
 
 /// A listener on its way to another image of this process.
@@ -106,59 +95,22 @@ impl Listener {
     pub fn take_over(state: ListenerState, inherited: &mut Inherited) -> io::Result<Listener> {
         let ListenerState { descriptor, name, address, family, passed, path, kept, wanted } = state;
         let fd = inherited.claim(descriptor)?;
-        Ok(Listener { fd, name, address, family, passed, path: path.into(), kept: kept.into(), wanted })
+        Ok(Listener {
+            fd,
+            name,
+            address,
+            family,
+            passed,
+            path: path.into(),
+            kept: kept.into(),
+            wanted,
+            renewed: Cell::default(),
+        })
     }
 
     /// What the environment of workers says of it.
     pub fn handed(&self) -> HandedSocket {
         HandedSocket { name: self.name.clone(), family: self.family, address: self.address.clone() }
-    }
-
-    /// Puts right what a worker may have changed for all: that the socket listens, how long its queue is, that it does not
-    /// block, that its path is there. What was done, or what stands in the way, a sentence each; nothing if all is well.
-    pub fn look_after(&self) -> Vec<Result<String, String>> {
-        let mut told = Vec::new();
-        let mut done = |what: &str, outcome: io::Result<()>| {
-            told.push(match outcome {
-                Ok(()) => Ok(what.to_owned()),
-                Err(error) => Err(format!("{what}: in vain: {}", reason(error))),
-            });
-        };
-        if let Some(queue) = self.wanted.queue {
-            let tcp = self.family != SocketFamily::Unix;
-            if tcp && !getsockopt(&self.fd, sockopt::AcceptConn).unwrap_or(true) {
-                let bound = self.wanted.port.map_or(Ok(()), |address| {
-                    bind_to(self.fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(io::Error::from)
-                });
-                done(
-                    "a worker had shut it down, and it listens again",
-                    bound.and_then(|()| listen(&self.fd, queue)),
-                );
-            } else if !tcp {
-                // Nobody tells how long its queue is.
-                if let Err(error) = listen(&self.fd, queue) {
-                    done("its queue is as long as it was meant to be", Err(error));
-                }
-            } else if own_options::queue(&self.fd) != self.wanted.length {
-                done(
-                    "a worker had changed its queue, which is as long again as it was",
-                    listen(&self.fd, queue),
-                );
-            }
-        }
-        if self.wanted.nonblocking
-            && let Ok(flags) = fcntl(&self.fd, FcntlArg::F_GETFL).map(OFlag::from_bits_retain)
-            && !flags.contains(OFlag::O_NONBLOCK)
-        {
-            let set = fcntl(&self.fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK));
-            done(
-                "a worker had made it block, and it does not block again",
-                set.map(drop).map_err(io::Error::from),
-            );
-        }
-        let mended = self.path.borrow().as_ref().map_or(Ok(None), BoundPath::mend);
-        told.extend(mended.transpose());
-        told
     }
 
     /// Says whether our manager keeps the socket for whoever comes after us: then its path stays.
@@ -274,6 +226,7 @@ pub fn bind(spec: &SocketSpec, look_up: &LookUp<'_>) -> Result<Listener> {
         path: path.into(),
         kept: Cell::new(false),
         wanted,
+        renewed: Cell::default(),
     })
 }
 
@@ -451,6 +404,7 @@ fn take_in(spec: &SocketSpec, fd: OwnedFd) -> Result<Listener, String> {
         path: None.into(),
         kept: Cell::new(false),
         wanted,
+        renewed: Cell::default(),
     })
 }
 

@@ -73,6 +73,19 @@ impl BoundPath {
         Ok(())
     }
 
+    /// Mode and owner, as they are now; of the spare name where the first one is not there.
+    pub(super) fn access(&self) -> Result<Access, String> {
+        let named = fs::symlink_metadata(&self.path);
+        let named = named.or_else(|error| self.spare.as_ref().map_or(Err(error), fs::symlink_metadata));
+        let named = named.map_err(reason)?;
+        Ok(Access {
+            mode: Some(named.mode() & 0o777),
+            uid: Some(named.uid()),
+            gid: Some(named.gid()),
+            keep_stale: false,
+        })
+    }
+
     fn is(&self, named: &fs::Metadata) -> bool {
         (named.dev(), named.ino()) == (self.device, self.inode)
     }
