@@ -227,6 +227,14 @@ impl Clients {
         Ok(Clients { doors, dialect, table, next, gone: Vec::new(), spare, pause_until: 0 })
     }
 
+    /// A worker has become another process: its connections are that one's.
+    pub(super) fn pass_on(&mut self, before: i32, pid: i32) {
+        let own = |client: &&mut Client| client.owner == Owner::Worker(before);
+        for client in self.table.values_mut().filter(own) {
+            client.owner = Owner::Worker(pid);
+        }
+    }
+
     /// Where the manager listens, if it does.
     pub(super) fn endpoint(&self) -> Option<&Endpoint> {
         self.main().map(|door| door.control.endpoint())
@@ -351,7 +359,7 @@ impl Clients {
         poll: &PollSet,
         watched: &Watched,
         now: u64,
-        uid_of_worker: impl Fn(i32) -> Option<u32>,
+        worker_of: impl Fn(i32) -> Option<(i32, u32)>,
         mut tell: impl FnMut(Event),
     ) {
         let mut waiting = self.waiting();
@@ -368,7 +376,7 @@ impl Clients {
         }
         for &(door, at) in &watched.doors {
             if poll.readable(at) {
-                self.accept(door, now, &uid_of_worker);
+                self.accept(door, now, &worker_of);
             }
         }
         for id in std::mem::take(&mut self.gone) {
@@ -411,7 +419,7 @@ impl Clients {
     }
 
     /// Lets in who waits at a door, as far as there is room.
-    fn accept(&mut self, door: usize, now: u64, uid_of_worker: &impl Fn(i32) -> Option<u32>) {
+    fn accept(&mut self, door: usize, now: u64, worker_of: &impl Fn(i32) -> Option<(i32, u32)>) {
         let trusted = self.doors[door].trusted;
         // Bounded: whoever is left over is there on the next pass.
         for _ in 0..CLIENTS_MAX {
@@ -425,7 +433,7 @@ impl Clients {
             };
             let group = self.doors[door].own_group();
             let trusted = trusted || (group.is_some() && is_trusted(peer.uid));
-            let owner = owner(peer, reap::process_group_of(peer.pid), trusted, uid_of_worker);
+            let owner = owner(peer, reap::process_group_of(peer.pid), trusted, worker_of);
             let mut client = Client {
                 socket,
                 peer,
@@ -634,12 +642,12 @@ fn owner(
     peer: Peer,
     process_group: Option<i32>,
     trusted: bool,
-    uid_of_worker: impl Fn(i32) -> Option<u32>,
+    worker_of: impl Fn(i32) -> Option<(i32, u32)>,
 ) -> Owner {
-    let theirs = |&pid: &i32| uid_of_worker(pid).is_some_and(|uid| uid == peer.uid || is_trusted(peer.uid));
-    let itself = Some(peer.pid).filter(|&pid| uid_of_worker(pid).is_some());
-    match itself.or_else(|| process_group.filter(theirs)) {
-        Some(worker) => Owner::Worker(worker),
+    let theirs = |&(_, uid): &(i32, u32)| uid == peer.uid || is_trusted(peer.uid);
+    let of_group = || process_group.and_then(&worker_of).filter(theirs);
+    match worker_of(peer.pid).or_else(of_group) {
+        Some((worker, _)) => Owner::Worker(worker),
         None if trusted => Owner::Person,
         None => Owner::Stranger,
     }

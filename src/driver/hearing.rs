@@ -9,15 +9,19 @@ use serde::{Deserialize, Serialize};
 use super::journal::Journal;
 use super::kept::{Kept, Place};
 use super::notified::{self, Storing};
+use super::succession::Claim;
 use crate::plan::Level;
-use crate::supervisor::event::{ChildId, Event, Word};
+use crate::supervisor::event::{ChildId, Event};
 use crate::sys::notify::{Message, NotifySocket, NotifyState, Sender};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::reexec::{Inherited, Keeper};
-use crate::sys::{creds, family, reason, stream};
+use crate::sys::{creds, reason, stream};
 
 /// Most notifications of one worker that are read in one pass: whoever sends them without end does not hold up the loop.
 const NOTIFICATIONS_MAX: usize = 8;
+
+/// Most of those that are looked through when the worker has ended: as many as a queue holds, and more.
+const LAST_MAX: usize = 1000;
 
 /// Whose words they are.
 #[derive(Clone, Copy)]
@@ -27,6 +31,14 @@ pub(super) struct Speaker {
     pub(super) uid: u32,
     /// The manager, which says nothing of its workers.
     pub(super) manager: i32,
+}
+
+impl Speaker {
+    /// Whether this one may speak for the worker.
+    fn is_spoken_for_by(&self, sender: Sender) -> bool {
+        let known = sender.uid == self.uid || sender.uid == 0 || sender.uid == creds::our_uid();
+        known && sender.pid != self.manager
+    }
 }
 
 /// Where one worker is heard.
@@ -42,8 +54,6 @@ pub(super) struct Hearing {
     strangers_told: bool,
     /// That no more is kept was told.
     full_told: bool,
-    /// That it calls somebody else its main process was told.
-    main_pid_told: bool,
 }
 
 /// The same on its way to another image of the manager.
@@ -99,7 +109,7 @@ impl Hearing {
         (heard.notify.is_some() || heard.ready.is_some()).then_some(heard)
     }
 
-    /// Reads what has come.
+    /// Reads what has come, up to where the worker names its successor, if it does.
     pub(super) fn hear(
         &mut self,
         at: &Heard,
@@ -108,13 +118,14 @@ impl Hearing {
         kept: &mut Kept,
         journal: &mut Journal,
         tell: &mut impl FnMut(Event),
-    ) {
-        if at.notify.is_some_and(|at| poll.readable(at)) {
-            self.read_notify(speaker, kept, journal, tell);
-        }
+    ) -> Option<Claim> {
         if at.ready.is_some_and(|at| poll.readable(at)) {
             self.read_ready(speaker, tell);
         }
+        if at.notify.is_some_and(|at| poll.readable(at)) {
+            return self.read_notify(speaker, kept, journal, tell);
+        }
+        None
     }
 
     /// Looks for the line feed by which a worker says that it is ready. What comes before it is nothing to us, as with s6.
@@ -140,15 +151,15 @@ impl Hearing {
         kept: &mut Kept,
         journal: &mut Journal,
         tell: &mut impl FnMut(Event),
-    ) {
-        let ours = |sender: Sender| {
-            let known = sender.uid == speaker.uid || sender.uid == 0 || sender.uid == creds::our_uid();
-            known && sender.pid != speaker.manager
-        };
+    ) -> Option<Claim> {
         for _ in 0..NOTIFICATIONS_MAX {
-            let Some(socket) = &self.notify else { return };
-            match socket.receive() {
-                Ok(Some(message)) if ours(message.sender) => self.take(message, speaker, kept, journal, tell),
+            match self.notify.as_ref()?.receive() {
+                Ok(Some(message)) if speaker.is_spoken_for_by(message.sender) => {
+                    let claim = self.take(message, speaker, kept, journal, tell);
+                    if claim.is_some() {
+                        return claim;
+                    }
+                }
                 Ok(Some(message)) => {
                     kept.discard(message.descriptors);
                     if !std::mem::replace(&mut self.strangers_told, true) {
@@ -157,14 +168,32 @@ impl Hearing {
                         journal.line(Level::Warn, &sentence);
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => return None,
                 Err(error) => {
                     let (pid, why) = (speaker.pid, reason(error));
                     journal.complain(&format!("cannot read the notifications of pid {pid}: {why}"));
-                    return self.silence(kept);
+                    self.silence(kept);
+                    return None;
                 }
             }
         }
+        None
+    }
+
+    /// What waits to be read of a worker that has ended, if it names its successor there; else that is passed over.
+    pub(super) fn rest(&mut self, speaker: Speaker, kept: &mut Kept) -> Vec<Message> {
+        let Some(socket) = &self.notify else { return Vec::new() };
+        let waiting = std::iter::from_fn(|| socket.receive().ok().flatten());
+        let (own, strange): (Vec<Message>, Vec<Message>) =
+            waiting.take(LAST_MAX).partition(|message| speaker.is_spoken_for_by(message.sender));
+        let names = |message: &Message| {
+            message.sender.pid == speaker.pid && notified::read(&message.text).main_pid.is_some()
+        };
+        let (own, passed) = if own.iter().any(names) { (own, Vec::new()) } else { (Vec::new(), own) };
+        for message in strange.into_iter().chain(passed) {
+            kept.discard(message.descriptors);
+        }
+        own
     }
 
     /// Hears no notification any more.
@@ -174,16 +203,16 @@ impl Hearing {
         }
     }
 
-    /// Takes one message of the worker in.
-    fn take(
+    /// Takes one message of the worker in; returns whom it calls its main process, if it does.
+    pub(super) fn take(
         &mut self,
         message: Message,
         Speaker { child, pid, .. }: Speaker,
         kept: &mut Kept,
         journal: &mut Journal,
         tell: &mut impl FnMut(Event),
-    ) {
-        let told = notified::read(&message.text);
+    ) -> Option<Claim> {
+        let (told, by) = (notified::read(&message.text), message.sender.pid);
         let mut given = message.descriptors;
         if let Some((place, limit)) = self.store {
             if let Some(name) = &told.remove {
@@ -205,14 +234,7 @@ impl Hearing {
         if told.ready {
             tell(Event::Ready { child });
         }
-        if let Some(main) = told.main_pid {
-            if main == pid || family::belongs(main, pid) {
-                tell(Event::Said { child, word: Word::MainPid(main) });
-            } else if !std::mem::replace(&mut self.main_pid_told, true) {
-                let sentence = format!("ignored MAINPID={main} of pid {pid}: no process of its has this pid");
-                journal.line(Level::Warn, &sentence);
-            }
-        }
+        told.main_pid.map(|heir| Claim { by, heir })
     }
 }
 

@@ -36,6 +36,7 @@ mod reload;
 mod service;
 mod spawning;
 mod state;
+mod succession;
 mod tree;
 mod turns;
 mod wording;
@@ -442,6 +443,7 @@ impl Driver {
             self.workers.next_look(),
             self.workers.next_disposal(clock::now_ms()),
             self.workers.trees.deadline(),
+            self.workers.foreign_deadline(),
             self.service.deadline(),
             more.then_some(0),
         ];
@@ -485,12 +487,15 @@ impl Driver {
         for signal in signals.into_iter().flatten() {
             core.handle(now, received(signal, self.terminal));
         }
+        for (before, pid) in self.workers.take_successions() {
+            self.opened.clients.pass_on(before, pid);
+        }
         let workers = &self.workers;
         self.opened.clients.serve(
             &self.poll,
             &clients_at,
             now.0,
-            |pid| workers.uid_of(pid),
+            |number| workers.of_number(number),
             |event| core.handle(now, event),
         );
         if core.core.next_deadline().is_some_and(|deadline| deadline <= now) {

@@ -257,6 +257,9 @@ impl Workers {
             hearing: hearing.unless_deaf(),
             uid,
             life_sign: outfit.life_sign,
+            root: spawned.pid,
+            foreign: None,
+            refusal_told: false,
         };
         self.outputs.follow(spawned.pid, outfit.streams);
         if let Some((ours, _)) = outfit.connection {

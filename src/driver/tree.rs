@@ -147,6 +147,11 @@ impl Trees {
         }
     }
 
+    /// Somebody has ended: it is to be looked who is left.
+    pub(super) fn set_due(&mut self) {
+        self.due = true;
+    }
+
     /// Whether it is not known as an orphan.
     pub(super) fn is_news(&self, pid: i32) -> bool {
         !self.orphans.contains(&pid)

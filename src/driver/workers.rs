@@ -12,6 +12,7 @@ use super::journal::Journal;
 use super::kept::{Kept, KeptState};
 use super::lifesign::LifeSign;
 use super::output::{Outputs, OutputsState};
+use super::succession::Foreign;
 use super::tree::{Root, Trees, TreesState, tell_doomed};
 use crate::error::{Error, Result};
 use crate::plan::{Launch, Level};
@@ -54,12 +55,24 @@ pub(super) struct Process {
     pub(super) hearing: Option<Box<Hearing>>,
     pub(super) uid: u32,
     pub(super) life_sign: Option<LifeSign>,
+    /// The number of its process group, or session, where it leads one, or where the process has that has handed over to it.
+    pub(super) root: i32,
+    /// While it is no child of ours.
+    pub(super) foreign: Option<Foreign>,
+    /// That it cannot hand over as it wants to was told.
+    pub(super) refusal_told: bool,
 }
 
 /// Every process that is ours and not reaped, by pid.
 pub(super) struct Workers {
-    by_pid: BTreeMap<i32, Process>,
-    pids: BTreeMap<ChildId, i32>,
+    pub(super) by_pid: BTreeMap<i32, Process>,
+    pub(super) pids: BTreeMap<ChildId, i32>,
+    /// Processes that have handed over to others and are not reaped, with the worker that they were.
+    pub(super) former: BTreeMap<i32, ChildId>,
+    /// Who has handed over to whom since that was last asked.
+    pub(super) successions: Vec<(i32, i32)>,
+    /// Workers whose numbers others have got: they were no children of ours, and have ended unseen.
+    pub(super) displaced: Vec<(i32, Process)>,
     pub(super) null: OwnedFd,
     /// What workers have left behind.
     pub(super) trees: Trees,
@@ -78,7 +91,7 @@ pub(super) struct Workers {
     /// The oom_score_adj of workers for which none was asked, if it is not that of the manager.
     oom_score_adj: Option<i32>,
     saved: Saved,
-    manager: i32,
+    pub(super) manager: i32,
     /// Processes that were given to us to reap and were never ours.
     strangers: u64,
     /// What they have given us to keep.
@@ -111,6 +124,8 @@ pub(super) struct WorkersState {
     outputs: OutputsState,
     #[serde(default)]
     trees: TreesState,
+    #[serde(default)]
+    former: Vec<(i32, ChildId)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -130,6 +145,12 @@ struct ProcessState {
     uid: u32,
     #[serde(default)]
     life_sign: Option<LifeSign>,
+    /// If it is not its pid.
+    #[serde(default)]
+    root: Option<i32>,
+    /// The descriptor of a process that is no child of ours.
+    #[serde(default)]
+    foreign: Option<i32>,
 }
 
 impl WorkersState {
@@ -148,6 +169,9 @@ impl Workers {
         Ok(Workers {
             by_pid: BTreeMap::new(),
             pids: BTreeMap::new(),
+            former: BTreeMap::new(),
+            successions: Vec::new(),
+            displaced: Vec::new(),
             null: start::null_input().map_err(failed("open /dev/null"))?,
             trees: Trees::new(),
             spares: false,
@@ -185,6 +209,8 @@ impl Workers {
             hearing: process.hearing.as_ref().map(|hearing| hearing.hand_over(keeper)).unwrap_or_default(),
             uid: process.uid,
             life_sign: process.life_sign.clone(),
+            root: Some(process.root).filter(|&root| root != pid),
+            foreign: process.foreign.as_ref().map(|foreign| keeper.keep(foreign.handle.as_fd())),
         };
         let processes = self.by_pid.iter().map(process).collect();
         WorkersState {
@@ -194,6 +220,7 @@ impl Workers {
             kept: self.kept.hand_over(keeper),
             outputs: self.outputs.hand_over(keeper),
             trees: self.trees.hand_over(),
+            former: self.former.iter().map(|(&pid, &child)| (pid, child)).collect(),
         }
     }
 
@@ -215,6 +242,9 @@ impl Workers {
         Ok(Workers {
             pids: by_pid.iter().map(|(&pid, process)| (process.child, pid)).collect(),
             by_pid,
+            former: state.former.into_iter().filter(|&(pid, _)| reap::is_child(pid)).collect(),
+            successions: Vec::new(),
+            displaced: Vec::new(),
             null: start::null_input()
                 .map_err(|error| Error::failed(format!("cannot open /dev/null: {}", reason(error))))?,
             trees: Trees::take_over(state.trees),
@@ -270,7 +300,8 @@ impl Workers {
     /// Takes those for dead that are no children of ours: somebody has reaped them while this process ran another
     /// program, such as a shell that executed us.
     pub(super) fn give_up_lost(&mut self, journal: &mut Journal, mut tell: impl FnMut(Event)) {
-        let lost: Vec<i32> = self.by_pid.keys().copied().filter(|&pid| !reap::is_child(pid)).collect();
+        let is_lost = |&(&pid, process): &(&i32, &Process)| process.foreign.is_none() && !reap::is_child(pid);
+        let lost: Vec<i32> = self.by_pid.iter().filter(is_lost).map(|(&pid, _)| pid).collect();
         for pid in lost {
             if let Some(mut process) = self.by_pid.remove(&pid) {
                 if let Some(hearing) = &mut process.hearing {
@@ -283,8 +314,15 @@ impl Workers {
 
     /// Takes a process that was forked into account.
     pub(super) fn keep(&mut self, pid: i32, process: Process) {
+        self.keep_under(pid, Process { root: pid, ..process });
+    }
+
+    pub(super) fn keep_under(&mut self, pid: i32, process: Process) {
         self.pids.insert(process.child, pid);
-        self.by_pid.insert(pid, process);
+        if let Some(other) = self.by_pid.insert(pid, process) {
+            self.pids.remove(&other.child);
+            self.displaced.push((pid, other));
+        }
     }
 
     /// The pid of a child that is not reaped.
@@ -329,21 +367,27 @@ impl Workers {
         let Some(&pid) = self.pids.get(&child) else {
             return self.trees.signal(child, signal, journal).unwrap_or(Ok(()));
         };
-        let whole = self.by_pid.get(&pid).is_some_and(|process| match signal {
-            // Whom the plan spares when a worker dies it spares also when we kill that worker.
-            Signal::KILL => process.kill_group,
-            _ => process.leads_group,
-        });
-        if let (true, Signal::KILL, Some(process)) = (to_group && whole, signal, self.by_pid.get(&pid))
-            && process.tree
-        {
-            tell_doomed(pid, process.session, journal);
+        let Some(process) = self.by_pid.get(&pid) else { return Ok(()) };
+        let whole = to_group
+            && match signal {
+                // Whom the plan spares when a worker dies it spares also when we kill that worker.
+                Signal::KILL => process.kill_group,
+                _ => process.leads_group,
+            };
+        let root = self.root_of(pid, process).filter(|_| whole);
+        if let (Some(root), Signal::KILL, true) = (root, signal, process.tree) {
+            tell_doomed(root, process.session, journal);
         }
-        match (to_group && whole, signal) {
+        match (root, signal) {
             // It may have left its group, and the group may have others in it: none of both holds up the end of the other.
-            (true, Signal::KILL) => reap::kill(pid, signal).and(reap::kill_group(pid, signal)),
-            (true, _) => reap::kill_group(pid, signal),
-            (false, _) => reap::kill(pid, signal),
+            (Some(root), Signal::KILL) => process.send(pid, signal).and(reap::kill_group(root, signal)),
+            (Some(root), _) if root == pid => reap::kill_group(root, signal),
+            (Some(root), _) => {
+                let apart = reap::process_group_of(pid) != Some(root);
+                let sent = if apart { process.send(pid, signal) } else { Ok(()) };
+                sent.and(reap::kill_group(root, signal))
+            }
+            (None, _) => process.send(pid, signal),
         }
     }
 
@@ -357,20 +401,30 @@ impl Workers {
 
     /// Signals every worker, when the loop itself has failed and nothing more can be done.
     pub(super) fn signal_all(&self, signal: Signal) {
-        for &pid in self.by_pid.keys() {
+        for (&pid, process) in &self.by_pid {
             // The workers that are left are on their own now; there is nobody to tell.
-            let _ = reap::kill(pid, signal);
+            let _ = process.send(pid, signal);
         }
     }
 
-    /// The user of a worker, if it is one.
-    pub(super) fn uid_of(&self, pid: i32) -> Option<u32> {
-        self.by_pid.get(&pid).map(|process| process.uid)
+    /// The worker, by its pid and its user, that this is the number of: of its process, of one that has handed over to that,
+    /// or of its process group.
+    pub(super) fn of_number(&self, number: i32) -> Option<(i32, u32)> {
+        let of = |(&pid, process): (&i32, &Process)| (pid, process.uid);
+        let led = |(_, process): &(&i32, &Process)| process.leads_group && process.root == number;
+        let current = self.former.get(&number).and_then(|child| self.pids.get(child)).unwrap_or(&number);
+        self.by_pid.get_key_value(current).map(of).or_else(|| self.by_pid.iter().find(led).map(of))
+    }
+
+    /// Who has handed over to whom since this was last asked.
+    pub(super) fn take_successions(&mut self) -> Vec<(i32, i32)> {
+        std::mem::take(&mut self.successions)
     }
 
     /// Puts what is listened to into the poll set.
     pub(super) fn watch(&mut self, poll: &mut PollSet, journal: &mut Journal) -> Listened {
         self.trees.watch(poll);
+        self.watch_foreign(poll);
         self.dispose(journal);
         // What waits to be closed waits for one of them to end, and nobody sends us more meanwhile.
         let listens = self.disposals.len() < DISPOSALS_MAX && self.kept.discarded().is_empty();
@@ -425,9 +479,11 @@ impl Workers {
             if status.is_some_and(|at| poll.readable(at)) {
                 process.read_status(&mut tell);
             }
-            let speaker = Speaker { child: process.child, pid, uid: process.uid, manager: self.manager };
-            if let Some(ears) = &mut process.hearing {
-                ears.hear(hearing, poll, speaker, &mut self.kept, journal, &mut tell);
+            let speaker = process.speaker(pid, self.manager);
+            if let Some(ears) = &mut process.hearing
+                && let Some(claim) = ears.hear(hearing, poll, speaker, &mut self.kept, journal, &mut tell)
+            {
+                self.succeed(pid, claim, journal, &mut tell);
             }
             // Before the next one can send as many.
             if self.kept.discarded().len() >= DISCARDED_MAX {
@@ -457,7 +513,7 @@ impl Workers {
     }
 
     /// Tells the end of a process that has no pid any more, with its last words, and removes what only it made use of.
-    fn bury(
+    pub(super) fn bury(
         &mut self,
         pid: i32,
         process: &Process,
@@ -481,6 +537,7 @@ impl Workers {
     /// Takes in every dead child.
     pub(super) fn reap(&mut self, poll: &PollSet, journal: &mut Journal, mut tell: impl FnMut(Event)) {
         self.reap_all(journal, &mut tell);
+        self.follow_foreign(poll, journal, &mut tell);
         if self.trees.is_due(poll) {
             self.look_for_orphans(journal, &mut tell);
             self.trees.look(tell);
@@ -496,34 +553,43 @@ impl Workers {
         if self.spares {
             return Vec::new();
         }
-        let Workers { by_pid, checks, readings, disposals, trees, .. } = self;
-        let known = |pid: i32| {
-            by_pid.contains_key(&pid)
-                || checks.iter().any(|check| check.pid() == pid)
-                || readings.iter().any(|(_, reading)| reading.pid == pid)
-                || disposals.contains(&pid)
-        };
-        let in_tree = |leader: i32| by_pid.get(&leader).is_some_and(|process| process.leads_group);
-        let found = trees.look_for_orphans(known, in_tree, &mut tell);
+        let mut trees = std::mem::take(&mut self.trees);
+        let found =
+            trees.look_for_orphans(|pid| self.is_own(pid), |leader| self.leads_tree(leader), &mut tell);
+        self.trees = trees;
         if !found.is_empty() {
             journal.line(Level::Info, &format!("taken in, as its parent has ended: {}", found.join(", ")));
         }
         found
     }
 
+    /// Whether this is somebody we have started, or who has taken the place of such a one.
+    pub(super) fn is_own(&self, pid: i32) -> bool {
+        self.by_pid.contains_key(&pid)
+            || self.former.get(&pid).is_some_and(|child| self.pids.contains_key(child))
+            || self.checks.iter().any(|check| check.pid() == pid)
+            || self.readings.iter().any(|(_, reading)| reading.pid == pid)
+            || self.disposals.contains(&pid)
+    }
+
+    /// Whether a session or process group of this number is that of a worker.
+    pub(super) fn leads_tree(&self, number: i32) -> bool {
+        let leads = |process: &Process| process.leads_group && process.root == number;
+        self.by_pid.get(&number).is_some_and(leads) || self.by_pid.values().any(leads)
+    }
+
     /// What a worker that was just reaped has left behind: names, and whether it is waited for.
-    fn left_by(
+    pub(super) fn left_by(
         &mut self,
         pid: i32,
         process: &Process,
+        root: Option<i32>,
         journal: &mut Journal,
         tell: &mut impl FnMut(Event),
     ) -> (Vec<String>, bool) {
-        let root = Root { child: process.child, leader: pid, session: process.session };
-        if !process.tree {
-            return (Vec::new(), false);
-        }
-        let somebody = reap::group_exists(pid);
+        let Some(leader) = root.filter(|_| process.tree) else { return (Vec::new(), false) };
+        let root = Root { child: process.child, leader, session: process.session };
+        let somebody = reap::group_exists(leader) || self.former.contains_key(&leader);
         if !process.kill_group {
             if somebody {
                 let who = Trees::spared(root).join(", ");
@@ -546,7 +612,8 @@ impl Workers {
         // Where the kernel does not list them, all processes are looked at.
         family::own_children().map_or(true, |children| {
             let own = |pid: &i32| self.by_pid.contains_key(pid) || self.disposals.contains(pid);
-            children.iter().any(|pid| !own(pid) && self.trees.is_news(*pid))
+            let former = |pid: &i32| self.former.contains_key(pid);
+            children.iter().any(|pid| !own(pid) && !former(pid) && self.trees.is_news(*pid))
         })
     }
 
@@ -561,8 +628,13 @@ impl Workers {
                     return journal.complain(&format!("cannot look for dead children: {}", reason(error)));
                 }
             };
+            self.hear_last(pid, journal, tell);
+            let mut root = None;
             if let Some(process) = self.by_pid.get_mut(&pid) {
                 process.read_status(&mut tell);
+            }
+            if let Some(process) = self.by_pid.get(&pid) {
+                root = self.root_of(pid, process);
                 if process.kill_group
                     && !process.tree
                     && let Err(error) = reap::kill_group(pid, Signal::KILL)
@@ -605,7 +677,7 @@ impl Workers {
                     if exit == Exit::Signal(Signal::KILL) {
                         oom_kills = Some(oom_kills.unwrap_or_else(|| self.new_oom_kills()));
                     }
-                    let (left, lives_on) = self.left_by(pid, &process, journal, &mut tell);
+                    let (left, lives_on) = self.left_by(pid, &process, root, journal, &mut tell);
                     let remains = Remains {
                         left,
                         core_dumped: death.core_dumped,
@@ -614,6 +686,7 @@ impl Workers {
                     };
                     self.bury(pid, &process, (exit, remains), lives_on, journal, &mut tell);
                 }
+                None if self.former.contains_key(&pid) => self.former_ended(pid, exit, journal),
                 None => {
                     self.trees.reaped(pid, &mut tell);
                     self.strangers += 1;
@@ -657,7 +730,15 @@ impl Process {
             hearing: None,
             uid,
             life_sign: None,
+            root: 0,
+            foreign: None,
+            refusal_told: false,
         }
+    }
+
+    /// As whoever says something there.
+    pub(super) fn speaker(&self, pid: i32, manager: i32) -> Speaker {
+        Speaker { child: self.child, pid, uid: self.uid, manager }
     }
 
     fn take_over(state: ProcessState, inherited: &mut Inherited) -> io::Result<Process> {
@@ -671,11 +752,14 @@ impl Process {
             hearing: Hearing::take_over(state.hearing, inherited)?.unless_deaf(),
             uid: state.uid,
             life_sign: state.life_sign,
+            root: state.root.unwrap_or(state.pid),
+            foreign: state.foreign.map(|number| inherited.claim(number)).transpose()?.map(Foreign::new),
+            refusal_told: false,
         })
     }
 
     /// Looks whether the program runs. A pipe that is still open says nothing yet.
-    fn read_status(&mut self, tell: &mut impl FnMut(Event)) {
+    pub(super) fn read_status(&mut self, tell: &mut impl FnMut(Event)) {
         let child = self.child;
         let Some(pipe) = &self.status else { return };
         match spawn::read_status(pipe) {

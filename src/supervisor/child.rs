@@ -93,7 +93,7 @@ pub(super) struct Child {
     /// What it says of itself, for status.
     #[serde(default)]
     pub(super) said: Option<String>,
-    /// The process of its that it calls the main one, for status.
+    /// The process of its that it calls the main one, where that is not the worker, for status.
     #[serde(default)]
     pub(super) main_pid: Option<i32>,
     /// It has said that it goes of its own accord.

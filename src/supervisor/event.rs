@@ -180,6 +180,13 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
+    /// A worker has handed over to another process, which is the worker from here on.
+    HandedOver {
+        /// The attempt.
+        child: ChildId,
+        /// The pid of that process.
+        pid: i32,
+    },
     /// Nobody is left of the tree of a worker that has ended.
     TreeGone {
         /// The attempt.
@@ -332,7 +339,7 @@ pub struct Remains {
 pub enum Word {
     /// A line for status.
     Status(String),
-    /// This process of its is the one that matters, if it is not the one that was started.
+    /// It calls this process the one that matters, and nobody else takes it for that.
     MainPid(i32),
     /// It goes of its own accord: its end is no failure.
     Stopping,

@@ -139,6 +139,27 @@ impl Supervisor {
         self.note_worker(child.group, Level::Info, child.worker(), Happening::LeftBehind(who, signal));
     }
 
+    /// Another process of a worker's tree takes its place: it is the worker from here on, in whatever phase. What was asked
+    /// of the one before it was not asked of this one.
+    pub(super) fn handed_over(&mut self, id: ChildId, pid: i32) {
+        let Some(child) = self.child_mut(id).filter(|child| child.hook.is_none() && !child.remnant) else {
+            return;
+        };
+        let before = std::mem::replace(&mut child.pid, pid);
+        child.main_pid = None;
+        let (group, generation, phase, worker) = (child.group, child.generation, child.phase, child.worker());
+        self.note_worker(group, Level::Info, worker, Happening::HandedOver(before));
+        let forced = self.shutdown.as_ref().and_then(|shutdown| shutdown.signal);
+        match phase {
+            Phase::Spawning | Phase::Starting | Phase::Ready => {}
+            Phase::Stopping => {
+                let signal = forced.unwrap_or(self.groups[group.0].policy_of(generation).graceful_signal);
+                self.ask_by(id, signal);
+            }
+            Phase::Killed => self.act(Action::Signal { child: id, signal: Signal::KILL, to_group: true }),
+        }
+    }
+
     /// Nobody is left of the tree of a worker that has ended.
     pub(super) fn tree_gone(&mut self, id: ChildId) {
         let Some(at) = self.position(id).filter(|&at| self.children[at].remnant) else { return };

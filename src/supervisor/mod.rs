@@ -272,6 +272,7 @@ impl Supervisor {
             }
             Event::Exited { child, exit } => self.exited(child, exit),
             Event::LeaderEnded { child, exit } => self.leader_ended(child, exit),
+            Event::HandedOver { child, pid } => self.handed_over(child, pid),
             Event::TreeGone { child } => self.tree_gone(child),
             Event::OrphanFound { pid, name } => self.orphan_found(pid, name),
             Event::OrphanGone { pid } => self.orphan_gone(pid),

@@ -159,6 +159,8 @@ pub enum Happening {
     Killing(Duration),
     /// These live on of a worker that has ended, and are asked to go by this signal, if they were not before.
     LeftBehind(String, Option<Signal>),
+    /// The worker is this process from here on, and was that one.
+    HandedOver(i32),
     /// Nobody is left of them.
     TreeGone,
     /// The program of a worker went into the background: these live on.
@@ -267,6 +269,7 @@ impl Happening {
             Happening::ProbePassed => "probe-passed",
             Happening::Killing(_) => "killing",
             Happening::LeftBehind(..) => "left-behind",
+            Happening::HandedOver(_) => "handed-over",
             Happening::TreeGone => "tree-gone",
             Happening::Backgrounded(_) => "backgrounded",
             Happening::OrphansAsked(_) | Happening::OrphansKilled(_) => "orphans",
@@ -335,6 +338,9 @@ impl fmt::Display for Happening {
             Happening::LeftBehind(who, None) => write!(f, "left behind: {who}"),
             Happening::LeftBehind(who, Some(signal)) => {
                 write!(f, "left behind: {who}; stopping with signal {signal}")
+            }
+            Happening::HandedOver(before) => {
+                write!(f, "is the worker from here on, by the word of pid {before}")
             }
             Happening::TreeGone => f.write_str("nobody is left of it"),
             Happening::Backgrounded(who) => {

@@ -87,6 +87,36 @@ pub fn tree_of(leader: i32, whole_session: bool) -> io::Result<Vec<i32>> {
     living(|stat| stat.group == leader || (whole_session && stat.session == leader))
 }
 
+/// What is known of a process that may become a worker, a dead one that is not reaped too.
+#[derive(Clone, Copy, Debug)]
+pub struct Kin {
+    /// Its session.
+    pub session: i32,
+    /// Its process group.
+    pub group: i32,
+    /// When it began, in ticks since the machine did.
+    pub begun: u64,
+    /// Its user, unless it has several.
+    pub uid: Option<u32>,
+}
+
+/// What `/proc` tells of a process.
+///
+/// # Errors
+/// As for [`children`], or there is no such process.
+pub fn look(process: i32) -> io::Result<Kin> {
+    is_own_namespace()?;
+    let unknown = || io::Error::from(io::ErrorKind::InvalidData);
+    let line = fs::read(format!("/proc/{process}/stat"))?;
+    let stat = read_stat(&line).ok_or_else(unknown)?;
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).ok_or_else(unknown)?;
+    let mut uids = line.split_ascii_whitespace().map(str::parse);
+    let first = uids.next().and_then(Result::ok);
+    let uid = first.filter(|first| uids.all(|other| other.as_ref() == Ok(first)));
+    Ok(Kin { session: stat.session, group: stat.group, begun: stat.begun, uid })
+}
+
 /// How far the ancestors of a process are followed.
 const GENERATIONS_MAX: usize = 64;
 
@@ -99,8 +129,14 @@ pub fn belongs(process: i32, to: i32) -> bool {
     if super::reap::process_group_of(process) == Some(to) {
         return true;
     }
-    let parents = std::iter::successors(Some(first.parent), |&parent| Some(stat(parent)?.parent));
-    parents.take(GENERATIONS_MAX).take_while(|&parent| parent > 1).any(|parent| parent == to)
+    descends(first.parent, to)
+}
+
+/// Whether a process is another one, or descends from it as far as its ancestors live.
+pub fn descends(process: i32, from: i32) -> bool {
+    let stat = |pid: i32| fs::read(format!("/proc/{pid}/stat")).ok().and_then(|line| read_stat(&line));
+    let line = std::iter::successors(Some(process), |&process| Some(stat(process)?.parent));
+    line.take(GENERATIONS_MAX).take_while(|&process| process > 1).any(|process| process == from)
 }
 
 /// What `/proc/PID/stat` tells of a process.
@@ -109,6 +145,7 @@ struct Stat {
     parent: i32,
     group: i32,
     session: i32,
+    begun: u64,
 }
 
 fn living(wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<i32>> {
@@ -144,7 +181,10 @@ fn read_stat(line: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
     let mut number = || fields.next()?.parse().ok();
-    Some(Stat { state, parent: number()?, group: number()?, session: number()? })
+    let (parent, group, session) = (number()?, number()?, number()?);
+    // It is the field 22, starttime.
+    let begun = fields.nth(15)?.parse().ok()?;
+    Some(Stat { state, parent, group, session, begun })
 }
 
 fn prctl(option: c_int, value: c_ulong) -> io::Result<()> {
@@ -161,8 +201,10 @@ mod tests {
 
     #[test]
     fn state_and_parent_stand_after_the_name() {
-        let stat = read_stat(b"12 (a) Z 3 (b) S 7 7 0\n").unwrap();
+        let line = b"12 (a) Z 3 (b) S 7 7 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0\n";
+        let stat = read_stat(line).unwrap();
         assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 7, 7, 0));
+        assert_eq!(stat.begun, 4711);
         assert!(read_stat(b"").is_none() && read_stat(b"12 (a)").is_none());
     }
 

@@ -131,6 +131,13 @@ pub fn process_group_of(process: i32) -> Option<i32> {
     cvt(unsafe { libc::getpgid(process) }).ok()
 }
 
+/// The session of a process, if there is such a process; of 0 our own.
+pub fn session_of(process: i32) -> Option<i32> {
+    fault::hit("getsid").ok()?;
+    // SAFETY: numbers only.
+    cvt(unsafe { libc::getsid(process) }).ok()
+}
+
 fn wait(kind: idtype_t, number: id_t, more: c_int) -> io::Result<siginfo_t> {
     wait_for(kind, number, WEXITED | more)
 }

@@ -175,6 +175,7 @@ impl Detail {
             Happening::LeftBehind(_, signal) => {
                 Detail { signal: signal.map(|signal| signal.to_string()), ..none }
             }
+            Happening::HandedOver(before) => Detail { from: Some(before.unsigned_abs()), ..none },
             Happening::Backgrounded(_)
             | Happening::TreeGone
             | Happening::OrphansAsked(_)

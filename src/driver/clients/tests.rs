@@ -92,7 +92,7 @@ fn without_descriptors_a_newcomer_is_turned_away_at_once() {
 #[test]
 fn whoever_joins_the_process_group_of_another_users_worker_does_not_speak_for_it() {
     let (theirs, others) = (creds::our_uid() + 12_345, creds::our_uid() + 12_346);
-    let worker = |pid: i32| (pid == 70).then_some(theirs);
+    let worker = |pid: i32| (pid == 70).then_some((pid, theirs));
     let peer = |pid: i32, uid: u32| Peer { pid, uid, gid: uid };
     let owner = |peer: Peer, group: i32| super::owner(peer, Some(group), false, worker);
     assert_eq!(owner(peer(70, theirs), 70), Owner::Worker(70));

@@ -308,6 +308,16 @@ impl Outputs {
         self.pipes.extend(own);
     }
 
+    /// What one process has written so far is another's, which takes its place.
+    pub(super) fn rename(&mut self, before: i32, pid: i32) {
+        for pipe in self.pipes.iter_mut().filter(|pipe| pipe.pid == before) {
+            pipe.pid = pid;
+        }
+        if let Some(tail) = self.tails.remove(&before) {
+            self.tails.insert(pid, tail);
+        }
+    }
+
     /// Puts the pipes into the poll set whose target takes more, and the targets that have not taken all.
     pub(super) fn watch(&mut self, poll: &mut PollSet, journal: &Journal) {
         let Outputs { pipes, sinks, .. } = self;
