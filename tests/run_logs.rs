@@ -410,7 +410,8 @@ fn start_on_small_disk(setup: Setup) -> Option<Manager> {
 // pitfall 47
 #[test]
 fn a_full_disk_costs_output_and_no_worker() {
-    let script = "seq 1 100000; echo >DIR/written; read go <DIR/go; rm DIR/small/ballast; echo last";
+    let script = "seq 1 100000; printf half; echo >DIR/written; read go <DIR/go; rm DIR/small/ballast; echo way; \
+        echo last";
     let setup = once(script).option_path("--stdout-log", "small/log");
     gate(&setup, "go");
     let Some(mut manager) = start_on_small_disk(setup) else { return };
@@ -421,11 +422,18 @@ fn a_full_disk_costs_output_and_no_worker() {
     let lost = all_dropped(&manager);
     open_gate(&manager.path("go"));
     assert_eq!(manager.exit().code(), Some(0));
+    // A line of which a part was dropped goes as a whole.
+    let lost = lost + "way\n".len() as u64;
     manager.log.line(&format!("{shown} is written to again; {lost} bytes were dropped"));
-    let (found, all) = (text(manager.path("copy")), sequence(100_000));
-    let kept = found.strip_suffix("last\n").expect("the last line");
+    let (found, all) = (text(manager.path("copy")), sequence(100_000) + "halfway\n");
+    let kept = found.strip_suffix("last\n").expect("the last line, which begins one");
+    // The disk was full in the midst of a line, which is ended.
+    let (kept, torn) = match all.starts_with(kept) {
+        true => (kept, 0),
+        false => (kept.strip_suffix('\n').expect("the end of a torn line"), 1),
+    };
     assert!(all.starts_with(kept), "the beginning is whole");
-    assert_eq!(kept.len() as u64 + lost, all.len() as u64);
+    assert_eq!((kept.len() as u64 + lost, torn), (all.len() as u64, torn));
 }
 
 #[test]
@@ -613,4 +621,79 @@ fn a_manager_that_stops_writes_what_is_left() {
 fn dropped_bytes_are_part_of_every_status() {
     let manager = setup("pause").options("--ack none").start();
     assert_eq!(manager.group()["dropped_bytes"], Value::from(0));
+}
+
+#[test]
+fn a_fifo_is_a_log_before_anybody_reads_it_and_after() {
+    let script = "echo one; read go <DIR/go; echo two; read go <DIR/go; echo three; exec sleep 1000";
+    let setup = once(script).option_path("--stdout-log", "fifo").options("-n 1");
+    gate(&setup, "go");
+    gate(&setup, "fifo");
+    let mut manager = setup.start();
+    manager.up();
+    let read_line = || {
+        let mut line = [0; 4];
+        File::open(manager.path("fifo")).unwrap().read_exact(&mut line).unwrap();
+        String::from_utf8_lossy(&line).into_owned()
+    };
+    assert_eq!(read_line(), "one\n");
+    // Nobody reads when this is written.
+    open_gate(&manager.path("go"));
+    assert_eq!(read_line(), "two\n");
+    assert_eq!(manager.stop(), Some(0));
+}
+
+#[test]
+fn what_dead_workers_leave_to_others_uses_up_no_descriptors() {
+    // A helper in a session of its own keeps the output of a worker that is gone.
+    let script = format!(
+        "setsid sleep 1000 </dev/null & echo $! >>DIR/helpers; {REMUDA} ack --quiet; exec sleep 1000"
+    );
+    let setup = setup("").options("--ack manual -n 1 --backoff 10ms:1:10ms").option("--stdout-log");
+    let log = format!("prefix:{}", setup.path("out").display());
+    let directory = setup.path("").display().to_string();
+    let setup =
+        setup.option(log).program(&["sh", "-c", &script.replace("DIR", directory.trim_end_matches('/'))]);
+    let mut command = setup.command();
+    let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
+    // SAFETY: setrlimit(2) is async-signal-safe.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, move || {
+            Ok(nix::sys::resource::setrlimit(limit, 40, 40)?)
+        });
+    }
+    let manager = setup.start_as(command);
+    manager.up();
+    let mut events = manager.events();
+    let mut worker = manager.pids("ready")[0];
+    for _ in 0..30 {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+        let ready = events.until_that("another ready worker", |event| event["event"] == "ready");
+        worker = pid_of(&ready);
+    }
+    manager.log.line("what it left behind still has its output, which is read no more: 4 others are");
+    let all = manager.log.text();
+    assert!(!all.contains("too many open files"), "{all}");
+    for helper in text(manager.path("helpers")).split_whitespace() {
+        let helper = nix::unistd::Pid::from_raw(helper.parse().unwrap());
+        // The last of them may be asked to go by the manager already.
+        let _ = nix::sys::signal::kill(helper, Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn a_worker_of_another_user_opens_its_standard_error_by_name() {
+    if !support::root() {
+        return;
+    }
+    let script = "echo by-number >&2; echo by-name >/dev/stderr; echo out-by-name >/dev/stdout";
+    for kind in ["prefix:", ""] {
+        let setup = setup("").options("--restart never --ack none --user nobody").option("--stderr-log");
+        let log = format!("{kind}{}", setup.path("log").display());
+        let setup = setup.option(&log).option("--stdout-log").option(&log).program(&["sh", "-c", script]);
+        run(&setup);
+        let found = text(setup.path("log"));
+        assert!(found.contains("by-number\n") && found.contains("] by-name\n") != kind.is_empty(), "{found}");
+        assert_eq!(found.matches("by-name\n").count(), 2, "{found}");
+    }
 }

@@ -91,7 +91,8 @@ impl Workers {
             }
             HookKind::Preflight | HookKind::Stop(_) => (Cow::Borrowed(&prepared.argv[..]), Target::Log),
         };
-        let streams = self.outputs.streams(&group.spec.name, order.slot, &Output::both(target))?;
+        let whose = (&*group.spec.name, order.slot);
+        let streams = self.outputs.streams(whose, &Output::both(target), prepared.other_user())?;
         let [output, errors] = streams.descriptors();
         let spawned = spawn::spawn(Spawn {
             path: &prepared.path,

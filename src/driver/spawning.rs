@@ -209,7 +209,7 @@ impl Workers {
         };
         let environment = generation.template.worker(&context);
         let argv = generation.arguments(&context).map_err(|error| io::Error::other(error.message))?;
-        let streams = self.outputs.streams(name, place.slot, &launch.output)?;
+        let streams = self.outputs.streams((name, place.slot), &launch.output, generation.other_user())?;
         journal.starting(&argv);
         let connection = launch.handoff.control_descriptor.then(UnixStream::pair).transpose()?;
         if let Some((ours, _)) = &connection {

@@ -28,16 +28,24 @@ pub struct Facts {
     pub identity: (u64, u64),
 }
 
-/// Opens a file, or creates it.
+/// Opens a file, or creates it. A FIFO is opened for reading as well, as far as that is permitted: then it is there before its
+/// reader is, and after one, and what nobody reads fills it.
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_WRONLY
-        | OFlag::O_APPEND
-        | OFlag::O_CREAT
-        | OFlag::O_CLOEXEC
-        | OFlag::O_NOCTTY
-        | OFlag::O_NONBLOCK;
+    let fifo = |mode: u32| mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits();
+    let to_write = match stat(path) {
+        Ok(found) if fifo(found.st_mode) => open_as(path, OFlag::O_RDWR),
+        _ => open_as(path, OFlag::O_WRONLY | OFlag::O_CREAT),
+    };
+    match to_write {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => open_as(path, OFlag::O_WRONLY),
+        other => other,
+    }
+}
+
+fn open_as(path: &Path, access: OFlag) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     fault::hit("open")?;
-    Ok(fcntl::open(path, flags, Mode::from_bits_retain(0o666))?)
+    Ok(fcntl::open(path, access | flags, Mode::from_bits_retain(0o666))?)
 }
 
 /// What is known of an open file.

@@ -192,6 +192,12 @@ pub fn raise_nofile() -> io::Result<Limit> {
     Ok(Limit { resource: Resource::RLIMIT_NOFILE, soft, hard })
 }
 
+/// How many descriptors this process may have open; nothing where that cannot be told.
+pub fn descriptors_max() -> Option<u64> {
+    #[allow(clippy::useless_conversion, reason = "the type depends on the machine")]
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| u64::from(soft))
+}
+
 /// Changes the nice value of this process.
 pub fn renice(nice: i32) -> io::Result<()> {
     fault::hit("setpriority")?;

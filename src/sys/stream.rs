@@ -38,6 +38,15 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
+/// Makes a pipe that of another user, who may then open it by a name such as `/dev/stderr`: fchown(2).
+///
+/// # Errors
+/// EPERM without CAP_CHOWN.
+pub fn give(pipe: &OwnedFd, owner: Option<u32>) -> io::Result<()> {
+    fault::hit("fchown")?;
+    Ok(unistd::fchown(pipe, owner.map(unistd::Uid::from_raw), None)?)
+}
+
 /// Lets a pipe hold so many bytes, for a program that writes much: fcntl(2), F_SETPIPE_SZ.
 ///
 /// # Errors

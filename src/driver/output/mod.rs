@@ -43,6 +43,11 @@ const ALIGNMENT: usize = 4096;
 /// still writes then cannot keep the manager from ending.
 const LAST_BYTES: usize = 1 << 20;
 
+/// Pipes of dead workers that are read as long as somebody has them, at least; at most one in so many of the descriptors
+/// that may be open.
+const LEFT_MIN: usize = 4;
+const LEFT_SHARE: u64 = 16;
+
 /// How long the manager waits at its end, in milliseconds, for a target that takes nothing more.
 const LAST_WAIT: u64 = 2_000;
 
@@ -89,6 +94,10 @@ struct Pipe {
     lines: Lines,
     /// It is the standard error of the process whose it was first, which lives.
     errors: bool,
+    /// The process whose it was first is dead, and somebody else has it still.
+    left: bool,
+    /// Who may open it by its name (`/dev/stderr`) beside root.
+    owner: Option<u32>,
     /// Where in the poll set it stands.
     at: Option<usize>,
     /// How many bytes more are read while nothing else is done.
@@ -120,6 +129,10 @@ struct PipeState {
     cut: bool,
     #[serde(default)]
     errors: bool,
+    #[serde(default)]
+    left: bool,
+    #[serde(default)]
+    owner: Option<u32>,
 }
 
 /// What a worker finds at descriptors 1 and 2.
@@ -128,6 +141,14 @@ pub(super) struct Streams {
     stderr: End,
     /// The pipes that are its own.
     fresh: Vec<Pipe>,
+}
+
+/// For whom a pipe is.
+#[derive(Clone, Copy)]
+struct Whose<'a> {
+    group: &'a str,
+    slot: u32,
+    owner: Option<u32>,
 }
 
 /// What stands at one descriptor of a worker.
@@ -235,16 +256,22 @@ impl Outputs {
         self.dropped.get(group).copied().unwrap_or(0)
     }
 
-    /// What a process of this group and slot is to find at descriptors 1 and 2. To be handed to [`Outputs::follow`] once
-    /// it is there.
-    pub(super) fn streams(&mut self, group: &str, slot: u32, output: &Output) -> io::Result<Streams> {
+    /// What a process of this group and slot is to find at descriptors 1 and 2, which the user `owner`, if it is not ours,
+    /// may open by name. To be handed to [`Outputs::follow`] once it is there.
+    pub(super) fn streams(
+        &mut self,
+        (group, slot): (&str, u32),
+        output: &Output,
+        owner: Option<u32>,
+    ) -> io::Result<Streams> {
         let mut fresh = Vec::new();
         let overflow = output.overflow;
-        let stdout = match self.end((group, slot), &output.stdout, overflow, &mut fresh)? {
+        let whose = Whose { group, slot, owner };
+        let stdout = match self.end(whose, &output.stdout, overflow, &mut fresh)? {
             Some(end) => end,
             None => End::Stdout(io::stdout()),
         };
-        let stderr = match self.end((group, slot), &output.stderr, overflow, &mut fresh)? {
+        let stderr = match self.end(whose, &output.stderr, overflow, &mut fresh)? {
             Some(end) => end,
             None => End::Stderr(io::stderr()),
         };
@@ -258,7 +285,7 @@ impl Outputs {
     /// The end of one stream; nothing if it is our own.
     fn end(
         &mut self,
-        (group, slot): (&str, u32),
+        Whose { group, slot, owner }: Whose<'_>,
         target: &Target,
         overflow: Overflow,
         fresh: &mut Vec<Pipe>,
@@ -272,11 +299,13 @@ impl Outputs {
             Target::Log | Target::Syslog | Target::Lines(_) => false,
         };
         let pipes = if shared { &mut self.pipes } else { fresh };
-        let known = pipes.iter().find_map(|pipe| {
+        let known = pipes.iter_mut().find_map(|pipe| {
             let fits = pipe.group == group && pipe.target == *target && pipe.overflow == overflow;
-            pipe.writer.clone().filter(|_| fits)
+            let writer = pipe.writer.clone().filter(|_| fits)?;
+            Some((pipe, writer))
         });
-        if let Some(writer) = known {
+        if let Some((pipe, writer)) = known {
+            pipe.belong_to(owner);
             return Ok(Some(End::Other(writer)));
         }
         let (reader, writer) = stream::pipe()?;
@@ -285,7 +314,7 @@ impl Outputs {
             let _ = stream::widen(&reader, PIECE as i32);
         }
         let writer = Rc::new(writer);
-        pipes.push(Pipe {
+        let mut pipe = Pipe {
             group: group.to_owned(),
             pid: 0,
             slot,
@@ -295,9 +324,13 @@ impl Outputs {
             writer: Some(Rc::clone(&writer)),
             lines: Lines::default(),
             errors: false,
+            left: false,
+            owner: None,
             at: None,
             budget: 0,
-        });
+        };
+        pipe.belong_to(owner);
+        pipes.push(pipe);
         Ok(Some(End::Other(writer)))
     }
 
@@ -362,10 +395,37 @@ impl Outputs {
         }
         while self.read_each(journal, |pipe, takes| pipe.errors && pipe.pid == pid && takes && pipe.spend()) {
         }
-        for pipe in self.pipes.iter_mut().filter(own) {
-            pipe.errors = false;
+        for pipe in self.pipes.iter_mut().filter(|pipe| pipe.pid == pid) {
+            (pipe.errors, pipe.left) = (false, true);
         }
+        self.leave_some(journal);
         self.tails.remove(&pid).map_or_else(Vec::new, |tail| tail.lines())
+    }
+
+    /// Closes pipes that dead workers have left to others, the oldest first, where there are too many: each costs a descriptor
+    /// as long as somebody has it, and workers to come need theirs.
+    fn leave_some(&mut self, journal: &mut Journal) {
+        let mut left = self.pipes.iter().filter(|pipe| pipe.left).count();
+        if left <= LEFT_MIN {
+            return;
+        }
+        let allowed =
+            start::descriptors_max().map_or(LEFT_MIN, |max| (max / LEFT_SHARE) as usize).max(LEFT_MIN);
+        self.pipes.retain(|pipe| {
+            let goes = pipe.left && left > allowed;
+            if goes {
+                left -= 1;
+                let Pipe { group, slot, pid, .. } = pipe;
+                journal.line(
+                    Level::Warn,
+                    &format!(
+                        "{group}[{slot}] pid {pid}: what it left behind still has its output, which is read no more: \
+                         {allowed} others are"
+                    ),
+                );
+            }
+            !goes
+        });
     }
 
     /// Opens all files again, as somebody may have moved them. Returns how many.
@@ -481,6 +541,15 @@ fn count(dropped: &mut BTreeMap<String, u64>, group: &str, lost: u64) {
 }
 
 impl Pipe {
+    /// Gives it to the user of its worker: programs open their standard error by name, which is refused to others.
+    fn belong_to(&mut self, owner: Option<u32>) {
+        if owner.is_some() && owner != self.owner {
+            self.owner = owner;
+            // Without the right to, the worker goes without.
+            let _ = stream::give(&self.reader, owner);
+        }
+    }
+
     fn hand_over(&self, keeper: &mut Keeper) -> PipeState {
         PipeState {
             group: self.group.clone(),
@@ -493,6 +562,8 @@ impl Pipe {
             line: self.lines.line.clone(),
             cut: self.lines.cut,
             errors: self.errors,
+            left: self.left,
+            owner: self.owner,
         }
     }
 
@@ -507,6 +578,8 @@ impl Pipe {
             writer: state.writer.map(|number| inherited.claim(number)).transpose()?.map(Rc::new),
             lines: Lines { line: state.line, cut: state.cut },
             errors: state.errors,
+            left: state.left,
+            owner: state.owner,
             at: None,
             budget: 0,
         })

@@ -66,6 +66,10 @@ pub(super) struct Sink {
     address: Address,
     medium: Medium,
     queue: Vec<u8>,
+    /// What was taken last did not end a line.
+    mid_line: bool,
+    /// What was dropped last did not end a line: the rest of it goes the same way.
+    skips: bool,
     /// No group has it in its plan any more.
     unwanted: bool,
     trouble: Option<Trouble>,
@@ -89,6 +93,10 @@ pub(super) struct SinkState {
     file: Option<LogState>,
     #[serde(default, with = "crate::octets")]
     queue: Vec<u8>,
+    #[serde(default)]
+    mid_line: bool,
+    #[serde(default)]
+    skips: bool,
 }
 
 /// How it is written to.
@@ -123,6 +131,8 @@ impl Sink {
             address,
             medium,
             queue,
+            mid_line: false,
+            skips: false,
             unwanted: false,
             trouble,
             awaited,
@@ -139,7 +149,8 @@ impl Sink {
             Medium::File(log) => Some(log.hand_over(keeper)),
             Medium::Shared(_) | Medium::Syslog(_) => None,
         };
-        SinkState { address: self.address.clone(), file, queue: self.queue.clone() }
+        let (mid_line, skips) = (self.mid_line, self.skips);
+        SinkState { address: self.address.clone(), file, queue: self.queue.clone(), mid_line, skips }
     }
 
     /// That of the image before this one.
@@ -150,7 +161,8 @@ impl Sink {
             }
             (_, address) => Medium::open(address)?,
         };
-        Ok(Sink::of(state.address, medium, state.queue))
+        let (mid_line, skips) = (state.mid_line, state.skips);
+        Ok(Sink { mid_line, skips, ..Sink::of(state.address, medium, state.queue) })
     }
 
     /// Whether no group writes here any more, and nothing is left to be written.
@@ -196,26 +208,51 @@ impl Sink {
         matches!(self.trouble, Some(Trouble::Stuck | Trouble::Failing(_)))
     }
 
-    /// Writes, keeps what the place does not take, or drops it. Returns how many bytes were dropped.
+    /// Writes, keeps what the place does not take, or drops it: then up to the end of the line, so that what is written next
+    /// begins one. Returns how many bytes were dropped.
     pub(super) fn put(&mut self, bytes: &[u8], overflow: Overflow, journal: &mut Journal) -> u64 {
+        let skipped = self.skip(bytes);
+        let bytes = &bytes[skipped..];
         self.awaited |= overflow == Overflow::Block;
         if !self.queue.is_empty() && matches!(self.trouble, Some(Trouble::Failing(_))) {
             self.flush(journal);
         }
         let written = if self.queue.is_empty() { self.write(bytes, journal) } else { 0 };
+        self.taken(&bytes[..written]);
         let rest = &bytes[written..];
-        if rest.is_empty() {
-            return 0;
-        }
-        if overflow == Overflow::Drop && self.refuses() {
-            self.untold += rest.len() as u64;
+        if overflow == Overflow::Drop && self.refuses() && !rest.is_empty() {
+            let lost = rest.len() as u64;
+            self.untold += lost;
             if self.trouble == Some(Trouble::Stuck) {
                 self.complain("it takes nothing", journal);
             }
-            return rest.len() as u64;
+            if std::mem::take(&mut self.mid_line) {
+                self.queue.push(b'\n');
+            }
+            self.skips = rest.last().is_some_and(|&byte| byte != b'\n');
+            return skipped as u64 + lost;
         }
         self.queue.extend_from_slice(rest);
-        0
+        self.taken(rest);
+        skipped as u64
+    }
+
+    /// How much of it is the rest of a line whose beginning was dropped.
+    fn skip(&mut self, bytes: &[u8]) -> usize {
+        if !self.skips || bytes.is_empty() {
+            return 0;
+        }
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        self.skips = end.is_none();
+        let skipped = end.map_or(bytes.len(), |end| end + 1);
+        self.untold += skipped as u64;
+        skipped
+    }
+
+    fn taken(&mut self, bytes: &[u8]) {
+        if let Some(&last) = bytes.last() {
+            self.mid_line = last != b'\n';
+        }
     }
 
     /// Puts it into the poll set if there is something to write, and room to wait for. Returns where it stands there.
