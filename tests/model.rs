@@ -44,7 +44,7 @@ struct Search {
     faults: u8,
     /// Codes with which workers die unasked.
     codes: Vec<u8>,
-    /// Workers are trees, whose leader may end before others of them.
+    /// Workers are trees: their leader may end before others of them, or hand over to another one, and leave orphans.
     trees: bool,
     /// States to explore at least, so that a search that became trivial is noticed.
     at_least: usize,
@@ -86,6 +86,11 @@ enum Move {
     Dies(ChildId, u8),
     /// The leader of a worker's tree dies, and others of it live on.
     EndsBeforeOthers(ChildId, u8),
+    /// Another process of the tree becomes the worker.
+    HandsOver(ChildId),
+    /// Somebody of no tree comes to the manager, which is told of it or not; and goes as asked.
+    OrphanComes(bool),
+    OrphanGoes(i32),
     Goes(ChildId),
     /// A hook is content.
     Ends(ChildId),
@@ -108,7 +113,8 @@ impl Move {
     fn is_fault(self) -> bool {
         match self {
             Move::ForkFails(_) | Move::ExecFails(..) | Move::Dies(..) | Move::Fails(_) => true,
-            Move::EndsBeforeOthers(..) => true,
+            Move::EndsBeforeOthers(..) | Move::OrphanComes(_) => true,
+            Move::HandsOver(_) | Move::OrphanGoes(_) => false,
             Move::PrepareFails | Move::CheckFails | Move::PlanUnreadable | Move::CrossingFails => true,
             Move::Fork(_) | Move::Exec(_) | Move::Ack(_) | Move::Goes(_) | Move::Ends(_) => false,
             Move::Passes(_) => false,
@@ -176,6 +182,9 @@ impl Node {
                     moves.extend([libc::ENOENT, libc::ETXTBSY].map(|errno| Move::ExecFails(child, errno)));
                 }
             }
+            if search.trees && process.can_hand_over() {
+                moves.push(Move::HandsOver(child));
+            }
             if process.asked.is_some() {
                 moves.push(Move::Goes(child));
                 continue;
@@ -196,6 +205,10 @@ impl Node {
                     moves.extend(search.codes.iter().map(|&code| Move::EndsBeforeOthers(child, code)));
                 }
             }
+        }
+        moves.extend(world.asked_orphan().map(Move::OrphanGoes));
+        if search.trees && mortal && world.orphans.is_empty() {
+            moves.extend([true, false].map(Move::OrphanComes));
         }
         // A probe that was killed is gone before long. Else they would pile up, one for each worker that came and went.
         let killed =
@@ -235,6 +248,9 @@ impl Node {
             Move::Fails(child) => world.probed(child, Finding::Unwell("refused".into())),
             Move::Dies(child, code) => world.die(child, Exit::Code(code)),
             Move::EndsBeforeOthers(child, code) => world.end_before_others(child, Exit::Code(code)),
+            Move::HandsOver(child) => world.hand_over(child),
+            Move::OrphanComes(told) => world.orphan_comes(told),
+            Move::OrphanGoes(pid) => world.orphan_goes(pid),
             Move::Goes(child) => world.obey(child),
             Move::Ends(child) => world.die(child, Exit::Code(0)),
             Move::Prepared => world.prepared(0, Ok(())),
@@ -664,22 +680,26 @@ fn tasks_that_are_done_before_they_are_ready() {
 
 #[test]
 fn trees_whose_leader_ends_before_others() {
-    for (workers, upgrade, wishes, faults) in [
-        (1, UpgradeMode::Rolling, everything(), 1),
-        (1, UpgradeMode::Rolling, vec![Wish::Upgrade, Wish::Restart], 2),
-        (1, UpgradeMode::Fleet, vec![Wish::Upgrade, Wish::Scale(2)], 1),
-        (1, UpgradeMode::StopFirst, vec![Wish::Upgrade, Wish::Stop], 2),
+    let rolling = || policy(1, Readiness::Exec, UpgradeMode::Rolling);
+    let task = || Policy { restart: Restart::Never, ..rolling() };
+    for (policy, wishes, asks, faults) in [
+        (rolling(), everything(), 1, 1),
+        (rolling(), vec![Wish::Upgrade, Wish::Restart], 1, 2),
+        (rolling(), vec![Wish::Signal(Signal::TERM), Wish::Signal(Signal::QUIT)], 2, 2),
+        (task(), vec![Wish::Start, Wish::Upgrade], 1, 2),
+        (policy(1, Readiness::Exec, UpgradeMode::Fleet), vec![Wish::Upgrade, Wish::Scale(2)], 1, 1),
+        (policy(1, Readiness::Exec, UpgradeMode::StopFirst), vec![Wish::Upgrade, Wish::Stop], 1, 2),
     ] {
         Search {
-            name: "trees whose leader ends before others",
-            policy: policy(workers, Readiness::Exec, upgrade),
+            name: "trees whose leader ends before others, or hands over, and orphans",
+            policy,
             wishes,
-            asks: 1,
+            asks,
             once: false,
             faults,
             codes: vec![0, 1],
             trees: true,
-            at_least: 1_000,
+            at_least: 500,
         }
         .run();
     }

@@ -35,6 +35,11 @@ enum Step {
     Dies(Index, Exit),
     /// The leader of a worker's tree ends, and others of it live on.
     EndsBeforeOthers(Index, Exit),
+    /// Another process of a worker's tree becomes the worker.
+    HandsOver(Index),
+    /// Somebody who is in no tree comes to the manager, which is told of it or not, and ends.
+    OrphanComes(bool),
+    OrphanEnds(Index),
     /// Somebody has looked at a worker.
     Probed(Index, Finding),
     /// Several do, before the machine looks.
@@ -176,6 +181,9 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (any::<Index>(), finding()).prop_map(|(which, finding)| Step::Probed(which, finding)),
         8 => (any::<Index>(), exit.clone()).prop_map(|(who, exit)| Step::Dies(who, exit)),
         3 => (any::<Index>(), exit).prop_map(|(who, exit)| Step::EndsBeforeOthers(who, exit)),
+        3 => any::<Index>().prop_map(Step::HandsOver),
+        1 => any::<bool>().prop_map(Step::OrphanComes),
+        1 => any::<Index>().prop_map(Step::OrphanEnds),
         2 => prop::collection::vec((any::<Index>(), 0..2u8), 1..8).prop_map(Step::Swarm),
         2 => (any::<Index>(), errno).prop_map(|(who, errno)| Step::ExecFails(who, errno)),
         2 => (0..4u8).prop_map(Step::ForksFail),
@@ -272,6 +280,18 @@ impl Life {
             Step::EndsBeforeOthers(which, exit) => {
                 if let Some(child) = self.pick(which, |_| true) {
                     self.world.end_before_others(child, exit)?;
+                }
+            }
+            Step::HandsOver(which) => {
+                if let Some(child) = self.pick(which, Process::can_hand_over) {
+                    self.world.hand_over(child)?;
+                }
+            }
+            Step::OrphanComes(told) => world.orphan_comes(told)?,
+            Step::OrphanEnds(which) => {
+                let orphans: Vec<i32> = world.orphans.keys().copied().collect();
+                if !orphans.is_empty() {
+                    world.orphan_goes(orphans[which.index(orphans.len())])?;
                 }
             }
             Step::Swarm(dead) => {

@@ -92,7 +92,12 @@ impl Supervisor {
     pub(super) fn watch_orphans(&mut self, ends: bool) {
         let now = self.now;
         let at_once = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.at_once);
-        if self.orphans.phase == Phase::Free && (ends || self.shutdown.is_some()) {
+        let ends = ends || self.shutdown.is_some();
+        if !ends {
+            // Somebody has started a group again meanwhile.
+            self.orphans.phase = Phase::Free;
+        }
+        if self.orphans.phase == Phase::Free && ends {
             // Where workers have for ever, nobody else has.
             let longest = self.groups.iter().filter_map(|group| group.policy.stop_timeout).max();
             self.orphans.phase = Phase::Asked(now.after(longest.unwrap_or(LONGEST)));

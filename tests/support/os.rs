@@ -73,6 +73,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// A worker whose program runs.
+    pub(crate) fn can_hand_over(&self) -> bool {
+        self.stride == Stride::Running && self.hook.is_none() && !self.remnant
+    }
+
     /// A worker that takes requests and may go on doing so: one that is ready, or whose program runs where that is what
     /// was there before any upgrade.
     fn is_up(&self, committed: GenerationId) -> bool {
@@ -181,6 +186,10 @@ pub(crate) struct World {
     pub(crate) processes: BTreeMap<ChildId, Process>,
     /// Connections by which workers are being looked at.
     pub(crate) probes: BTreeSet<ChildId>,
+    /// Processes that no worker has in its tree, by pid, with the last signal that each was sent.
+    pub(crate) orphans: BTreeMap<i32, Option<Signal>>,
+    /// Those of them that nobody has told of.
+    pub(crate) hidden: BTreeSet<i32>,
     /// Generations to be prepared.
     pub(crate) prepares: Vec<(GroupId, GenerationId)>,
     /// The new image that is asked whether it can go on, and whether the machine asked to change over to it.
@@ -239,6 +248,8 @@ impl World {
             now,
             processes: BTreeMap::new(),
             probes: BTreeSet::new(),
+            orphans: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             prepares: Vec::new(),
             checking: None,
             executing: false,
@@ -267,11 +278,15 @@ impl World {
         self.processes.iter().find(|(_, process)| process.stride == Stride::Asked).map(|(&child, _)| child)
     }
 
-    pub(crate) fn fork(&mut self, child: ChildId) -> Result<(), Violation> {
-        let pid = self.free.pop().unwrap_or_else(|| {
+    fn free_pid(&mut self) -> i32 {
+        self.free.pop().unwrap_or_else(|| {
             self.next_pid += 1;
             self.next_pid
-        });
+        })
+    }
+
+    pub(crate) fn fork(&mut self, child: ChildId) -> Result<(), Violation> {
+        let pid = self.free_pid();
         if let Some(process) = self.processes.get_mut(&child) {
             (process.pid, process.stride) = (pid, Stride::Forked);
         }
@@ -306,6 +321,7 @@ impl World {
         if self.processes.get(&child).is_some_and(|process| process.remnant) {
             return self.leave_nobody(child);
         }
+        self.look_for_orphans();
         if let Some(process) = self.processes.remove(&child) {
             self.free.push(process.pid);
             self.account_for(child, &process, exit);
@@ -315,18 +331,68 @@ impl World {
 
     /// The leader of a tree ends before others of it: it is a worker no more, and they drain.
     pub(crate) fn end_before_others(&mut self, child: ChildId, exit: Exit) -> Result<(), Violation> {
-        let whole = |process: &&Process| {
-            process.stride == Stride::Running && process.hook.is_none() && !process.remnant
-        };
-        let Some(process) = self.processes.get(&child).filter(whole).cloned() else {
+        let process = self.processes.get(&child).filter(|process| process.can_hand_over());
+        let Some(process) = process.cloned() else {
             return self.die(child, exit);
         };
+        self.look_for_orphans();
         self.account_for(child, &process, exit);
         if let Some(process) = self.processes.get_mut(&child) {
             (process.remnant, process.retired) = (true, true);
             process.asked.get_or_insert(Signal::TERM);
         }
         self.feed(Event::LeaderEnded { child, exit })
+    }
+
+    /// Another process of a worker's tree becomes the worker; the one before it ends then. It has heard nothing of what that
+    /// one was asked.
+    pub(crate) fn hand_over(&mut self, child: ChildId) -> Result<(), Violation> {
+        let pid = self.free_pid();
+        let Some(process) = self.processes.get_mut(&child).filter(|process| process.can_hand_over()) else {
+            self.free.push(pid);
+            return Ok(());
+        };
+        self.free.push(std::mem::replace(&mut process.pid, pid));
+        process.signalled = None;
+        self.feed(Event::HandedOver { child, pid })?;
+        let asked = |process: &Process| process.asked.is_none() || process.signalled.is_some();
+        let hears = self.processes.get(&child).is_none_or(asked);
+        demand!(hears, "{child:?} is asked to go, and whoever has taken its place hears nothing of that");
+        Ok(())
+    }
+
+    /// A process that a worker has started and that is not in its tree comes to the manager, which is told of it, or finds it
+    /// when it looks: if somebody ends, or if the machine wants it.
+    pub(crate) fn orphan_comes(&mut self, told: bool) -> Result<(), Violation> {
+        if !self.processes.values().any(Process::can_hand_over) {
+            return Ok(());
+        }
+        let pid = self.free_pid();
+        self.orphans.insert(pid, None);
+        if !told {
+            self.hidden.insert(pid);
+            return Ok(());
+        }
+        self.feed(Event::OrphanFound { pid, name: "orphan".into() })
+    }
+
+    pub(crate) fn orphan_goes(&mut self, pid: i32) -> Result<(), Violation> {
+        self.orphans.remove(&pid);
+        self.free.push(pid);
+        let unknown = self.hidden.remove(&pid);
+        self.look_for_orphans();
+        self.feed(if unknown { Event::Timeout } else { Event::OrphanGone { pid } })
+    }
+
+    fn look_for_orphans(&mut self) {
+        for pid in std::mem::take(&mut self.hidden) {
+            self.machine.handle(self.now, Event::OrphanFound { pid, name: "orphan".into() });
+        }
+    }
+
+    /// One that was asked to go.
+    pub(crate) fn asked_orphan(&self) -> Option<i32> {
+        self.orphans.iter().find(|(_, signal)| signal.is_some()).map(|(&pid, _)| pid)
     }
 
     /// The last one of a tree ends.
@@ -505,6 +571,9 @@ impl World {
         if let Some(&child) = self.probes.first() {
             return self.probed(child, Finding::Well).map(|()| true);
         }
+        if let Some(pid) = self.asked_orphan() {
+            return self.orphan_goes(pid).map(|()| true);
+        }
         match self.processes.keys().copied().find(|&child| self.due(child).is_some()) {
             Some(child) => self.proceed(child).map(|()| true),
             None => self.advance_to_deadline(),
@@ -603,6 +672,10 @@ impl World {
                 .map(|(child, process)| (of_process(process), self.probes.contains(child)))
                 .collect::<Vec<_>>(),
             self.prepares.iter().map(|&(group, at)| (group.0, newest(group) == Some(at))).collect::<Vec<_>>(),
+            self.orphans
+                .iter()
+                .map(|(pid, signal)| (signal.map(|signal| signal.0), self.hidden.contains(pid)))
+                .collect::<BTreeSet<_>>(),
             self.waiting.len(),
             (self.exit, self.shutdown, self.checking.is_some(), self.executing),
             (self.reading.is_some(), self.revision, self.planned.clone(), self.present.clone()),
@@ -700,6 +773,9 @@ impl World {
             Action::Exit(code) => {
                 demand!(self.processes.is_empty(), "it exits while {:?} live", self.processes);
                 demand!(self.waiting.is_empty(), "it exits while {:?} wait", self.waiting);
+                let killed = |signal: &Option<Signal>| *signal == Some(Signal::KILL);
+                let orphans = &self.orphans;
+                demand!(orphans.values().all(killed), "it exits, and not all of {orphans:?} were killed");
                 self.exit = Some(code);
             }
             Action::Forget { group, generation } => {
@@ -737,7 +813,19 @@ impl World {
             }
             Action::Reply { .. } | Action::SetLevel(_) | Action::ReopenLogs { .. } => {}
             Action::ReadProgram { .. } | Action::Wake { .. } => {}
-            Action::LookForOrphans | Action::SignalOrphan { .. } => {}
+            Action::LookForOrphans => self.look_for_orphans(),
+            Action::SignalOrphan { pid, signal } => {
+                let known = self.orphans.get_mut(&pid).filter(|_| !self.hidden.contains(&pid));
+                let Some(sent) = known else {
+                    return Err(format!("{signal} for orphan {pid}, who is not there"));
+                };
+                // CONT only wakes it.
+                if signal != Signal::CONT {
+                    *sent = Some(signal);
+                }
+                let others = self.processes.values().any(|process| process.asked.is_none());
+                demand!(self.shutdown || !others, "orphan {pid} is sent {signal} although nothing ends");
+            }
         }
         Ok(())
     }
