@@ -75,6 +75,72 @@ fn as_pid_1_it_is_gone_the_moment_the_last_worker_is() {
     assert!(!first.manager.log.all().contains("sending KILL"));
 }
 
+/// A shell script as the worker of a manager that is PID 1, which leaves somebody in a session of its own when it goes.
+fn with_orphan(options: &str, trap: &str) -> Setup {
+    let setup = setup("");
+    let (ready, script) = (setup.path("ready"), setup.path("tree.sh"));
+    let orphan = format!("trap '{trap}' TERM; echo >>{}; while :; do sleep 0.02; done", ready.display());
+    let orphan = orphan.replace("WENT", &setup.path("went").display().to_string());
+    fs::write(setup.path("orphan.sh"), orphan).unwrap();
+    let line = format!("#!/bin/sh\nsetsid sh {} &\nexec sleep 1000\n", setup.path("orphan.sh").display());
+    support::write_program(&script, &line);
+    setup.options("--ack none").options(options).program(&[script])
+}
+
+fn until_there(path: &Path) {
+    let deadline = std::time::Instant::now() + support::LIMIT;
+    while !path.exists() {
+        assert!(std::time::Instant::now() < deadline, "never there: {}", path.display());
+        std::thread::yield_now();
+    }
+}
+
+// pitfall 40
+#[test]
+fn as_pid_1_whoever_is_left_is_asked_to_go_and_waited_for() {
+    let Some(mut first) = First::start(with_orphan("--stop-timeout 1h", "echo >>WENT; exit 0")) else {
+        return;
+    };
+    until_there(&first.manager.path("ready"));
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.manager.exit().code(), Some(0));
+    assert!(first.manager.path("went").exists());
+    first.manager.log.line("left by workers: pid ");
+}
+
+// pitfalls 38 and 40
+#[test]
+fn as_pid_1_whoever_does_not_go_is_killed_and_named() {
+    let Some(mut first) = First::start(with_orphan("--stop-timeout 100ms", "")) else { return };
+    until_there(&first.manager.path("ready"));
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.manager.exit().code(), Some(1));
+    let line = first.manager.log.line("left by workers and not gone: pid ");
+    assert!(line.contains(" (sh)"), "{line}");
+}
+
+// pitfalls 38 and 40
+#[test]
+fn as_pid_1_it_ends_although_somebody_cannot_be_killed_and_says_who() {
+    if !root() || !support::tool("setpriv") {
+        return;
+    }
+    // Of another user than the manager, which may not signal others: as good as one that hangs in the kernel.
+    let setup = setup("").options("--ack none --user 65534:65534 --stop-timeout 100ms -C /");
+    let setup = setup.program(&["sleep", "1000"]);
+    let Some(namespace) = pid_namespace() else { return };
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(namespace.get_program());
+    command.args(namespace.get_args()).arg(REMUDA).args(setup.words());
+    let mut manager = setup.start_as(command);
+    // Before its program runs a worker is still of our user.
+    manager.log.line("ready after");
+    let pid = process_in(manager.pid());
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    assert_eq!(manager.exit().code(), Some(1));
+    manager.log.line("could not be killed, and left behind: web[0] pid 2");
+}
+
 // pitfall 43
 #[test]
 fn as_pid_1_strangers_are_reaped_and_counted_and_nothing_else() {

@@ -103,6 +103,7 @@ fn what_stands_behind_a_shell_is_asked_to_go_and_waited_for() {
 }
 
 // pitfall 38
+// pitfall 38
 #[test]
 fn what_does_not_go_is_killed_and_named() {
     let script = "trap '' TERM; sleep 1000 & trap - TERM; wait";
@@ -154,6 +155,7 @@ fn a_program_that_goes_into_the_background_is_not_started_over_and_over() {
 }
 
 // pitfall 40
+// pitfall 38
 #[test]
 fn orphans_of_another_session_are_asked_to_go_at_the_stop() {
     let script = "setsid sh -c 'sleep 1000 & ' ; exec sleep 2000";

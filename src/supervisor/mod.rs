@@ -341,6 +341,7 @@ impl Supervisor {
         if let Some(code) = code.filter(|_| self.orphans_are_settled()) {
             self.end_reexec();
             self.end_drain();
+            self.tell_survivors();
             self.exited = true;
             self.act(Action::Exit(code));
         }

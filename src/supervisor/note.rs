@@ -169,6 +169,8 @@ pub enum Happening {
     OrphansAsked(String),
     /// These have not gone, and are killed.
     OrphansKilled(String),
+    /// These live on although they were killed, and nobody waits for them any longer.
+    Survivors(String),
     /// A worker ended as it was asked to.
     Gone(Exit),
     /// A worker ended without being asked.
@@ -273,6 +275,7 @@ impl Happening {
             Happening::TreeGone => "tree-gone",
             Happening::Backgrounded(_) => "backgrounded",
             Happening::OrphansAsked(_) | Happening::OrphansKilled(_) => "orphans",
+            Happening::Survivors(_) => "survivors",
             Happening::Gone(_) => "gone",
             Happening::Died(..) => "died",
             Happening::SpawnFailed(..) => "spawn-failed",
@@ -350,6 +353,7 @@ impl fmt::Display for Happening {
                 )
             }
             Happening::OrphansAsked(who) => write!(f, "left by workers: {who}; stopping with signal TERM"),
+            Happening::Survivors(who) => write!(f, "could not be killed, and left behind: {who}"),
             Happening::OrphansKilled(who) => write!(f, "left by workers and not gone: {who}; sending KILL"),
             Happening::Gone(exit) => write!(f, "gone: {}", Ending(*exit)),
             Happening::Died(exit, after, None) => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Supervisor;
 use super::event::{Action, Mono};
+use super::group::Named;
 use super::note::Happening;
 use crate::plan::Level;
 use crate::signame::Signal;
@@ -120,6 +121,16 @@ impl Supervisor {
             }
             Phase::Killed(until) if until <= now => self.orphans.phase = Phase::GivenUp,
             Phase::Free | Phase::Asked(_) | Phase::Killed(_) | Phase::GivenUp => {}
+        }
+    }
+
+    /// Tells who lives on when everything has ended.
+    pub(super) fn tell_survivors(&mut self) {
+        let workers = self.children.iter().map(|child| self.name_of(child));
+        let orphans = self.orphans.living.iter().map(|(_, name)| name.clone());
+        let all: Named = workers.chain(orphans).collect();
+        if !all.is_empty() {
+            self.note_manager(Level::Error, Happening::Survivors(all.to_string()));
         }
     }
 

@@ -179,7 +179,8 @@ impl Detail {
             Happening::Backgrounded(_)
             | Happening::TreeGone
             | Happening::OrphansAsked(_)
-            | Happening::OrphansKilled(_) => none,
+            | Happening::OrphansKilled(_)
+            | Happening::Survivors(_) => none,
             Happening::UpgradeQueued | Happening::UpgradeRefused => none,
             Happening::Drained | Happening::DrainTakenBack => none,
             Happening::Started
