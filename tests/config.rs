@@ -200,15 +200,52 @@ fn the_command_line_goes_before_the_file_and_both_before_its_name() {
     }
 }
 
+/// A value that is not the one that holds without the key, and what else has to be said for it to make a difference.
+fn another(key: &Key) -> (&'static str, &'static str) {
+    match (key.name, key.kind, key.usual) {
+        ("exec_start", ..) => ("\"other\"", ""),
+        (.., Usual::Absent(value) | Usual::Required(value)) => (value, ""),
+        ("defaults", ..) => ("\"firestarter\"", ""),
+        ("log_level", ..) => ("\"warn\"", ""),
+        ("log_format", ..) => ("\"json\"", ""),
+        ("socket_address", ..) => ("[\"127.0.0.1:80\"]", ""),
+        ("socket_options", ..) => ("[\"backlog=7\"]", "socket_address = [\"127.0.0.1:80\"]"),
+        ("handoff", ..) => ("[\"systemd\"]", ""),
+        ("environment_base_name", ..) => ("\"OTHER\"", ""),
+        ("ack", ..) => ("\"manual\"", ""),
+        ("graceful_signal", ..) => ("\"QUIT\"", ""),
+        ("restart", ..) => ("\"on-failure\"", ""),
+        ("success_exit", ..) => ("[0, 3]", ""),
+        ("on_exit", ..) => ("\"exit\"", ""),
+        ("backoff", ..) => ("\"2s:1.5:30s\"", ""),
+        ("upgrade", ..) => ("\"fleet\"", ""),
+        ("canary_time", ..) => ("7", "canary = true"),
+        ("when_upgrading", ..) => ("\"queue\"", ""),
+        ("environments", ..) => ("[\"A=1\"]", ""),
+        ("env_files", ..) => ("[\"/etc/web.env\"]", ""),
+        ("drop_env", ..) => ("[\"HOME\"]", ""),
+        ("rlimits", ..) => ("[\"nofile=100\"]", ""),
+        ("stdin", ..) => ("\"inherit\"", ""),
+        ("stdout_log" | "stderr_log", ..) => ("\"/var/log/web\"", ""),
+        ("log_overflow", ..) => ("\"block\"", "stdout_log = \"/var/log/web\""),
+        (_, Kind::Flag, Usual::Default("true")) => ("false", ""),
+        (_, Kind::Flag, _) => ("true", ""),
+        (_, Kind::Number | Kind::Duration | Kind::Share, _) => ("7", ""),
+        (name, ..) => panic!("{name}: say another value of it here"),
+    }
+}
+
 #[test]
 fn defaults_in_the_table_are_those_in_force_and_every_key_changes_something() {
     for key in KEYS {
         let with = |value: &str| plan(&file_with(key, value));
-        match key.usual {
-            Usual::Default(value) => assert_eq!(with(value), plan(&group("")), "{} = {value}", key.name),
-            Usual::Absent(value) => assert_ne!(with(value), plan(&group("")), "{} = {value}", key.name),
-            Usual::Required(value) => drop(with(value)),
+        if let Usual::Default(value) = key.usual {
+            assert_eq!(with(value), plan(&group("")), "{} = {value}", key.name);
         }
+        let (value, more) = another(key);
+        let besides = |text: String| text.replace("[web]\n", &format!("[web]\n{more}\n"));
+        let changed = plan(&besides(file_with(key, value)));
+        assert_ne!(changed, plan(&besides(group(""))), "{} = {value}", key.name);
         if let Origin::Firestarter(Some(theirs)) | Origin::Remuda(Some(theirs)) = key.origin {
             drop(with(theirs));
         }

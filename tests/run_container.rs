@@ -68,11 +68,15 @@ fn as_pid_1_a_stop_is_bounded_by_eight_seconds_if_nobody_says_otherwise() {
 
 #[test]
 fn as_pid_1_it_is_gone_the_moment_the_last_worker_is() {
-    let Some(mut first) = First::start(setup("pause").options("--ack none -n 3")) else { return };
+    // Whoever waits for the end of that time does not end within the patience of this test.
+    let setup = setup("pause").options("--ack none -n 3 --stop-timeout 1h");
+    let Some(mut first) = First::start(setup) else { return };
     first.manager.up();
     first.signal(Signal::SIGTERM);
     assert_eq!(first.manager.exit().code(), Some(0));
-    assert!(!first.manager.log.all().contains("sending KILL"));
+    let log = first.manager.log.all();
+    assert!(log.lines().last().is_some_and(|line| line.ends_with("web: stopped")), "{log}");
+    assert_eq!(log.matches(": gone: ").count(), 3, "{log}");
 }
 
 /// A shell script as the worker of a manager that is PID 1, which leaves somebody in a session of its own when it goes.

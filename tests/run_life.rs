@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use serde_json::json;
@@ -158,7 +158,7 @@ fn the_number_of_workers_can_be_changed() {
     manager.up();
     let first = manager.pids("ready");
     let output = manager.done(&["scale", "5"]);
-    assert!(output.stdout.contains("5 of 5") || output.stdout.contains('5'), "{output:?}");
+    assert_eq!(output.stdout.lines().last(), Some("web: 5 of 5 ready"), "{output:?}");
     assert_eq!(manager.pids("ready").len(), 5);
     assert_eq!(manager.pids("ready")[..2], first, "those that were there stay");
     manager.done(&["inc"]);
@@ -366,6 +366,35 @@ fn a_terminal_that_is_closed_stops_what_it_has_started() {
     manager.log.line("shutting down gracefully (signal HUP)");
 }
 
+// pitfall 35
+#[test]
+fn a_terminal_that_is_gone_is_no_reason_to_stop_where_hangup_was_ignored() {
+    let setup = setup("pause").options("--ack none");
+    let (terminal, name) = pseudo_terminal();
+    let mut command = setup.command();
+    // SAFETY: system calls only, of a process with one thread; to ignore a signal involves no handler.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn)?;
+            nix::unistd::setsid()?;
+            let own = nix::fcntl::open(name.as_c_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+            nix::unistd::dup2_stdin(own)?;
+            Ok(())
+        })
+    };
+    let mut manager = setup.start_as(command);
+    manager.up();
+    let input = || support::process::descriptors(manager.pid())[&0].clone();
+    assert!(input().starts_with("/dev/pts/"), "{}", input());
+    // The kernel sends HUP then; and somebody does once more.
+    drop(terminal);
+    manager.signal(Signal::SIGHUP);
+    // What it hears is answered before whoever asks.
+    assert_eq!((&manager.group()["state"], &manager.group()["generation"]), (&json!("up"), &json!(1)));
+    manager.done(&["ping"]);
+    assert_eq!(manager.stop(), Some(0));
+}
+
 /// The side of whoever shows it, and the name of the other one.
 fn pseudo_terminal() -> (OwnedFd, CString) {
     let mut name = [0; 64];
@@ -392,12 +421,22 @@ fn quit_stops_at_once() {
 
 #[test]
 fn stop_waits_no_longer_than_needed_and_is_answered() {
-    let mut manager = setup("pause").options("-n 2 --ack none --stop-timeout 60s").start();
+    // Whoever waits for the end of that time does not end within the patience of this test.
+    let setup = setup("pause").options("-n 2 --ack none --stop-timeout 1h");
+    let mut again = setup.command();
+    let mut manager = setup.start();
     manager.up();
+    let workers = manager.pids("ready");
     let output = manager.done(&["stop"]);
-    assert!(output.stderr.is_empty() || !output.stderr.contains("error"), "{output:?}");
-    // The manager is as good as gone when the verb returns: its name can be taken again.
+    assert_eq!(output.stdout, "web: stopped\n", "{output:?}");
+    // Not before they are gone.
+    assert!(workers.into_iter().all(|pid| !lives(pid)), "{output:?}");
     assert_eq!(manager.exit().code(), Some(0));
+    // Its place can be taken again.
+    let second = support::process::begin(&mut again);
+    manager.done(&["probe", "ready", "--timeout", "60s"]);
+    manager.done(&["stop"]);
+    assert_eq!(second.output().code, Some(0));
 }
 
 #[test]

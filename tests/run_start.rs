@@ -7,11 +7,10 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::{SigHandler, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use support::process::{self, Output, Process};
@@ -146,24 +145,6 @@ fn no_writable_directory_is_needed() {
     let output = process::run(&mut as_nobody(&[&binary, "stop", "--name", &name]));
     assert_eq!(output.code, Some(0), "{output:?}");
     assert_eq!(manager.exit().code(), Some(0));
-}
-
-#[test]
-fn a_terminal_that_is_gone_is_no_reason_to_stop_where_hangup_was_ignored() {
-    let setup = setup("pause").options("--ack none");
-    let mut command = setup.command();
-    // SAFETY: to ignore a signal involves no handler.
-    unsafe {
-        command.pre_exec(|| {
-            nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn)?;
-            Ok(())
-        })
-    };
-    let mut manager = setup.start_as(command);
-    manager.up();
-    manager.signal(Signal::SIGHUP);
-    assert_eq!(manager.group()["generation"], 1);
-    assert_eq!(manager.stop(), Some(0));
 }
 
 #[test]
