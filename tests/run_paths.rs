@@ -121,7 +121,7 @@ fn a_roll_back_whose_words_lead_to_the_new_code_says_so() {
     let mut command = Command::new(REMUDA);
     command.args(["run", "--ack", "none", "--control"]).arg(setup.path("c.sock"));
     command.args(["--", "sh"]).arg(&script);
-    let manager = setup.start_as(command);
+    let mut manager = setup.start_as(command);
     manager.up();
     assert_eq!(ran(&manager, 1), ["one"]);
     make_current(&manager.path("current"), "two");
@@ -132,6 +132,9 @@ fn a_roll_back_whose_words_lead_to_the_new_code_says_so() {
     let back = manager.done(&["rollback"]);
     assert!(back.stdout.contains("generation 1 is up, but not with the code that it had"), "{back:?}");
     assert!(back.stdout.contains(&script.display().to_string()), "{back:?}");
+    // Also to those who have not asked.
+    let line = manager.log.line("generation 1 is up, but not with the code that it had: ");
+    assert!(line.contains(&script.display().to_string()) && line.contains("warn"), "{line}");
     assert_eq!(ran(&manager, 3), ["one", "two", "two"]);
     // With the link set back before, there is nothing to say.
     manager.done(&["upgrade"]);
@@ -140,6 +143,9 @@ fn a_roll_back_whose_words_lead_to_the_new_code_says_so() {
     make_current(&manager.path("current"), "two");
     let back = manager.done(&["rollback"]);
     assert!(!back.stdout.contains("not with the code"), "{back:?}");
+    assert_eq!(manager.stop(), Some(0));
+    let log = manager.log.all();
+    assert_eq!(log.matches("not with the code").count(), 1, "{log}");
 }
 
 #[test]

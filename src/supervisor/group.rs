@@ -601,14 +601,9 @@ impl Group {
             })
     }
 
-    /// What there is to say of a generation that is up, if its workers run something else than it ran.
-    pub(super) fn caveat(&self, generation: GenerationId) -> String {
-        match &self.astray {
-            Some((astray, why)) if *astray == generation => {
-                format!(", but not with the code that it had: {why}")
-            }
-            Some(_) | None => String::new(),
-        }
+    /// Why workers of a generation run something else than it ran, if they do.
+    pub(super) fn led_astray(&self, generation: GenerationId) -> Option<String> {
+        self.astray.as_ref().filter(|(astray, _)| *astray == generation).map(|(_, why)| why.clone())
     }
 
     /// The slots in numbers: `3 of 4 ready, 1 finished`.

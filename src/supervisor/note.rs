@@ -199,6 +199,8 @@ pub enum Happening {
     UpgradeRefused,
     /// It will not be possible to go back to generation `.0`, for the reason `.1`.
     Irretrievable(u32, String),
+    /// Generation `.0` is up, and its workers do not run what it ran, for the reason `.1`.
+    LedAstray(u32, String),
     /// The upgrade to generation `.0` gives way to that to `.1`.
     Superseded(u32, u32),
     /// Workers are stopped and started again.
@@ -290,6 +292,7 @@ impl Happening {
             Happening::UpgradeQueued => "upgrade-queued",
             Happening::UpgradeRefused => "upgrade-refused",
             Happening::Irretrievable(..) => "irretrievable",
+            Happening::LedAstray(..) => "led-astray",
             Happening::Superseded(..) => "superseded",
             Happening::RestartStarted => "restart-started",
             Happening::RestartDone => "restart-done",
@@ -384,6 +387,9 @@ impl fmt::Display for Happening {
             }
             Happening::Irretrievable(generation, why) => {
                 write!(f, "generation {generation} cannot be gone back to: {why}")
+            }
+            Happening::LedAstray(generation, why) => {
+                write!(f, "generation {generation} is up, but not with the code that it had: {why}")
             }
             Happening::Superseded(from, to) => {
                 write!(f, "upgrade to generation {from} gives way to generation {to}")

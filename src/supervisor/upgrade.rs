@@ -301,7 +301,11 @@ impl Supervisor {
         }
         let Some(rollout) = group.rollout.take() else { return };
         let generation = group.generation;
-        let caveat = group.caveat(generation);
+        let astray = group.led_astray(generation);
+        let caveat = astray
+            .as_ref()
+            .map_or_else(String::new, |why| format!(", but not with the code that it had: {why}"));
+        let goes_back = rollout.purpose != Purpose::Restart;
         let (outcome, happening) = match rollout.purpose {
             Purpose::Upgrade => {
                 group.commit(generation);
@@ -329,6 +333,9 @@ impl Supervisor {
         };
         self.conclude(id, rollout.serial, outcome);
         self.note(id, Level::Info, happening);
+        if let Some(why) = astray.filter(|_| goes_back) {
+            self.note(id, Level::Warn, Happening::LedAstray(generation.0, why));
+        }
     }
 
     /// Asks old workers to go as far as the mode and the limits allow.

@@ -164,7 +164,7 @@ impl Detail {
             Happening::ReexecFailed(why) | Happening::ReloadFailed(why) => {
                 Detail { error: Some(why.clone()), ..none }
             }
-            Happening::Irretrievable(from, why) => {
+            Happening::Irretrievable(from, why) | Happening::LedAstray(from, why) => {
                 Detail { from: Some(*from), error: Some(why.clone()), ..none }
             }
             Happening::SignalIgnored(signal) => Detail { signal: Some(signal.to_string()), ..none },
