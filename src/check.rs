@@ -11,9 +11,9 @@ use crate::config::{self, Fault};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::output::Target;
-use crate::plan::{Dialect, GroupSpec, Plan};
+use crate::plan::{Address, ControlSpec, Dialect, GroupSpec, Plan};
 use crate::reading::{LeftOut, Manner, Reading, Source};
-use crate::sys::{creds, logfile, program, reason, socket};
+use crate::sys::{creds, guarded, logfile, program, reason, socket};
 
 /// Largest groups file, in bytes.
 const FILE_MAX: u64 = 4 << 20;
@@ -94,6 +94,7 @@ pub fn check(source: &Source) -> Findings {
         remarks
             .push(format!("{file}: [remuda] defaults = \"remuda\" or \"firestarter\" says whose are meant"));
     }
+    remarks.extend(exposed(&plan).into_iter().map(|remark| format!("{file}: {remark}")));
     let stops = if source.keep_going { sound == 0 } else { !complaints.is_empty() };
     Findings { complaints, remarks, stops }
 }
@@ -142,6 +143,39 @@ fn missing(group: &GroupSpec, start: &[(OsString, OsString)]) -> Vec<String> {
     found.extend(group.contradictions());
     let logs = launch.output.targets().into_iter().filter_map(Target::file);
     found.extend(logs.filter_map(|log| logfile::obstacle(&log.path)));
+    found
+}
+
+/// Files of the manager in directories that others may write, a sentence each.
+fn exposed(plan: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut look = |what: &str, path: &Path| {
+        if let Some(writers) = guarded::exposure(path) {
+            found.push(format!("{what} {} lies where {writers} may write", path.display()));
+        }
+    };
+    if let Some(path) = &plan.pidfile {
+        look("the pid file", path);
+    }
+    if let Some(ControlSpec::Path(path)) = &plan.control {
+        look("the control socket", path);
+    }
+    for group in &plan.groups {
+        let mut look = |what: &str, path: &Path| look(&format!("{}: {what}", group.name), path);
+        for file in &group.launch.env.files {
+            look("the environment file", file);
+        }
+        for log in group.launch.output.targets().into_iter().filter_map(Target::file) {
+            look("the log", &log.path);
+        }
+        for socket in &group.sockets {
+            if let Address::UnixPath(path) = &socket.address {
+                look("the socket", path);
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
     found
 }
 

@@ -47,7 +47,7 @@ pub(super) fn place(
         WatchFile::BesideControl => beside(control_path)?,
     };
     let path = directory.join(format!("firestarter-process-{group}-{manager}-{}.id", child.0));
-    Ok((path, format!("{group}-{}", child.0)))
+    Ok((watchfile::untaken(path), format!("{group}-{}", child.0)))
 }
 
 impl LifeSign {

@@ -3,14 +3,16 @@
 //! The lock says that somebody runs; the number in the file only says who. So a file left by a dead process never
 //! stands in the way, whatever number is in it (in a container often our own), and nobody has to remove it by hand.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
+use super::guarded::Spot;
 use super::reexec::{Inherited, Keeper};
 use super::{cvt, fault, reason};
 use crate::error::{Error, Result};
@@ -63,19 +65,9 @@ impl Lock {
         let failed =
             |why: String| Refusal::Failed(Error::failed(format!("cannot lock {}: {why}", path.display())));
         for _ in 0..RETRIES {
-            // O_NONBLOCK: a FIFO in this place must not stop us.
-            let mut file = fault::hit("open")
-                .and_then(|()| {
-                    OpenOptions::new()
-                        .read(true)
-                        .write(true)
-                        .create(true)
-                        .truncate(false)
-                        .mode(0o600)
-                        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                        .open(path)
-                })
-                .map_err(|error| failed(reason(error)))?;
+            let opened =
+                Spot::of_name(path).and_then(|spot| spot.open(OFlag::O_RDWR | OFlag::O_CREAT, 0o600));
+            let mut file = opened.map_err(|error| failed(reason(error)))?;
             if !file.metadata().map_err(|error| failed(reason(error)))?.is_file() {
                 return Err(failed("not a regular file".into()));
             }
@@ -150,16 +142,21 @@ pub(super) fn remove_if_ours(file: &File, path: &Path) -> io::Result<()> {
 
 /// Who holds the lock of an open file: the kernel's word, else the number in the file.
 pub(super) fn holder(file: &mut File) -> Option<i32> {
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let stat = file.metadata().ok()?;
-    let (major, minor) = (libc::major(stat.dev()), libc::minor(stat.dev()));
-    if let Some(pid) = flock_holder(&locks, &format!("{major:02x}:{minor:02x}:{}", stat.ino())) {
+    if let Some(pid) = known_holder(file) {
         return Some(pid);
     }
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok().filter(|&pid| pid > 0)
+}
+
+/// Who holds the lock of an open file, by the kernel's word.
+pub(super) fn known_holder(file: &File) -> Option<i32> {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let stat = file.metadata().ok()?;
+    let (major, minor) = (libc::major(stat.dev()), libc::minor(stat.dev()));
+    flock_holder(&locks, &format!("{major:02x}:{minor:02x}:{}", stat.ino()))
 }
 
 /// The process in the line `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF` of proc_locks(5). Its number is 0 if the

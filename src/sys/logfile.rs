@@ -4,15 +4,16 @@
 //! what the umask leaves of 0666. What is no regular file, such as a terminal or a FIFO, is opened so that writing to it
 //! never waits.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, SFlag, fstat};
 
+use super::guarded::Spot;
 use super::{fault, outlet, reason};
 
 /// What is known of a file.
@@ -30,22 +31,15 @@ pub struct Facts {
 
 /// Opens a file, or creates it. A FIFO is opened for reading as well, as far as that is permitted: then it is there before its
 /// reader is, and after one, and what nobody reads fills it.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    let fifo = |mode: u32| mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits();
-    let to_write = match stat(path) {
-        Ok(found) if fifo(found.st_mode) => open_as(path, OFlag::O_RDWR),
-        _ => open_as(path, OFlag::O_WRONLY | OFlag::O_CREAT),
-    };
-    match to_write {
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) => open_as(path, OFlag::O_WRONLY),
+pub fn open(spot: &Spot) -> io::Result<OwnedFd> {
+    let is_fifo = |found: &FileStat| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits();
+    let open_as = |access: OFlag| spot.open(access | OFlag::O_APPEND, 0o666).map(OwnedFd::from);
+    let both = spot.look(spot.name())?.as_ref().is_some_and(is_fifo);
+    let opened = open_as(if both { OFlag::O_RDWR } else { OFlag::O_WRONLY | OFlag::O_CREAT });
+    match opened {
+        Err(error) if both && error.raw_os_error() == Some(libc::EACCES) => open_as(OFlag::O_WRONLY),
         other => other,
     }
-}
-
-fn open_as(path: &Path, access: OFlag) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    fault::hit("open")?;
-    Ok(fcntl::open(path, access | flags, Mode::from_bits_retain(0o666))?)
 }
 
 /// What is known of an open file.
@@ -54,14 +48,9 @@ pub fn facts(file: &OwnedFd) -> io::Result<Facts> {
     Ok(Facts::of(&fstat(file)?))
 }
 
-/// What is known of the file at a path; nothing if there is none.
-pub fn facts_at(path: &Path) -> io::Result<Option<Facts>> {
-    fault::hit("stat")?;
-    match stat(path) {
-        Ok(found) => Ok(Some(Facts::of(&found))),
-        Err(nix::errno::Errno::ENOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// What is known of a file beside another, by the last name of this path; nothing if there is none.
+pub fn facts_at(spot: &Spot, path: &Path) -> io::Result<Option<Facts>> {
+    Ok(spot.look(last_name(path)?)?.map(|found| Facts::of(&found)))
 }
 
 impl Facts {
@@ -82,21 +71,19 @@ pub fn write(file: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     outlet::write(file, bytes)
 }
 
-/// Gives a file another name; who has that name already is no more.
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fault::hit("rename")?;
-    fs::rename(from, to)
+/// Gives a file beside another the last name of a path in place of that of another path; who has that name already is no
+/// more.
+pub fn rename(spot: &Spot, from: &Path, to: &Path) -> io::Result<()> {
+    spot.rename(last_name(from)?, last_name(to)?)
 }
 
-/// Removes a file.
-pub fn remove(path: &Path) -> io::Result<()> {
-    fault::hit("unlink")?;
-    fs::remove_file(path)
+/// Removes a file beside another.
+pub fn remove(spot: &Spot, path: &Path) -> io::Result<()> {
+    spot.remove(last_name(path)?)
 }
 
-/// The path of a file itself, where this one is that of a symbolic link; as it is where that cannot be told.
-pub fn resolve(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+fn last_name(path: &Path) -> io::Result<&OsStr> {
+    path.file_name().ok_or_else(|| io::ErrorKind::InvalidFilename.into())
 }
 
 /// The names of the regular files beside a file.
@@ -146,20 +133,21 @@ mod tests {
     fn what_is_written_is_added_at_the_end() {
         let directory = scratch("logfile");
         let path = directory.join("log");
-        let (one, other) = (open(&path).unwrap(), open(&path).unwrap());
+        let spot = Spot::of(&path).unwrap();
+        let (one, other) = (open(&spot).unwrap(), open(&spot).unwrap());
         assert_eq!(write(&one, b"one\n").unwrap(), 4);
         assert_eq!(write(&other, b"two\n").unwrap(), 4);
         assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
         let found = facts(&one).unwrap();
         assert!(found.regular && found.size == 8 && found.modified > 0);
-        assert_eq!(facts_at(&path).unwrap(), Some(found));
+        assert_eq!(facts_at(&spot, &path).unwrap(), Some(found));
 
         let backup = directory.join("log.1");
-        rename(&path, &backup).unwrap();
-        assert_eq!(facts_at(&path).unwrap(), None);
+        rename(&spot, &path, &backup).unwrap();
+        assert_eq!(facts_at(&spot, &path).unwrap(), None);
         fs::create_dir(directory.join("log.2")).unwrap();
         assert_eq!(beside(&path).unwrap(), ["log.1"]);
-        remove(&backup).unwrap();
+        remove(&spot, &backup).unwrap();
         assert!(beside(&path).unwrap().is_empty());
     }
 

@@ -16,6 +16,7 @@ pub mod executable;
 pub mod family;
 pub mod fault;
 pub mod fdmap;
+pub mod guarded;
 pub mod holder;
 pub mod lock;
 pub mod log;

@@ -104,7 +104,7 @@ impl Owner {
     /// Whoever runs and holds the file.
     ///
     /// # Errors
-    /// There is none: no file, no number in it, or nobody who holds it.
+    /// There is none: no file, no number in it, or nobody who holds it. Or somebody else than the number says.
     pub fn of(path: &Path) -> Result<Owner> {
         let failed = |why: String| Error::failed(format!("pid file {}: {why}", path.display()));
         let file = open_earlier(path).map_err(|error| failed(reason(error)))?;
@@ -114,7 +114,12 @@ impl Owner {
         let pid = pid.ok_or_else(|| failed("there is no pid in it".into()))?;
         let owner = Owner { file, path: path.to_owned(), pid };
         match owner.lives()? {
-            true => Ok(owner),
+            true => match lock::known_holder(&owner.file) {
+                Some(holder) if holder != pid => {
+                    Err(failed(format!("it names pid {pid}, and pid {holder} holds it")))
+                }
+                _ => Ok(owner),
+            },
             false => Err(failed(format!("its owner is gone (pid {pid})"))),
         }
     }
@@ -247,6 +252,21 @@ mod tests {
             error.message.ends_with(&format!("its owner is running (pid {})", std::process::id())),
             "{error}"
         );
+    }
+
+    // pitfall 21
+    #[test]
+    fn whom_it_names_without_holding_it_is_not_its_owner() {
+        let directory = scratch("pidfile-named");
+        let path = directory.join("pid");
+        fs::write(&path, "1\n").unwrap();
+        let file = File::open(&path).unwrap();
+        assert!(lock::try_lock(&file).unwrap());
+        let told = Owner::of(&path).unwrap_err().message;
+        let us = std::process::id();
+        assert!(told.ends_with(&format!("it names pid 1, and pid {us} holds it")), "{told}");
+        fs::write(&path, format!("{us}\n")).unwrap();
+        assert_eq!(Owner::of(&path).unwrap().pid, us.cast_signed());
     }
 
     // pitfall 21

@@ -4,15 +4,17 @@
 //! place, run the release that `current` pointed to then.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, eaccess};
 
+use super::guarded::Spot;
 use super::reason;
 use crate::error::{Error, Result};
 
@@ -141,12 +143,8 @@ pub fn linked<'a>(
 pub fn read_env_file(path: &Path) -> Result<Vec<(OsString, OsString)>> {
     let failed =
         |why: String| Error::failed(format!("cannot read environment file {}: {why}", path.display()));
-    // O_NONBLOCK: opening a FIFO would wait for a writer.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| failed(reason(error)))?;
+    let file = Spot::of(path).and_then(|spot| spot.open(OFlag::O_RDONLY, 0));
+    let file = file.map_err(|error| failed(reason(error)))?;
     if !file.metadata().map_err(|error| failed(reason(error)))?.is_file() {
         return Err(failed("not a regular file".into()));
     }

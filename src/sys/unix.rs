@@ -5,13 +5,11 @@
 //! and never otherwise. Errors are the reason alone, for a sentence that names the path.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -22,12 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::creds::{Peer, peer};
 use super::holder::{self, Holder};
-use super::{cvt, fault, lock, reason};
+use super::lock::{self, Lock};
+use super::{cvt, fault, reason};
 use crate::addr::UNIX_NAME_MAX;
-
-/// How often, and how far apart, we ask for a directory that another process is binding in.
-const DIRECTORY_TRIES: u32 = 50;
-const DIRECTORY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The name of a socket that we bound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,9 +129,24 @@ pub fn listen_at(
     flags: SockFlag,
 ) -> Result<(OwnedFd, BoundPath), String> {
     let address = path_address(path)?;
-    let _directory = hold_directory(path);
+    let claimed = claim(path)?;
+    let bound = bind_at(path, &address, access, backlog, flags);
+    if let Some(lock) = claimed {
+        // A file that stays is taken and removed by the next one.
+        let _ = lock.release();
+    }
+    bound
+}
+
+fn bind_at(
+    path: &Path,
+    address: &UnixAddr,
+    access: Access,
+    backlog: i32,
+    flags: SockFlag,
+) -> Result<(OwnedFd, BoundPath), String> {
     if !access.keep_stale {
-        clear(path, &address)?;
+        clear(path, address)?;
     }
     let fd = stream_socket(flags).map_err(reason)?;
     if let Some(mode) = access.mode {
@@ -146,7 +156,7 @@ pub fn listen_at(
         fchmod(&fd, Mode::from_bits_truncate(mode)).map_err(reason)?;
     }
     fault::hit("bind").map_err(reason)?;
-    bind(fd.as_raw_fd(), &address).map_err(reason)?;
+    bind(fd.as_raw_fd(), address).map_err(reason)?;
     let made = fs::symlink_metadata(path).map_err(reason)?;
     let bound = BoundPath { path: path.to_owned(), device: made.dev(), inode: made.ino(), spare: None };
     let finished = own(path, made.mode(), access).and_then(|()| listen(&fd, backlog));
@@ -246,21 +256,18 @@ fn clear(path: &Path, address: &UnixAddr) -> Result<(), String> {
 }
 
 /// Between bind(2) and listen(2) a socket looks stale. So that of two processes that start at once neither removes the
-/// other's, each holds a lock on the directory meanwhile. Where that cannot be had (a directory that we may not read, one
-/// locked by a stranger) we go on without.
-fn hold_directory(path: &Path) -> Option<File> {
-    let directory = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_CLOEXEC | libc::O_DIRECTORY)
-        .open(path.parent()?)
-        .ok()?;
-    for _ in 0..DIRECTORY_TRIES {
-        if lock::try_lock(&directory).ok()? {
-            return Some(directory);
-        }
-        thread::sleep(DIRECTORY_PAUSE);
+/// other's, each holds a lock meanwhile, on a file beside it that nobody else can open. Where that cannot be had (a directory
+/// in which we may make no file, a file of that name that is a stranger's) we go on without.
+fn claim(path: &Path) -> Result<Option<Lock>, String> {
+    let Some(name) = path.file_name() else { return Ok(None) };
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".binding");
+    match Lock::take(&path.with_file_name(hidden)) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(lock::Refusal::Held { pid }) => Err(in_use(pid.and_then(holder::of_pid))),
+        Err(lock::Refusal::Failed(_)) => Ok(None),
     }
-    None
 }
 
 /// Gives the name mode and owner as asked, if it has not got them at its creation.
@@ -376,7 +383,7 @@ pub(super) mod tests {
         let path = directory.join("a.sock");
         for _ in 0..50 {
             leave_stale(&path);
-            let results: Vec<_> = thread::scope(|scope| {
+            let results: Vec<_> = std::thread::scope(|scope| {
                 let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| open(&path))).collect();
                 starts.into_iter().map(|start| start.join().unwrap()).collect()
             });

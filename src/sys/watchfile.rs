@@ -1,12 +1,13 @@
 //! A file by whose change a worker shows that it lives.
 
 use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{Gid, Uid, fchown, geteuid};
 use serde::{Deserialize, Serialize};
 
 use super::creds::Credentials;
@@ -16,6 +17,19 @@ use super::fault;
 /// the clock may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp(i64, i64);
+
+/// The path of a file that is to be created; where somebody has put something else there beforehand, one beside it that
+/// nobody can know beforehand.
+pub fn untaken(path: PathBuf) -> PathBuf {
+    match fs::symlink_metadata(&path) {
+        Ok(found) if !found.is_file() || found.uid() != geteuid().as_raw() => {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".{:016x}", RandomState::new().hash_one(&path)));
+            path.with_file_name(name)
+        }
+        Ok(_) | Err(_) => path,
+    }
+}
 
 /// Creates the file with this text, mode 0600, for a worker with these credentials, or with ours. One that is there
 /// already is of somebody who did not remove it, and is replaced.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rotation::{self, Period};
 use crate::output::{LogFile, Rotation, Unit, numbered};
+use crate::sys::guarded::Spot;
 use crate::sys::logfile::{self, Facts};
 use crate::sys::reexec::{Inherited, Keeper};
 use crate::sys::{clock, reason};
@@ -55,7 +56,7 @@ pub(super) struct LogState {
 impl Log {
     /// Opens a file, or creates it.
     pub(super) fn open(spec: &LogFile) -> io::Result<Log> {
-        let file = logfile::open(&spec.path)?;
+        let file = logfile::open(&Spot::of(&spec.path)?)?;
         let facts = logfile::facts(&file)?;
         Ok(Log::of(spec, file, facts))
     }
@@ -190,17 +191,18 @@ impl Log {
     fn replace(&mut self) -> Result<(), String> {
         let failed = |error: io::Error| reason(error);
         // Backups stand beside the file itself, not beside a symbolic link to it.
-        let path = logfile::resolve(&self.spec.path);
-        let found = logfile::facts_at(&path).map_err(failed)?;
+        let spot = Spot::of(&self.spec.path).map_err(failed)?;
+        let path = spot.path();
+        let found = logfile::facts_at(&spot, &path).map_err(failed)?;
         // Otherwise somebody else has moved it, or we have and could not open another one.
         if found.is_some_and(|found| found.identity == self.facts.identity) {
-            self.give_way(&path).map_err(failed)?;
+            self.give_way(&spot, &path).map_err(failed)?;
         }
-        let file = logfile::open(&path).map_err(failed)?;
+        let file = logfile::open(&spot).map_err(failed)?;
         self.facts = logfile::facts(&file).map_err(failed)?;
         (self.file, self.mid_line) = (file, false);
         if let Rotation::Time { unit, backups, .. } = self.spec.rotation
-            && let Err(error) = prune(&path, unit, backups)
+            && let Err(error) = prune(&spot, &path, unit, backups)
         {
             self.complaint =
                 Some(format!("cannot remove old backups of {}: {}", path.display(), reason(error)));
@@ -209,47 +211,47 @@ impl Log {
     }
 
     /// Gives the file the name of a backup.
-    fn give_way(&self, path: &Path) -> io::Result<()> {
+    fn give_way(&self, spot: &Spot, path: &Path) -> io::Result<()> {
         match (self.spec.rotation, self.period) {
             (Rotation::Never, _) | (Rotation::Time { .. }, None) => Ok(()),
             (Rotation::Size { backups: 0, .. } | Rotation::Time { backups: 0, .. }, _) => {
-                logfile::remove(path)
+                logfile::remove(spot, path)
             }
             (Rotation::Size { backups, .. }, _) => {
                 let mut free = 1;
-                while free < backups && logfile::facts_at(&numbered(path, free))?.is_some() {
+                while free < backups && logfile::facts_at(spot, &numbered(path, free))?.is_some() {
                     free += 1;
                 }
                 for number in (1..free).rev() {
-                    logfile::rename(&numbered(path, number), &numbered(path, number + 1))?;
+                    logfile::rename(spot, &numbered(path, number), &numbered(path, number + 1))?;
                 }
-                logfile::rename(path, &numbered(path, 1))
+                logfile::rename(spot, path, &numbered(path, 1))
             }
             (Rotation::Time { unit, zone, .. }, Some(period)) => {
                 let stamped = with_suffix(path, &rotation::stamp(period.begin, unit, &zone));
                 let mut backup = stamped.clone();
                 let mut number = 0;
-                while logfile::facts_at(&backup)?.is_some() {
+                while logfile::facts_at(spot, &backup)?.is_some() {
                     number += 1;
                     if number > SAME_MAX {
                         return Err(io::ErrorKind::AlreadyExists.into());
                     }
                     backup = numbered(&stamped, number);
                 }
-                logfile::rename(path, &backup)
+                logfile::rename(spot, path, &backup)
             }
         }
     }
 }
 
 /// Removes the oldest backups of a file that is rotated by time, so that so many are left.
-fn prune(path: &Path, unit: Unit, keep: u32) -> io::Result<()> {
+fn prune(spot: &Spot, path: &Path, unit: Unit, keep: u32) -> io::Result<()> {
     let Some(base) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
     let names = logfile::beside(path)?;
     let names = names.iter().filter_map(|name: &OsString| name.to_str());
     let kept = usize::try_from(keep).unwrap_or(usize::MAX);
     for old in rotation::backups(base, unit, names).into_iter().skip(kept) {
-        logfile::remove(&path.with_file_name(old))?;
+        logfile::remove(spot, &path.with_file_name(old))?;
     }
     Ok(())
 }
