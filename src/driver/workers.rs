@@ -527,6 +527,12 @@ impl Workers {
         if let Some(sign) = &process.life_sign {
             sign.clear(journal);
         }
+        let known = self.former.len();
+        self.former.retain(|_, owner| *owner != child);
+        if self.former.len() < known {
+            // Who has handed over to it is nobody's now, and is told of before its end lets everything end.
+            self.look_for_orphans(journal, &mut *tell);
+        }
         let remains = Remains { words: self.outputs.last_words(pid, journal), ..remains };
         if remains != Remains::default() {
             tell(Event::Remains { child, remains });
