@@ -322,11 +322,19 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn create() -> Directory {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Short: the path of a Unix socket has at most 107 bytes.
-        let path = PathBuf::from(format!("/tmp/rmd-{}-{number}", std::process::id()));
-        DirBuilder::new().mode(0o755).create(&path).unwrap();
-        Directory(path)
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            // Short: the path of a Unix socket has at most 107 bytes.
+            let path = PathBuf::from(format!("/tmp/rmd-{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o755).create(&path) {
+                // Of a run that was killed, whose number we have.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.unwrap();
+                    return Directory(path);
+                }
+            }
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
