@@ -60,11 +60,11 @@ fn a_path_that_a_worker_removes_is_there_again() {
 
 #[test]
 fn a_unix_socket_that_a_worker_shuts_down_is_made_anew_and_workers_are_replaced() {
-    let setup = setup("once:{dir}/once:shut ack serve");
+    let setup = setup("once:{dir}/once:shut ack serve").options("-n 2 --ack manual -b");
     let path = setup.path("w.sock");
     let bind = format!("unix:{},mode=0640", path.display());
-    let mut manager = setup.options("-n 2 --ack manual -b").option(bind).start();
-    manager.log.line("a worker had shut it down for good: there is a new one in its place");
+    let mut manager = setup.option(bind).start();
+    manager.log.line("a worker had shut it down; an upgrade gives workers a new one in its place");
     manager.log.line("upgraded: all workers are of generation 2");
     // Those of the first generation that still drain do not answer for it.
     let mut stream = UnixStream::connect(&path).unwrap();
@@ -78,4 +78,13 @@ fn a_unix_socket_that_a_worker_shuts_down_is_made_anew_and_workers_are_replaced(
     assert_eq!(manager.group()["generation"], 2);
     assert_eq!(manager.stop(), Some(0));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_that_is_made_anew_needs_nobody_else_to_wake_the_manager() {
+    // It is looked at when the time of the only worker is over, and then nothing happens by itself.
+    let setup = setup("once:{dir}/once:shut pause").options("-n 1 --ack timer:100ms -b");
+    let bind = format!("unix:{}", setup.path("w.sock").display());
+    let manager = setup.option(bind).start();
+    manager.log.line("upgraded: all workers are of generation 2");
 }

@@ -43,7 +43,11 @@ impl Driver {
         loop {
             let action = if spawns < SPAWNS_MAX { self.core.poll_action() } else { None };
             if action.is_none() || matches!(action, Some(Action::Spawn { .. })) {
-                self.look_after_sockets(&std::mem::take(&mut touched));
+                let renewed = self.look_after_sockets(&std::mem::take(&mut touched));
+                if renewed && action.is_none() {
+                    // The machine wants something by now, and nothing else would wake us for it.
+                    continue;
+                }
             }
             if !orders.is_empty() && !matches!(action, Some(Action::Spawn { .. } | Action::Note(_))) {
                 self.spawn(&std::mem::take(&mut orders));
@@ -192,9 +196,10 @@ impl Driver {
         }
     }
 
-    /// Puts right what workers may have changed of the sockets that all of a group share.
-    fn look_after_sockets(&mut self, groups: &BTreeSet<String>) {
+    /// Puts right what workers may have changed of the sockets that all of a group share. True if there is a new one.
+    fn look_after_sockets(&mut self, groups: &BTreeSet<String>) -> bool {
         let now = Mono(clock::now_ms());
+        let mut any = false;
         for (&id, group) in self.opened.groups.iter().filter(|(_, group)| groups.contains(&group.spec.name)) {
             let mut renewed = false;
             for socket in &group.sockets {
@@ -209,7 +214,9 @@ impl Driver {
             if renewed {
                 self.core.handle(now, Event::SocketRenewed { group: id });
             }
+            any |= renewed;
         }
+        any
     }
 
     /// Starts workers, and has clients of those that are born with a connection.

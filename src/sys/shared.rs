@@ -91,13 +91,10 @@ impl Listener {
             match self.renew(queue) {
                 Ok(()) => {
                     cared.renewed = true;
-                    cared.told.push(Ok(
-                        "a worker had shut it down for good: there is a new one in its place, for new \
-                         workers"
-                            .to_owned(),
-                    ));
+                    let what = "a worker had shut it down; an upgrade gives workers a new one in its place";
+                    cared.told.push(Ok(what.to_owned()));
                 }
-                Err(reason) => cared.told.push(Err(format!("a worker has shut it down for good: {reason}"))),
+                Err(reason) => cared.told.push(Err(format!("a worker has shut it down: {reason}"))),
             }
         } else if let Err(error) = listen(&self.fd, queue) {
             // Nobody tells how long its queue is, so it is told each time.
