@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use serde_json::json;
 use support::process::{lives, status_field, wait_gone};
-use support::{LIMIT, http, pass, pid_of, setup, worker};
+use support::{LIMIT, Manager, http, pass, pid_of, setup, worker};
 
 #[test]
 fn worker_entry() {
@@ -342,20 +342,7 @@ fn a_second_interrupt_stops_at_once() {
 // pitfall 35
 #[test]
 fn a_terminal_that_is_closed_stops_what_it_has_started() {
-    let setup = setup("pause").options("--ack none");
-    let (terminal, name) = pseudo_terminal();
-    let mut command = setup.command();
-    // SAFETY: system calls only, of a process with one thread.
-    unsafe {
-        command.pre_exec(move || {
-            // The leader of a session without a terminal gets the first one that it opens.
-            nix::unistd::setsid()?;
-            let own = nix::fcntl::open(name.as_c_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-            nix::unistd::dup2_stdin(own)?;
-            Ok(())
-        })
-    };
-    let mut manager = setup.start_as(command);
+    let (terminal, mut manager) = on_a_terminal(false);
     manager.up();
     let mut events = manager.events();
     manager.signal(Signal::SIGHUP);
@@ -369,20 +356,7 @@ fn a_terminal_that_is_closed_stops_what_it_has_started() {
 // pitfall 35
 #[test]
 fn a_terminal_that_is_gone_is_no_reason_to_stop_where_hangup_was_ignored() {
-    let setup = setup("pause").options("--ack none");
-    let (terminal, name) = pseudo_terminal();
-    let mut command = setup.command();
-    // SAFETY: system calls only, of a process with one thread; to ignore a signal involves no handler.
-    unsafe {
-        command.pre_exec(move || {
-            nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn)?;
-            nix::unistd::setsid()?;
-            let own = nix::fcntl::open(name.as_c_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-            nix::unistd::dup2_stdin(own)?;
-            Ok(())
-        })
-    };
-    let mut manager = setup.start_as(command);
+    let (terminal, mut manager) = on_a_terminal(true);
     manager.up();
     let input = || support::process::descriptors(manager.pid())[&0].clone();
     assert!(input().starts_with("/dev/pts/"), "{}", input());
@@ -393,6 +367,27 @@ fn a_terminal_that_is_gone_is_no_reason_to_stop_where_hangup_was_ignored() {
     assert_eq!((&manager.group()["state"], &manager.group()["generation"]), (&json!("up"), &json!(1)));
     manager.done(&["ping"]);
     assert_eq!(manager.stop(), Some(0));
+}
+
+/// A terminal, and a manager that leads a session on it, with HUP ignored as by nohup(1) or not.
+fn on_a_terminal(ignores_hangup: bool) -> (OwnedFd, Manager) {
+    let setup = setup("pause").options("--ack none");
+    let (terminal, name) = pseudo_terminal();
+    let mut command = setup.command();
+    // SAFETY: system calls only, of a process with one thread; to ignore a signal involves no handler.
+    unsafe {
+        command.pre_exec(move || {
+            if ignores_hangup {
+                nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn)?;
+            }
+            // The leader of a session without a terminal gets the first one that it opens.
+            nix::unistd::setsid()?;
+            let own = nix::fcntl::open(name.as_c_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+            nix::unistd::dup2_stdin(own)?;
+            Ok(())
+        })
+    };
+    (terminal, setup.start_as(command))
 }
 
 /// The side of whoever shows it, and the name of the other one.

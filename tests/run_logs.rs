@@ -671,7 +671,9 @@ fn what_dead_workers_leave_to_others_uses_up_no_descriptors() {
         let ready = events.until_that("another ready worker", |event| event["event"] == "ready");
         worker = pid_of(&ready);
     }
-    manager.log.line("what it left behind still has its output, which is read no more: 4 others are");
+    manager
+        .log
+        .line("processes that it left behind write on, and are not read any more: 4 such pipes are enough");
     let all = manager.log.text();
     assert!(!all.contains("too many open files"), "{all}");
     for helper in text(manager.path("helpers")).split_whitespace() {

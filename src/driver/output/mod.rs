@@ -92,6 +92,8 @@ struct Pipe {
     /// For workers to come, if it is that of the group.
     writer: Option<Rc<OwnedFd>>,
     lines: Lines,
+    /// What was dropped last did not end a line: the rest of it goes the same way.
+    skips: bool,
     /// It is the standard error of the process whose it was first, which lives.
     errors: bool,
     /// The process whose it was first is dead, and somebody else has it still.
@@ -127,6 +129,8 @@ struct PipeState {
     line: Vec<u8>,
     #[serde(default)]
     cut: bool,
+    #[serde(default)]
+    skips: bool,
     #[serde(default)]
     errors: bool,
     #[serde(default)]
@@ -323,6 +327,7 @@ impl Outputs {
             reader,
             writer: Some(Rc::clone(&writer)),
             lines: Lines::default(),
+            skips: false,
             errors: false,
             left: false,
             owner: None,
@@ -419,8 +424,8 @@ impl Outputs {
                 journal.line(
                     Level::Warn,
                     &format!(
-                        "{group}[{slot}] pid {pid}: what it left behind still has its output, which is read no more: \
-                         {allowed} others are"
+                        "{group}[{slot}] pid {pid}: processes that it left behind write on, and are not read any more: \
+                         {allowed} such pipes are enough"
                     ),
                 );
             }
@@ -561,6 +566,7 @@ impl Pipe {
             writer: self.writer.as_ref().map(|writer| keeper.keep(writer.as_fd())),
             line: self.lines.line.clone(),
             cut: self.lines.cut,
+            skips: self.skips,
             errors: self.errors,
             left: self.left,
             owner: self.owner,
@@ -577,6 +583,7 @@ impl Pipe {
             reader: inherited.claim(state.reader)?,
             writer: state.writer.map(|number| inherited.claim(number)).transpose()?.map(Rc::new),
             lines: Lines { line: state.line, cut: state.cut },
+            skips: state.skips,
             errors: state.errors,
             left: state.left,
             owner: state.owner,
@@ -608,7 +615,7 @@ impl Pipe {
         shaped: &mut Vec<u8>,
         journal: &mut Journal,
     ) -> u64 {
-        let Pipe { group, pid, slot, target, overflow, lines, .. } = self;
+        let Pipe { group, pid, slot, target, overflow, lines, skips, .. } = self;
         shaped.clear();
         let shape = |line: &[u8]| {
             match target {
@@ -636,16 +643,46 @@ impl Pipe {
                 shaped
             }
         };
-        match sinks.iter_mut().find(|sink| sink.is_for(target)) {
-            Some(sink) if !ready.is_empty() => sink.put(ready, *overflow, journal),
-            Some(_) | None => 0,
+        let Some(sink) = sinks.iter_mut().find(|sink| sink.is_for(target)) else { return 0 };
+        let rest = without_cut_line(ready, skips);
+        let skipped = ready.len() - rest.len();
+        sink.forgo(skipped);
+        let lost = if rest.is_empty() { 0 } else { sink.put(rest, *overflow, journal) };
+        if lost > 0 {
+            *skips = !rest.ends_with(b"\n");
         }
+        skipped as u64 + lost
+    }
+}
+
+/// Takes off the rest of a line whose beginning was dropped, if it `skips` that.
+fn without_cut_line<'a>(bytes: &'a [u8], skips: &mut bool) -> &'a [u8] {
+    if !*skips {
+        return bytes;
+    }
+    match bytes.iter().position(|&byte| byte == b'\n') {
+        Some(end) => {
+            *skips = false;
+            &bytes[end + 1..]
+        }
+        None => &[],
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_of_a_line_goes_with_its_beginning() {
+        let mut skips = false;
+        assert_eq!(without_cut_line(b"one\ntwo\n", &mut skips), b"one\ntwo\n");
+        skips = true;
+        assert_eq!(without_cut_line(b"", &mut skips), b"");
+        assert_eq!(without_cut_line(b"still the same", &mut skips), b"");
+        assert_eq!(without_cut_line(b" line\nanother\n", &mut skips), b"another\n");
+        assert_eq!(without_cut_line(b"one\n", &mut skips), b"one\n");
+    }
 
     #[test]
     fn what_is_read_begins_with_a_page() {

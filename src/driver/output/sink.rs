@@ -68,8 +68,6 @@ pub(super) struct Sink {
     queue: Vec<u8>,
     /// What was taken last did not end a line.
     mid_line: bool,
-    /// What was dropped last did not end a line: the rest of it goes the same way.
-    skips: bool,
     /// No group has it in its plan any more.
     unwanted: bool,
     trouble: Option<Trouble>,
@@ -95,8 +93,6 @@ pub(super) struct SinkState {
     queue: Vec<u8>,
     #[serde(default)]
     mid_line: bool,
-    #[serde(default)]
-    skips: bool,
 }
 
 /// How it is written to.
@@ -132,7 +128,6 @@ impl Sink {
             medium,
             queue,
             mid_line: false,
-            skips: false,
             unwanted: false,
             trouble,
             awaited,
@@ -149,8 +144,7 @@ impl Sink {
             Medium::File(log) => Some(log.hand_over(keeper)),
             Medium::Shared(_) | Medium::Syslog(_) => None,
         };
-        let (mid_line, skips) = (self.mid_line, self.skips);
-        SinkState { address: self.address.clone(), file, queue: self.queue.clone(), mid_line, skips }
+        SinkState { address: self.address.clone(), file, queue: self.queue.clone(), mid_line: self.mid_line }
     }
 
     /// That of the image before this one.
@@ -161,8 +155,7 @@ impl Sink {
             }
             (_, address) => Medium::open(address)?,
         };
-        let (mid_line, skips) = (state.mid_line, state.skips);
-        Ok(Sink { mid_line, skips, ..Sink::of(state.address, medium, state.queue) })
+        Ok(Sink { mid_line: state.mid_line, ..Sink::of(state.address, medium, state.queue) })
     }
 
     /// Whether no group writes here any more, and nothing is left to be written.
@@ -208,11 +201,9 @@ impl Sink {
         matches!(self.trouble, Some(Trouble::Stuck | Trouble::Failing(_)))
     }
 
-    /// Writes, keeps what the place does not take, or drops it: then up to the end of the line, so that what is written next
-    /// begins one. Returns how many bytes were dropped.
+    /// Writes, keeps what the place does not take, or drops the end of it: a line of which only the beginning was written is
+    /// ended then. Returns how many bytes were dropped.
     pub(super) fn put(&mut self, bytes: &[u8], overflow: Overflow, journal: &mut Journal) -> u64 {
-        let skipped = self.skip(bytes);
-        let bytes = &bytes[skipped..];
         self.awaited |= overflow == Overflow::Block;
         if !self.queue.is_empty() && matches!(self.trouble, Some(Trouble::Failing(_))) {
             self.flush(journal);
@@ -229,24 +220,16 @@ impl Sink {
             if std::mem::take(&mut self.mid_line) {
                 self.queue.push(b'\n');
             }
-            self.skips = rest.last().is_some_and(|&byte| byte != b'\n');
-            return skipped as u64 + lost;
+            return lost;
         }
         self.queue.extend_from_slice(rest);
         self.taken(rest);
-        skipped as u64
+        0
     }
 
-    /// How much of it is the rest of a line whose beginning was dropped.
-    fn skip(&mut self, bytes: &[u8]) -> usize {
-        if !self.skips || bytes.is_empty() {
-            return 0;
-        }
-        let end = bytes.iter().position(|&byte| byte == b'\n');
-        self.skips = end.is_none();
-        let skipped = end.map_or(bytes.len(), |end| end + 1);
-        self.untold += skipped as u64;
-        skipped
+    /// Counts bytes as dropped that are not put here, as the beginning of their line was dropped.
+    pub(super) fn forgo(&mut self, bytes: usize) {
+        self.untold += bytes as u64;
     }
 
     fn taken(&mut self, bytes: &[u8]) {
